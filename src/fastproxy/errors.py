@@ -192,6 +192,12 @@ SESSIONS_EXHAUSTED = _row(
     "This caller has more live sessions than allowed",
     "Find out why so many sender processes run under this key, or raise `limits.sessions_per_caller`.",
 )
+PEER_RATE_LIMITED = _row(
+    "peer_rate_limited", 429, "http_request_denied", "open",
+    "This address opens new sessions faster than allowed",
+    "Find out why so many sender processes start at this address, or raise "
+    "`limits.new_sessions_per_peer_per_s`.",
+)
 MESSAGE_BROKEN = _row(
     "message_broken", 400, "http_request_error", "open",
     "The sealed body was cut, swapped or changed on its way",

@@ -7,6 +7,7 @@ Knows nothing of sockets, sealing or policy.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -19,11 +20,13 @@ class Body(Protocol):
 
     whole: the entire content when it is already here, else None; trailers never come with a whole body.
     length: number of bytes when the sender declared it, else None.
+    started: whether anything of it was read; a body is read once.
     trailers: the trailer fields; complete once `read` has returned b"".
     """
 
     whole: bytes | None
     length: int | None
+    started: bool
     trailers: Headers
 
     async def read(self) -> bytes:
@@ -42,19 +45,19 @@ class Body(Protocol):
 class WholeBody:
     """A body that is here entirely."""
 
-    __slots__ = ("_read", "length", "trailers", "whole")
+    __slots__ = ("length", "started", "trailers", "whole")
 
     def __init__(self, content: bytes) -> None:
         self.whole: bytes | None = content
         self.length: int | None = len(content)
         self.trailers: Headers = []
-        self._read = False
+        self.started = False
 
     async def read(self) -> bytes:
         """Return the content at the first call, b"" after."""
-        if self._read:
+        if self.started:
             return b""
-        self._read = True
+        self.started = True
         return self.whole or b""
 
     def close(self) -> None:
@@ -73,6 +76,7 @@ class Request:
     has_body: whether the message declared a content, be it of zero bytes.
     absolute: the target came in absolute form.
     peer: the address of the connection's other end, for logs and Forwarded.
+    control: values of the fields that the proxy itself consumes, by lower-case name; not among `headers`.
     """
 
     method: bytes
@@ -83,6 +87,7 @@ class Request:
     has_body: bool = False
     absolute: bool = False
     peer: str = ""
+    control: dict[bytes, bytes] | None = None
 
 
 @dataclass(slots=True)
@@ -92,6 +97,7 @@ class Response:
     headers: end-to-end fields only. body: `WholeBody(b"")` when there is none.
     declared_length: Content-Length of an answer that carries none of the content itself
         (HEAD, 304), passed on as it is.
+    has_date: whether a Date field is among the headers; the first recipient adds a missing one.
     """
 
     status: int
@@ -99,6 +105,43 @@ class Response:
     headers: Headers
     body: Body
     declared_length: int | None = None
+    has_date: bool = True
+
+
+class Exchange:
+    """One request and its response, as one hop sees it; what logs and metrics say of it stands here.
+
+    id: the same at both hops. caller, service, route: names from the config, "" until they are known.
+    phase: where it stands now, a word of the error table. started, deadline: the loop's clock, seconds.
+    status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
+    marks: (phase, time it was entered) for the access log, None when nobody listens.
+    """
+
+    __slots__ = ("attempts", "caller", "cause", "deadline", "endpoint", "id", "marks", "method", "path", "peer",
+                 "phase", "route", "service", "started", "status")  # fmt: skip
+
+    def __init__(self, exchange_id: str, started: float) -> None:
+        self.id = exchange_id
+        self.started = started
+        self.deadline = 0.0
+        self.caller = ""
+        self.service = ""
+        self.route = ""
+        self.method = b""
+        self.path = b""
+        self.peer = ""
+        self.phase = "read"
+        self.endpoint: Endpoint | None = None
+        self.attempts = 0
+        self.status = 0
+        self.cause = ""
+        self.marks: list[tuple[str, float]] | None = None
+
+    def enter(self, phase: str, clock: Callable[[], float]) -> None:
+        """Go on to the next phase; the clock is read only when somebody wants to know."""
+        self.phase = phase
+        if self.marks is not None:
+            self.marks.append((phase, clock()))
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +152,11 @@ class Endpoint:
     port: int
     authority: str = field(default="", compare=False)
     """What stands in the Host header and in logs: `name:port` as configured."""
+
+    @property
+    def host_field(self) -> bytes:
+        """What a Host header says of it; a Unix socket has no name, so it is localhost."""
+        return str(self).encode() if self.port else b"localhost"
 
     def __str__(self) -> str:
         return self.authority or f"{self.host}:{self.port}"

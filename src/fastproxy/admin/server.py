@@ -1,0 +1,60 @@
+"""The admin address: `/healthz`, `/readyz` and `/metrics`. Read-only; nothing here changes or reveals a config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from fastproxy.errors import ProxyError
+from fastproxy.model import Request, Response, WholeBody
+from fastproxy.net.server import Connection
+from fastproxy.proxy.answer import answer_to
+from fastproxy.telemetry.exposition import CONTENT_TYPE, render
+from fastproxy.telemetry.metrics import Metrics
+
+_TEXT = b"text/plain; charset=utf-8"
+
+
+class AdminHandler:
+    """Answers operators, probes and scrapers.
+
+    Args:
+        name: of this proxy.
+        metrics: what `/metrics` shows.
+        not_ready: says why the proxy should get no traffic now, "" when it may.
+    """
+
+    def __init__(self, name: str, metrics: Metrics, not_ready: Callable[[], str]) -> None:
+        self._name = name
+        self._metrics = metrics
+        self._not_ready = not_ready
+
+    async def handle(self, request: Request, connection: Connection) -> None:
+        """Answer one request."""
+        response = self._route(request)
+        response.headers.append((b"date", connection.date))
+        await connection.respond(response)
+
+    def _route(self, request: Request) -> Response:
+        path = request.target.partition(b"?")[0]
+        if path not in (b"/healthz", b"/readyz", b"/metrics"):
+            return _text(404, b"Not Found", b"there are /healthz, /readyz and /metrics here\n")
+        if request.method not in (b"GET", b"HEAD"):
+            refused = _text(405, b"Method Not Allowed", b"only GET and HEAD\n")
+            refused.headers.append((b"allow", b"GET, HEAD"))
+            return refused
+        if path == b"/metrics":
+            return Response(
+                200, b"OK", [(b"content-type", CONTENT_TYPE.encode())], WholeBody(render(self._metrics))
+            )
+        reason = self._not_ready() if path == b"/readyz" else ""
+        if reason:
+            return _text(503, b"Service Unavailable", reason.encode() + b"\n")
+        return _text(200, b"OK", b"ok\n")
+
+    def refuse(self, error: ProxyError, peer: str) -> Response:
+        """Answer something that never became a request."""
+        return answer_to(error, hop=self._name, role="admin", exchange_id="")
+
+
+def _text(status: int, reason: bytes, content: bytes) -> Response:
+    return Response(status, reason, [(b"content-type", _TEXT)], WholeBody(content))

@@ -1,0 +1,337 @@
+"""HTTP/1.1 bodies: how far one reaches, and the stream that carries it to whoever reads.
+
+Sized bodies are counted. Chunked ones are decoded here and not by httptools, for two reasons: it doesn't say
+where in the bytes it was given a chunked message ends, so that a pipelined request behind it would be lost;
+and it lets through bare line feeds and extensions that RFC 9112, section 7.1 doesn't allow.
+Knows nothing of sockets: what comes in is pushed by the connection, what a reader takes away lets the
+connection read on.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+from fastproxy.errors import BODY_TOO_LARGE, HEADERS_TOO_LARGE, MALFORMED_REQUEST, Cause, ProxyError
+from fastproxy.model import Headers
+from fastproxy.net.drive import Waiter
+from fastproxy.net.http1 import FORBIDDEN_TRAILERS, TRAILER
+
+BUFFER_BYTES = 262144
+"""A body whose reader is slow is buffered up to this size before its connection stops reading."""
+
+_CHUNK_LINE_BYTES = 256
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_CHUNK_LINE = re.compile(
+    rb"([0-9A-Fa-f]{1,15})(?:;" + _TOKEN + rb"(?:=(?:" + _TOKEN + rb'|"[\t !#-\[\]-~]*+"))?+)*+'
+)
+
+
+class Sized:
+    """A body of `length` bytes."""
+
+    __slots__ = ("done", "left", "trailers")
+
+    def __init__(self, length: int) -> None:
+        self.left = length
+        self.trailers: Headers = []
+        self.done = length == 0
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Part `data` into what belongs to the body and what comes after it."""
+        if len(data) < self.left:
+            self.left -= len(data)
+            return data, b""
+        content, rest = data[: self.left], data[self.left :]
+        self.left = 0
+        self.done = True
+        return content, rest
+
+    def eof(self) -> bool:
+        """Whether the body may end with the connection."""
+        return False
+
+
+class UntilClose:
+    """A response's body that ends with its connection."""
+
+    __slots__ = ("done", "trailers")
+
+    def __init__(self) -> None:
+        self.trailers: Headers = []
+        self.done = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """All of it belongs to the body."""
+        return data, b""
+
+    def eof(self) -> bool:
+        """Whether the body may end with the connection."""
+        return True
+
+
+class Chunked:
+    """A chunked body (RFC 9112, section 7.1).
+
+    Args:
+        cause: row of the error table for what breaks the rules.
+        trailer_bytes, trailer_count: bounds on the trailer section.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_cause",
+        "_left",
+        "_state",
+        "_trailer_bytes",
+        "_trailer_count",
+        "done",
+        "trailers",
+    )
+
+    def __init__(
+        self, cause: Cause = MALFORMED_REQUEST, trailer_bytes: int = 8192, trailer_count: int = 50
+    ) -> None:
+        self._cause = cause
+        self._trailer_bytes = trailer_bytes
+        self._trailer_count = trailer_count
+        self._buffer = b""
+        self._left = 0
+        self._state = self._size_line
+        self.trailers: Headers = []
+        self.done = False
+
+    def feed(self, data: bytes) -> tuple[bytes, bytes]:
+        """Part `data` into decoded content and what comes after the body.
+
+        Raises:
+            ProxyError: of the given cause; the detail names the rule.
+        """
+        self._buffer = self._buffer + data if self._buffer else data
+        pieces: list[bytes] = []
+        while not self.done and self._state(pieces):
+            pass
+        content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        if not self.done:
+            return content, b""
+        rest, self._buffer = self._buffer, b""
+        return content, rest
+
+    def eof(self) -> bool:
+        """Whether the body may end with the connection."""
+        return False
+
+    def _size_line(self, pieces: list[bytes]) -> bool:
+        end = self._buffer.find(b"\r\n", 0, _CHUNK_LINE_BYTES + 2)
+        line = self._buffer[: end if end >= 0 else _CHUNK_LINE_BYTES + 1]
+        if end < 0:
+            if len(line) > _CHUNK_LINE_BYTES:
+                raise ProxyError(self._cause, f"a chunk's size line is longer than {_CHUNK_LINE_BYTES} bytes")
+            if b"\n" in line:
+                raise ProxyError(self._cause, "a bare line feed in a chunk's size line")
+            return False
+        match = _CHUNK_LINE.fullmatch(line)
+        if match is None:
+            raise ProxyError(self._cause, "a chunk's size line is not a hexadecimal size with extensions")
+        self._buffer = self._buffer[end + 2 :]
+        self._left = int(match[1], 16)
+        self._state = self._data if self._left else self._trailer
+        return True
+
+    def _data(self, pieces: list[bytes]) -> bool:
+        available = len(self._buffer)
+        if available < self._left:
+            if available:
+                pieces.append(self._buffer)
+                self._left -= available
+                self._buffer = b""
+            return False
+        if self._left:
+            pieces.append(self._buffer[: self._left])
+            self._buffer = self._buffer[self._left :]
+            self._left = 0
+        if len(self._buffer) < 2:
+            if self._buffer not in (b"", b"\r"):
+                raise ProxyError(self._cause, "a chunk's data is longer than its size")
+            return False
+        if self._buffer[:2] != b"\r\n":
+            raise ProxyError(self._cause, "a chunk's data is longer than its size")
+        self._buffer = self._buffer[2:]
+        self._state = self._size_line
+        return True
+
+    def _trailer(self, pieces: list[bytes]) -> bool:
+        end = self._buffer.find(b"\r\n", 0, self._trailer_bytes + 2)
+        if end < 0:
+            if len(self._buffer) > self._trailer_bytes:
+                raise ProxyError(HEADERS_TOO_LARGE, f"more than {self._trailer_bytes} bytes of trailers")
+            if b"\n" in self._buffer:
+                raise ProxyError(self._cause, "a bare line feed in the trailer section")
+            return False
+        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        if not line:
+            self.done = True
+            return True
+        self._trailer_bytes -= len(line)
+        self.trailers.append(parse_trailer(line, self._cause))
+        if len(self.trailers) > self._trailer_count:
+            raise ProxyError(HEADERS_TOO_LARGE, f"more than {self._trailer_count} trailer fields")
+        return True
+
+
+def parse_trailer(line: bytes, cause: Cause) -> tuple[bytes, bytes]:
+    """Judge one trailer line and take it apart.
+
+    Raises:
+        ProxyError: of `cause`: not a field, or one that must not come after the body.
+    """
+    match = TRAILER.fullmatch(line)
+    if match is None:
+        raise ProxyError(cause, "a trailer line is not a well-formed field")
+    if match[1].lower() in FORBIDDEN_TRAILERS:
+        raise ProxyError(cause, f"the field {match[1].decode().lower()} must not come as a trailer")
+    return match[1], match[2]
+
+
+Framing = Sized | Chunked | UntilClose
+
+
+class IncomingBody:
+    """A body that arrives piece by piece; the connection pushes, one reader reads.
+
+    Args:
+        length: as declared by the sender, or None.
+        limit_bytes: refuse more than this; None for no limit.
+        pause, resume: stop and restart reading from the connection.
+        on_close: called when the reader doesn't want the rest.
+    """
+
+    __slots__ = (
+        "_buffer",
+        "_closed",
+        "_done",
+        "_error",
+        "_limit",
+        "_on_close",
+        "_on_read",
+        "_pause",
+        "_paused",
+        "_received",
+        "_resume",
+        "_size",
+        "_waiter",
+        "length",
+        "started",
+        "trailers",
+        "whole",
+    )
+
+    def __init__(
+        self,
+        length: int | None,
+        limit_bytes: int | None,
+        pause: Callable[[], None],
+        resume: Callable[[], None],
+        on_close: Callable[[], None],
+        on_read: Callable[[], None] | None = None,
+    ) -> None:
+        self.whole: bytes | None = None
+        self.length = length
+        self.started = False
+        self.trailers: Headers = []
+        self._limit = limit_bytes
+        self._pause = pause
+        self._resume = resume
+        self._on_close = on_close
+        self._on_read = on_read
+        self._buffer: list[bytes] = []
+        self._size = 0
+        self._received = 0
+        self._done = False
+        self._closed = False
+        self._paused = False
+        self._error: ProxyError | None = None
+        self._waiter: Waiter[None] | None = None
+
+    async def read(self) -> bytes:
+        """Return what has arrived, waiting for it if nothing has; b"" at the end."""
+        self.started = True
+        if not self._buffer:
+            if self._error is not None:
+                raise self._error
+            if self._done:
+                return b""
+            if self._on_read is not None:
+                self._on_read()  # whoever waits for a 100 (Continue) gets it now
+                self._on_read = None
+            if self._paused:
+                self._paused = False
+                self._resume()
+            if not self._buffer and not self._done and self._error is None:
+                self._waiter = Waiter()
+                try:
+                    await self._waiter
+                finally:
+                    self._waiter = None
+            if not self._buffer:
+                if self._error is not None:
+                    raise self._error
+                return b""
+        data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
+        self._buffer.clear()
+        self._size = 0
+        if self._paused:
+            self._paused = False
+            self._resume()
+        return data
+
+    def push(self, data: bytes) -> None:
+        """More content has come."""
+        if self._closed or not data:
+            return
+        self._received += len(data)
+        if self._limit is not None and self._received > self._limit:
+            self.fail(ProxyError(BODY_TOO_LARGE, f"more than {self._limit} bytes"))
+            return
+        self._buffer.append(data)
+        self._size += len(data)
+        if self._size > BUFFER_BYTES and not self._paused:
+            self._paused = True
+            self._pause()
+        if self._waiter is not None:
+            self._waiter.set(None)
+
+    def finish(self, data: bytes, trailers: Headers) -> None:
+        """The last piece has come; the content is complete."""
+        self._received += len(data)
+        if self._limit is not None and self._received > self._limit:
+            self.fail(ProxyError(BODY_TOO_LARGE, f"more than {self._limit} bytes"))
+            return
+        self.trailers = trailers
+        self._done = True
+        if data and not self._closed:
+            self._buffer.append(data)
+        if self._waiter is not None:
+            self._waiter.set(None)
+
+    def fail(self, error: ProxyError) -> None:
+        """The content will never be complete. What was buffered is dropped: the message is broken."""
+        if self._done or self._error is not None:
+            return
+        self._error = error
+        self._buffer.clear()
+        if self._waiter is not None:
+            self._waiter.set(None)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all of it has come (read or not)."""
+        return self._done
+
+    def close(self) -> None:
+        """The rest is not wanted."""
+        if not self._closed:
+            self._closed = True
+            self._buffer.clear()
+            if not self._done:
+                self._on_close()

@@ -1,0 +1,475 @@
+"""HTTP/1.1 heads: strict parsing and serialising. Pure: bytes in, values out.
+
+A head is judged as a whole, in two steps. httptools (llhttp) parses it; a second check behind it, one
+regular expression over the exact bytes, refuses what llhttp lets through or can't know: bare line feeds,
+folded lines, control characters, odd spacing, limits, the Host rules and every doubt about framing.
+Whoever reads the same bytes after us must not be able to come to another conclusion (RFC 9112, section 11.2):
+what can be read in two ways is refused, and what goes on is serialised anew from the parsed form.
+
+Bodies are the business of `framing.py`.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
+
+from fastproxy.errors import (
+    CODING_UNSUPPORTED,
+    EXPECTATION_UNKNOWN,
+    HEADERS_TOO_LARGE,
+    MALFORMED_REQUEST,
+    METHOD_UNSUPPORTED,
+    RESPONSE_MALFORMED,
+    RESPONSE_TOO_LARGE,
+    TARGET_TOO_LONG,
+    TOO_MANY_HEADERS,
+    VERSION_UNSUPPORTED,
+    Cause,
+    ProxyError,
+)
+from fastproxy.model import Headers
+
+_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
+_FIELDS = rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n"
+_REQUEST = re.compile(_TOKEN + rb" [!-~]++ HTTP/1\.[01]\r\n" + _FIELDS)
+_RESPONSE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t -~\x80-\xff]*+)?\r\n" + _FIELDS)
+_REQUEST_LINE = re.compile(_TOKEN + rb" [!-~]++ HTTP/1\.[01]")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t -~\x80-\xff]*+)?")
+_FIELD = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+")
+TRAILER = re.compile(
+    rb"(" + _TOKEN + rb"):[\t ]*+((?:[!-~\x80-\xff]++(?:[\t ]++(?=[!-~\x80-\xff]))?+)*+)[\t ]*+"
+)
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]$")
+_HOST = re.compile(rb"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?")
+_ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#]++)([/?][^#]*+)?")
+_LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+# Surplus space around a value that decides on framing is legal and never sent by anything honest.
+_ODD_FRAMING = re.compile(
+    rb"\r\n(?:content-length|transfer-encoding):(?! ?[!-~](?:[ -~]*[!-~])?\r\n)", re.IGNORECASE
+)
+
+HOP_BY_HOP = frozenset(
+    (
+        b"connection",
+        b"keep-alive",
+        b"proxy-connection",
+        b"te",
+        b"trailer",
+        b"upgrade",
+        b"http2-settings",
+        b"proxy-authenticate",
+        b"proxy-authorization",
+        b"transfer-encoding",
+        b"content-length",
+        b"host",
+        b"expect",
+    )
+)
+"""Fields that end at this hop, or that each hop writes itself (RFC 9110, section 7.6.1)."""
+
+FORBIDDEN_TRAILERS = HOP_BY_HOP | frozenset(
+    (
+        b"authorization",
+        b"content-encoding",
+        b"content-range",
+        b"content-type",
+        b"cookie",
+        b"set-cookie",
+        b"cache-control",
+        b"max-forwards",
+        b"range",
+        b"age",
+        b"date",
+        b"expires",
+        b"location",
+        b"vary",
+    )
+)
+"""Fields that would change the meaning of the message after it was judged (RFC 9110, section 6.5.1)."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeadLimits:
+    """Bounds on the header section; they protect memory and time before anything is known of the peer.
+
+    header_bytes: the whole header section, first line included. header_count: number of fields.
+    target_bytes: the request target.
+    """
+
+    header_bytes: int = 32768
+    header_count: int = 100
+    target_bytes: int = 8192
+
+
+class RequestHead:
+    """A request's head, judged and taken apart.
+
+    method, target, host, absolute: as in `model.Request`. headers: end-to-end fields only.
+    control: values of the fields that this proxy consumes itself, by lower-case name; repeated ones joined
+        by ", ". They are not among `headers`.
+    length: Content-Length, or None. chunked: the body comes in chunks. keep_alive: the connection may go on.
+    expects_continue: the sender waits for a 100 before it sends the body. minor: HTTP/1.minor.
+    """
+
+    __slots__ = (
+        "absolute",
+        "chunked",
+        "control",
+        "expects_continue",
+        "headers",
+        "host",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "target",
+    )
+
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.headers: Headers = []
+        self.control: dict[bytes, bytes] | None = None
+        self.host = b""
+        self.absolute = False
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        self.expects_continue = False
+
+
+class ResponseHead:
+    """A response's head, judged and taken apart; fields as in `RequestHead`."""
+
+    __slots__ = ("chunked", "has_date", "headers", "keep_alive", "length", "minor", "reason", "status")
+
+    def __init__(self, status: int, reason: bytes, minor: int) -> None:
+        self.status = status
+        self.reason = reason
+        self.minor = minor
+        self.headers: Headers = []
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        self.has_date = False
+
+
+class _Fields:
+    """What httptools calls back with, collected."""
+
+    __slots__ = ("fields", "status", "target")
+
+    def __init__(self) -> None:
+        self.fields: Headers = []
+        self.target = b""
+        self.status = b""
+
+    def on_url(self, target: bytes) -> None:
+        self.target = target
+
+    def on_status(self, reason: bytes) -> None:
+        self.status = reason
+
+    def on_header(self, name: bytes, value: bytes) -> None:
+        self.fields.append((name, value))
+
+
+def _malformed(detail: str) -> ProxyError:
+    return ProxyError(MALFORMED_REQUEST, detail)
+
+
+def _bad_response(detail: str) -> ProxyError:
+    return ProxyError(RESPONSE_MALFORMED, detail)
+
+
+class HeadParser:
+    """Parses heads under given limits.
+
+    Args:
+        limits: bounds on the header section.
+        control: lower-case names of the fields that this proxy consumes itself.
+    """
+
+    __slots__ = ("_control", "_special", "limits")
+
+    def __init__(self, limits: HeadLimits, control: frozenset[bytes] = frozenset()) -> None:
+        self.limits = limits
+        self._control = control
+        self._special = HOP_BY_HOP | control | {b"content-type"}
+
+    def request(self, head: bytes) -> RequestHead:
+        """Judge and take apart a request's head.
+
+        Args:
+            head: from the first byte of the request line to the end of the empty line, inclusive.
+
+        Raises:
+            ProxyError: malformed, too large, or not supported; the detail names the rule (RFC 9112).
+        """
+        limits = self.limits
+        if _REQUEST.fullmatch(head) is None:
+            raise _diagnose_request(head, limits)
+        collected = _Fields()
+        parser = HttpRequestParser(collected)
+        try:
+            parser.feed_data(head)
+        except HttpParserError as error:
+            if type(error).__name__ != "HttpParserUpgrade":  # raised as a signal, by CONNECT and Upgrade
+                raise _malformed(f"the header section is refused by the parser: {error}") from error
+        result = RequestHead(parser.get_method(), collected.target, head[head.index(b"\r\n") - 1] - 48)
+        fields = collected.fields
+        if len(fields) > limits.header_count:
+            raise ProxyError(TOO_MANY_HEADERS, f"{len(fields)} header fields, {limits.header_count} allowed")
+        self._sort_request(result, fields, head)
+        self._judge_target(result)
+        return result
+
+    def _sort_request(self, result: RequestHead, fields: Headers, head: bytes) -> None:
+        """Part the end-to-end fields from those that concern this hop, and judge the latter."""
+        special = self._special
+        headers = result.headers
+        seen: dict[bytes, bytes] = {}
+        for field in fields:
+            name = field[0].lower()
+            if name not in special:
+                headers.append(field)
+            elif name in seen:
+                if name in _ONCE:
+                    raise _malformed(f"the field {name.decode()} stands there more than once")
+                seen[name] += b", " + field[1]
+                if name == b"content-type":
+                    headers.append(field)
+            else:
+                seen[name] = field[1]
+                if name == b"content-type":
+                    headers.append(field)
+        host = seen.get(b"host")
+        if host is not None:
+            if _HOST.fullmatch(host) is None:
+                raise _malformed("the Host field is not a host with an optional port")
+            result.host = host
+        elif result.minor:
+            raise _malformed("HTTP/1.1 requires a Host field")
+        length, coding = seen.get(b"content-length"), seen.get(b"transfer-encoding")
+        if length is not None or coding is not None:
+            if _ODD_FRAMING.search(head) is not None:
+                raise _malformed("odd space around Content-Length or Transfer-Encoding")
+            result.length, result.chunked = _framing(length, coding, result.minor, _malformed)
+        connection = seen.get(b"connection")
+        if connection is not None:
+            result.keep_alive, result.headers = _connection(connection, result.minor, headers)
+        expect = seen.get(b"expect")
+        if expect is not None:
+            if expect.lower() != b"100-continue":
+                raise ProxyError(EXPECTATION_UNKNOWN, "only 100-continue can be expected")
+            result.expects_continue = result.minor == 1
+        if not self._control.isdisjoint(seen):
+            result.control = {name: value for name, value in seen.items() if name in self._control}
+
+    def _judge_target(self, result: RequestHead) -> None:
+        target, limits = result.target, self.limits
+        if len(target) > limits.target_bytes:
+            raise ProxyError(TARGET_TOO_LONG, f"{len(target)} bytes, {limits.target_bytes} allowed")
+        if result.method in _UNSUPPORTED_METHODS:
+            raise ProxyError(METHOD_UNSUPPORTED, f"{result.method.decode()} is not forwarded")
+        if target[0] == 0x2F:  # origin form, RFC 9112 section 3.2.1
+            if b"#" in target:
+                raise _malformed("a fragment does not belong in a request target")
+            return
+        if target == b"*":
+            if result.method != b"OPTIONS":
+                raise _malformed("the target * goes with OPTIONS only")
+            return
+        absolute = _ABSOLUTE.fullmatch(target)
+        if absolute is None or _HOST.fullmatch(absolute[1]) is None:
+            raise _malformed("the request target is neither a path nor an http URL")
+        if result.host and absolute[1].lower() != result.host.lower():
+            raise _malformed("Host and the authority of the target differ")
+        path = absolute[2] or b"/"
+        result.host = absolute[1]
+        result.absolute = True
+        result.target = path if path[0] == 0x2F else b"/" + path
+
+    def response(self, head: bytes) -> ResponseHead:
+        """Judge and take apart a response's head, as strictly as a request's.
+
+        Raises:
+            ProxyError: RESPONSE_MALFORMED or RESPONSE_TOO_LARGE; the detail names the rule.
+        """
+        if _RESPONSE.fullmatch(head) is None:
+            raise _diagnose_response(head)
+        collected = _Fields()
+        parser = HttpResponseParser(collected)
+        try:
+            parser.feed_data(head)
+        except HttpParserError as error:
+            if type(error).__name__ != "HttpParserUpgrade":
+                raise _bad_response(f"the header section is refused by the parser: {error}") from error
+        fields = collected.fields
+        if len(fields) > self.limits.header_count:
+            raise ProxyError(RESPONSE_TOO_LARGE, f"{len(fields)} header fields")
+        result = ResponseHead(parser.get_status_code(), collected.status, head[7] - 48)
+        headers = result.headers
+        length = coding = connection = None
+        for field in fields:
+            name = field[0].lower()
+            if name not in _RESPONSE_SPECIAL:
+                headers.append(field)
+            elif name == b"content-length":
+                if length is not None and length != field[1]:
+                    raise _bad_response("two different Content-Length fields")
+                length = field[1]
+            elif name == b"transfer-encoding":
+                coding = field[1] if coding is None else coding + b", " + field[1]
+            elif name == b"connection":
+                connection = field[1] if connection is None else connection + b", " + field[1]
+            elif name == b"date":
+                result.has_date = True
+                headers.append(field)
+        if length is not None or coding is not None:
+            result.length, result.chunked = _framing(length, coding, result.minor, _bad_response)
+        if connection is not None:
+            result.keep_alive, result.headers = _connection(connection, result.minor, headers)
+        return result
+
+
+_ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect"))
+_UNSUPPORTED_METHODS = frozenset((b"CONNECT", b"TRACE"))
+_RESPONSE_SPECIAL = HOP_BY_HOP - {b"host", b"expect"} | {b"date"}
+
+
+def _framing(length: bytes | None, coding: bytes | None, minor: int, error: Any) -> tuple[int | None, bool]:
+    """Decide how the body is delimited (RFC 9112, section 6.3); every doubt is an error."""
+    if coding is None:
+        assert length is not None
+        if _LENGTH.fullmatch(length) is None:
+            raise error("Content-Length is not a plain decimal number")
+        return int(length), False
+    if length is not None:
+        raise error("Content-Length and Transfer-Encoding together")
+    if minor == 0:
+        raise error("Transfer-Encoding in HTTP/1.0")
+    if coding.lower() == b"chunked":
+        return None, True
+    codings = [each.strip().lower() for each in coding.split(b",")]
+    if b"chunked" in codings or b"" in codings or error is _bad_response:
+        raise error("Transfer-Encoding is something other than chunked alone")
+    raise ProxyError(CODING_UNSUPPORTED, "only the transfer coding chunked is supported")
+
+
+def _connection(value: bytes, minor: int, headers: Headers) -> tuple[bool, Headers]:
+    """Read Connection: whether it persists, and the end-to-end fields less those that it names."""
+    tokens = {token.strip().lower() for token in value.split(b",")}
+    keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
+    named = tokens - {b"close", b"keep-alive", b"upgrade", b"te", b""}
+    if named:
+        headers = [field for field in headers if field[0].lower() not in named]
+    return keep_alive, headers
+
+
+def _diagnose_request(head: bytes, limits: HeadLimits) -> ProxyError:
+    """Name the rule that a refused head breaks. Not on the hot path."""
+    line, *fields = head[:-4].split(b"\r\n")
+    if _REQUEST_LINE.fullmatch(line) is None:
+        parts = line.split(b" ")
+        if len(parts) == 3 and parts[2][:7] not in (b"HTTP/1.",) and _VERSION.match(parts[2]):
+            return ProxyError(VERSION_UNSUPPORTED, "only HTTP/1.1 and 1.0 are spoken here")
+        if len(parts) == 3 and _VERSION.match(parts[2]) and parts[2] > b"HTTP/1.1":
+            return ProxyError(VERSION_UNSUPPORTED, "only HTTP/1.1 and 1.0 are spoken here")
+        return _malformed("the request line is not `method target HTTP/1.1`")
+    return _diagnose_fields(fields, _malformed)
+
+
+def _diagnose_response(head: bytes) -> ProxyError:
+    line, *fields = head[:-4].split(b"\r\n")
+    if _STATUS_LINE.fullmatch(line) is None:
+        return _bad_response("the status line is not `HTTP/1.1 status reason`")
+    return _diagnose_fields(fields, _bad_response)
+
+
+def _diagnose_fields(fields: list[bytes], error: Any) -> ProxyError:
+    for number, field in enumerate(fields, 1):
+        if _FIELD.fullmatch(field) is not None:
+            continue
+        if field[:1] in (b" ", b"\t"):
+            rule = "is folded onto the line before it"
+        elif b"\n" in field or b"\r" in field:
+            rule = "holds a bare CR or LF"
+        elif b":" not in field:
+            rule = "has no colon"
+        elif re.match(_TOKEN + rb":", field):
+            rule = "has a control character in its value"
+        else:
+            rule = "has a name that is not a token"
+        return error(f"header line {number} {rule}")  # type: ignore[no-any-return]
+    return error("the header section is not well-formed")  # type: ignore[no-any-return]
+
+
+def oversized_head(buffered: bytes, limits: HeadLimits) -> ProxyError:
+    """The error for a header section that outgrew `limits.header_bytes` before it ended."""
+    line, end, rest = buffered.partition(b"\r\n")
+    parts = line.split(b" ")
+    if len(parts[0]) > _METHOD_BYTES:
+        return _malformed("the request line does not begin with a method")
+    if len(parts) > 1 and len(parts[1]) > limits.target_bytes:
+        return ProxyError(TARGET_TOO_LONG, f"more than {limits.target_bytes} bytes")
+    if rest.count(b"\r\n") > limits.header_count:
+        return ProxyError(TOO_MANY_HEADERS, f"more than {limits.header_count} header fields")
+    return ProxyError(
+        HEADERS_TOO_LARGE, f"more than {limits.header_bytes} bytes" + ("" if end else " in one line")
+    )
+
+
+_METHOD_BYTES = 64
+
+
+def write_fields(headers: Headers) -> bytes:
+    """Serialise header fields, each with its line end."""
+    return b"".join([b"%b: %b\r\n" % field for field in headers])
+
+
+def response_overflow(limits: HeadLimits) -> ProxyError:
+    """The error for a response whose header section outgrew its limit."""
+    return ProxyError(RESPONSE_TOO_LARGE, f"more than {limits.header_bytes} bytes")
+
+
+REASONS: dict[int, bytes] = {
+    200: b"OK",
+    400: b"Bad Request",
+    401: b"Unauthorized",
+    403: b"Forbidden",
+    404: b"Not Found",
+    408: b"Request Timeout",
+    413: b"Content Too Large",
+    414: b"URI Too Long",
+    417: b"Expectation Failed",
+    429: b"Too Many Requests",
+    431: b"Request Header Fields Too Large",
+    500: b"Internal Server Error",
+    501: b"Not Implemented",
+    502: b"Bad Gateway",
+    503: b"Service Unavailable",
+    504: b"Gateway Timeout",
+    505: b"HTTP Version Not Supported",
+}
+"""Reason phrases of the statuses that the proxies themselves answer with."""
+
+__all__ = [
+    "FORBIDDEN_TRAILERS",
+    "HOP_BY_HOP",
+    "REASONS",
+    "TRAILER",
+    "Cause",
+    "HeadLimits",
+    "HeadParser",
+    "RequestHead",
+    "ResponseHead",
+    "oversized_head",
+    "response_overflow",
+    "write_fields",
+]

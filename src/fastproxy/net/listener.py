@@ -1,0 +1,88 @@
+"""Binding: TCP addresses and Unix sockets, with errors that say what to do."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import socket
+import stat
+from collections.abc import Callable, Collection
+
+
+class StartError(Exception):
+    """A proxy can't start; the message says what, where, and what to do next."""
+
+
+def bind(host: str, port: int, socket_mode: int) -> socket.socket:
+    """Bind a listening address.
+
+    Args:
+        host: IP address or name, or the path of a Unix socket when `port` is 0 and it begins with a slash.
+        port: 0 takes any free one.
+        socket_mode: permissions of a Unix socket's file.
+
+    Raises:
+        StartError: it can't be bound.
+    """
+    if host.startswith("/"):
+        return _bind_unix(host, socket_mode)
+    try:
+        family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+    except OSError as error:
+        raise StartError(
+            f"can't listen on {host}:{port}: the name does not resolve ({error.strerror})"
+        ) from error
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"can't listen on {host}:{port}: {_advice(error)}") from error
+    return sock
+
+
+def _bind_unix(path: str, mode: int) -> socket.socket:
+    sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    try:
+        _remove_stale(path)
+        before = os.umask(0o777 & ~mode)  # so that there is no moment with wider permissions
+        try:
+            sock.bind(path)
+        finally:
+            os.umask(before)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"can't listen on unix:{path}: {_advice(error)}") from error
+    return sock
+
+
+def _remove_stale(path: str) -> None:
+    """Remove the socket file of a process that is gone; one that somebody listens on stays."""
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            raise OSError(errno.EEXIST, "a file that is no socket is there")
+        with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as probe:
+            if probe.connect_ex(path) == errno.ECONNREFUSED:
+                os.unlink(path)
+
+
+def _advice(error: OSError) -> str:
+    if error.errno == errno.EADDRINUSE:
+        return "another program listens there; stop it, or change `address`"
+    if error.errno == errno.EACCES:
+        return "not permitted; ports below 1024 need the capability net_bind_service, or take another port"
+    if error.errno == errno.EADDRNOTAVAIL:
+        return "this machine does not have that address"
+    return str(error.strerror or error)
+
+
+def peer_check(allowed_uids: Collection[int]) -> Callable[[int], bool] | None:
+    """Decide by uid who may connect to a Unix socket; None when everybody may whom the file's mode lets."""
+    if not allowed_uids:
+        return None
+    allowed = frozenset(allowed_uids)
+    return lambda uid: uid in allowed

@@ -1,0 +1,251 @@
+"""Connections to one endpoint, kept and reused, bounded in number; those over the bound wait in a line.
+
+The last one used is the first to be used again, so that the surplus falls idle and is closed.
+Knows nothing of balancing or retries.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass
+
+from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED, ProxyError
+from fastproxy.model import Endpoint
+from fastproxy.net.client import ClientConnection
+from fastproxy.net.drive import Waiter, until
+from fastproxy.net.http1 import HeadParser
+from fastproxy.net.timers import Timer, Wheel
+
+
+@dataclass(frozen=True, slots=True)
+class PoolLimits:
+    """Bounds on the connections to one endpoint.
+
+    connections: open at a time. waiting: exchanges that may wait for one.
+    idle_timeout_s: how long an unused connection is kept; shorter than the other side's, so that
+        it isn't closed under a request. connect_timeout_s: for the TCP handshake.
+    """
+
+    connections: int = 512
+    waiting: int = 1024
+    idle_timeout_s: float = 4.5
+    connect_timeout_s: float = 2.0
+
+
+class Pool:
+    """The connections to one endpoint.
+
+    Args:
+        endpoint: address to connect to; port 0 means that host is a Unix socket's path.
+        parser: parses response heads.
+        limits: bounds.
+        wheel: for idle timeouts.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self,
+        endpoint: Endpoint,
+        parser: HeadParser,
+        limits: PoolLimits,
+        wheel: Wheel,
+        loop: asyncio.AbstractEventLoop,
+    ) -> None:
+        self.endpoint = endpoint
+        self._parser = parser
+        self._limits = limits
+        self._loop = loop
+        self._idle: deque[ClientConnection] = deque()
+        self._line: deque[Waiter[ClientConnection | None]] = deque()
+        self._all: set[ClientConnection] = set()
+        self._connecting = 0
+        self._timer = Timer(wheel, self._close_idle)
+        self._closed = False
+
+    @property
+    def size(self) -> int:
+        """Number of open connections."""
+        return len(self._all)
+
+    @property
+    def unused(self) -> bool:
+        """Whether there is nothing in it and nobody wants anything from it."""
+        return not self._all and not self._connecting and not self._line
+
+    def take(self) -> ClientConnection | None:
+        """Take a kept connection, if there is one."""
+        while self._idle:
+            connection = self._idle.pop()
+            if not connection.closed:
+                return connection
+        return None
+
+    async def acquire(self) -> ClientConnection:
+        """Take a connection: a kept one, a new one, or the next that becomes free.
+
+        Raises:
+            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT or POOL_EXHAUSTED; nothing was sent.
+        """
+        while True:
+            kept = self.take()
+            if kept is not None:
+                return kept
+            if len(self._all) + self._connecting < self._limits.connections:
+                return await self._connect()
+            if len(self._line) >= self._limits.waiting:
+                raise ProxyError(
+                    POOL_EXHAUSTED, f"{self.endpoint}: {self._limits.waiting} exchanges wait already"
+                )
+            waiter: Waiter[ClientConnection | None] = Waiter()
+            self._line.append(waiter)
+            try:
+                free = await waiter
+            except BaseException:
+                if waiter.done:
+                    self._hand_on(waiter)
+                else:
+                    self._line.remove(waiter)
+                raise
+            if free is not None and not free.closed:
+                return free
+
+    async def _connect(self) -> ClientConnection:
+        endpoint, loop = self.endpoint, self._loop
+        self._connecting += 1
+
+        def make() -> ClientConnection:
+            return ClientConnection(self._parser, endpoint, self._freed, self._lost)
+
+        try:
+            if endpoint.port:
+                opening = loop.create_connection(make, endpoint.host, endpoint.port)
+            else:
+                opening = loop.create_unix_connection(make, endpoint.host)
+            _, connection = await until(
+                loop.create_task(asyncio.wait_for(opening, self._limits.connect_timeout_s))
+            )
+        except TimeoutError as error:
+            raise ProxyError(
+                CONNECT_TIMEOUT, f"{endpoint}: no answer within {self._limits.connect_timeout_s:g} s"
+            ) from error
+        except OSError as error:
+            raise ProxyError(CONNECT_REFUSED, f"{endpoint}: {error.strerror or error}") from error
+        finally:
+            self._connecting -= 1
+            self._call_next()
+        self._all.add(connection)
+        return connection
+
+    def _freed(self, connection: ClientConnection) -> None:
+        """An exchange is through: the next in line gets the connection, or it is kept."""
+        if self._closed:
+            connection.close()
+            return
+        while self._line:
+            waiter = self._line.popleft()
+            if not waiter.done:
+                waiter.set(connection)
+                return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if len(self._idle) == 1:
+            self._timer.set(connection.idle_since + self._limits.idle_timeout_s)
+
+    def _lost(self, connection: ClientConnection) -> None:
+        self._all.discard(connection)
+        if not connection.busy and connection in self._idle:
+            self._idle.remove(connection)
+        self._call_next()
+
+    def _call_next(self) -> None:
+        """There is room for one more connection: whoever waits first may open it."""
+        while self._line and len(self._all) + self._connecting < self._limits.connections:
+            waiter = self._line.popleft()
+            if not waiter.done:
+                waiter.set(None)
+                return
+
+    def _hand_on(self, waiter: Waiter[ClientConnection | None]) -> None:
+        """Someone in line got a connection and was cancelled in the same moment: the next one gets it."""
+        connection = waiter.result
+        if connection is not None and not connection.closed:
+            self._freed(connection)
+        else:
+            self._call_next()
+
+    def _close_idle(self) -> None:
+        """Close what has been idle for too long; the longest idle stand in front."""
+        now = self._loop.time()
+        idle = self._idle
+        while idle and idle[0].idle_since + self._limits.idle_timeout_s <= now:
+            idle.popleft().close()
+        if idle:
+            self._timer.set(idle[0].idle_since + self._limits.idle_timeout_s)
+
+    def close(self) -> None:
+        """Close the idle connections now, the others when they are through."""
+        self._closed = True
+        self._timer.close()
+        while self._idle:
+            self._idle.pop().close()
+
+    def abort(self) -> None:
+        """Cut every connection off."""
+        self.close()
+        for connection in list(self._all):
+            connection.abort()
+
+
+class Pools:
+    """The pools of all endpoints of one service or receiver.
+
+    Endpoints come and go with discovery; the pool of one that has not been asked for in a while and holds no
+    connection any more is forgotten.
+
+    Args: as for `Pool`.
+    """
+
+    __slots__ = ("_limits", "_loop", "_parser", "_pools", "_wheel")
+
+    def __init__(
+        self, parser: HeadParser, limits: PoolLimits, wheel: Wheel, loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._parser = parser
+        self._limits = limits
+        self._wheel = wheel
+        self._loop = loop
+        self._pools: dict[Endpoint, Pool] = {}
+
+    @property
+    def size(self) -> int:
+        """Number of open connections."""
+        return sum(pool.size for pool in self._pools.values())
+
+    async def acquire(self, endpoint: Endpoint) -> ClientConnection:
+        """Take a connection to `endpoint`; see `Pool.acquire`."""
+        pool = self._pools.get(endpoint)
+        if pool is None:
+            if len(self._pools) >= _REMEMBERED_POOLS:
+                self._forget()
+            pool = Pool(endpoint, self._parser, self._limits, self._wheel, self._loop)
+            self._pools[endpoint] = pool
+        return pool.take() or await pool.acquire()
+
+    def _forget(self) -> None:
+        for endpoint, pool in list(self._pools.items()):
+            if pool.unused:
+                del self._pools[endpoint]
+
+    def close(self) -> None:
+        """Close the idle connections now, the others when they are through."""
+        for pool in self._pools.values():
+            pool.close()
+
+    def abort(self) -> None:
+        """Cut every connection off."""
+        for pool in self._pools.values():
+            pool.abort()
+
+
+_REMEMBERED_POOLS = 64

@@ -1,0 +1,597 @@
+"""The plain edge that takes requests: connections of callers, of other proxies, of the admin's tools.
+
+One connection answers one request at a time; pipelined ones wait in the buffer and are answered in order.
+An exchange is one driven coroutine (`drive.py`): the handler given to the server gets the request and the
+connection, and answers through `Connection.respond`. Whatever can't be parsed is answered here, through the
+handler's `refuse`, and ends the connection: nothing behind a malformed request can be trusted.
+Knows nothing of which proxy it serves, of config, policy or logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from email.utils import formatdate
+from typing import Any, Protocol, cast
+
+from fastproxy.errors import (
+    BODY_TIMEOUT,
+    BODY_TOO_LARGE,
+    DEADLINE_EXCEEDED,
+    DRAINING,
+    HEADER_TIMEOUT,
+    MALFORMED_REQUEST,
+    PEER_REFUSED,
+    TOO_MANY_CONNECTIONS,
+    ProxyError,
+)
+from fastproxy.model import Body, Exchange, Request, Response, WholeBody
+from fastproxy.net.drive import Drive, Waiter
+from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
+from fastproxy.net.http1 import HeadLimits, HeadParser, oversized_head, write_fields
+from fastproxy.net.timers import Timer, Wheel
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LINGER_S = 1.0
+_NO_BODY_STATUSES = frozenset((204, 304))
+
+
+@dataclass(frozen=True, slots=True)
+class ServerLimits:
+    """What one listener grants its peers; each bound protects against one way of holding it up.
+
+    header_timeout_s: from the first byte of a head (or of the connection) to its end.
+    body_timeout_s: between two pieces of a body. write_timeout_s: for a peer that doesn't read.
+    idle_timeout_s: between two requests. body_bytes: None for no limit.
+    connections: in total; connections_per_peer: by address, 0 for no limit.
+    requests_per_connection: 0 for no limit.
+    """
+
+    head: HeadLimits = field(default_factory=HeadLimits)
+    header_timeout_s: float = 10.0
+    body_timeout_s: float = 30.0
+    write_timeout_s: float = 30.0
+    idle_timeout_s: float = 75.0
+    body_bytes: int | None = None
+    connections: int = 10000
+    connections_per_peer: int = 0
+    requests_per_connection: int = 0
+
+
+class Handler(Protocol):
+    """What a server hands its requests to."""
+
+    async def handle(self, request: Request, connection: Connection) -> None:
+        """Answer `request` by `connection.respond`; runs driven, not as a Task."""
+        ...
+
+    def refuse(self, error: ProxyError, peer: str) -> Response:
+        """The answer to something that never became a request; it is recorded there."""
+        ...
+
+
+class Server:
+    """One listener: what its connections share.
+
+    Args:
+        handler: gets the requests.
+        parser: parses heads, and knows which fields the handler consumes.
+        limits: bounds for every connection.
+        wheel: for timeouts.
+        loop: the event loop.
+        allow_peer: for Unix sockets, decides by uid who may connect; None lets everybody in.
+    """
+
+    def __init__(
+        self,
+        handler: Handler,
+        parser: HeadParser,
+        limits: ServerLimits,
+        wheel: Wheel,
+        loop: asyncio.AbstractEventLoop,
+        allow_peer: Callable[[int], bool] | None = None,
+    ) -> None:
+        self.handler = handler
+        self.parser = parser
+        self.limits = limits
+        self.wheel = wheel
+        self.loop = loop
+        self.allow_peer = allow_peer
+        self.connections: set[Connection] = set()
+        self.by_peer: Counter[str] = Counter()
+        self.accepted = 0
+        self.draining = False
+        self._empty = asyncio.Event()
+        self._date = (0, b"")
+        self._listeners: list[asyncio.Server] = []
+
+    async def listen(self, sock: socket.socket) -> None:
+        """Take connections from a bound socket (TCP or Unix)."""
+        if sock.family == socket.AF_UNIX:
+            listener = await self.loop.create_unix_server(lambda: Connection(self), sock=sock)
+        else:
+            listener = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
+        self._listeners.append(listener)
+
+    def date(self) -> bytes:
+        """The value of a Date field for now, made once a second (RFC 9110, section 6.6.1)."""
+        now = int(self.loop.time())
+        if self._date[0] != now or not self._date[1]:
+            self._date = (now, formatdate(usegmt=True).encode())
+        return self._date[1]
+
+    def drain(self) -> None:
+        """Take no more connections; close the idle ones now, the others after the answer they owe."""
+        self.draining = True
+        for listener in self._listeners:
+            listener.close()
+        for connection in list(self.connections):
+            connection.drain()
+
+    async def emptied(self, timeout_s: float) -> bool:
+        """Wait, while draining, until no connection is left; False when that takes longer than allowed."""
+        if not self.connections:
+            return True
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def forget(self, connection: Connection) -> None:
+        """A connection is gone."""
+        self.connections.discard(connection)
+        self.by_peer[connection.peer] -= 1
+        if not self.by_peer[connection.peer]:
+            del self.by_peer[connection.peer]
+        if self.draining and not self.connections:
+            self._empty.set()
+
+    def abort(self) -> None:
+        """Cut every connection off."""
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a peer; see the module's docstring."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_closing",
+        "_continue",
+        "_deadline",
+        "_drained",
+        "_drive",
+        "_exchange",
+        "_framing",
+        "_head",
+        "_head_begun",
+        "_lingering",
+        "_responded",
+        "_served",
+        "_server",
+        "_timer",
+        "_transport",
+        "bytes_in",
+        "bytes_out",
+        "peer",
+    )
+
+    def __init__(self, server: Server) -> None:
+        # per connection
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._timer = Timer(server.wheel, self._timed_out)
+        self._deadline = Timer(server.wheel, self._deadline_passed)
+        self._drained: Waiter[None] | None = None
+        self._closing = False
+        self._head_begun = True
+        self._lingering = False
+        self._served = 0
+        self.peer = ""
+        # per exchange
+        self._drive: Drive | None = None
+        self._head: Any = None
+        self._framing: Framing | None = None
+        self._body: IncomingBody | None = None
+        self._continue = False
+        self._responded = False
+        self._exchange: Exchange | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    # --- the transport's side --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the peer in, or turn it away."""
+        server = self._server
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own, no subclass
+        peername = transport.get_extra_info("peername")
+        self.peer = peername[0] if isinstance(peername, tuple) else "unix"
+        server.accepted += 1
+        server.connections.add(self)
+        server.by_peer[self.peer] += 1
+        limits = server.limits
+        error: ProxyError | None = None
+        if len(server.connections) > limits.connections:
+            error = ProxyError(TOO_MANY_CONNECTIONS, f"{limits.connections} allowed")
+        elif limits.connections_per_peer and server.by_peer[self.peer] > limits.connections_per_peer:
+            error = ProxyError(
+                TOO_MANY_CONNECTIONS, f"{limits.connections_per_peer} allowed from one address"
+            )
+        elif server.allow_peer is not None and not server.allow_peer(_peer_uid(transport)):
+            error = ProxyError(PEER_REFUSED)
+        elif server.draining:
+            error = ProxyError(DRAINING, retry_after_s=1)
+        if error is not None:
+            self._refuse(error)
+            return
+        self._timer.set(server.loop.time() + limits.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer is gone: so is what was done for it."""
+        self._transport = None
+        self._closing = True
+        self._timer.close()
+        self._deadline.close()
+        self._server.forget(self)
+        if self._drained is not None:
+            self._drained.set(None)
+        if self._drive is not None:
+            self._drive.cancel()
+
+    def eof_received(self) -> bool:
+        """A peer that stops sending has hung up; what it still owed of a message makes that message broken."""
+        if self._body is not None:
+            self._body.fail(ProxyError(MALFORMED_REQUEST, "the connection ended inside the body"))
+        return False
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly."""
+        self._drained = Waiter()
+        self._timer.set(self._server.loop.time() + self._server.limits.write_timeout_s)
+
+    def resume_writing(self) -> None:
+        """The peer has read on."""
+        drained, self._drained = self._drained, None
+        self._timer.unset()
+        if drained is not None:
+            drained.set(None)
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a head, of a body, or of requests behind the one being answered."""
+        if self._closing:
+            return
+        if self._framing is not None:
+            self._feed_body(data)
+        else:
+            self._buffer = self._buffer + data if self._buffer else data
+            if self._drive is None:
+                self._next_request()
+            elif len(self._buffer) > self._server.limits.head.header_bytes and self._transport is not None:
+                self._transport.pause_reading()
+
+    # --- reading a request -------------------------------------------------------------------------------
+
+    def _next_request(self) -> None:
+        """Begin the next exchange, if its head is all here."""
+        server = self._server
+        limits = server.limits
+        while self._drive is None and not self._closing:
+            buffer = self._buffer
+            if (
+                buffer[:2] == b"\r\n"
+            ):  # RFC 9112, section 2.2: an empty line before a request is to be skipped
+                buffer = buffer[2:]
+            end = buffer.find(b"\r\n\r\n", 0, limits.head.header_bytes)
+            if end < 0:
+                self._await_head(buffer)
+                return
+            end += 4
+            try:
+                head = server.parser.request(buffer[:end])
+                if (
+                    head.length is not None
+                    and limits.body_bytes is not None
+                    and head.length > limits.body_bytes
+                ):
+                    raise ProxyError(BODY_TOO_LARGE, f"{head.length} bytes, {limits.body_bytes} allowed")
+            except ProxyError as error:
+                self._refuse(error)
+                return
+            self._served += 1
+            self._head_begun = False
+            self._head = head
+            self._continue = head.expects_continue
+            self._responded = False
+            body: Body
+            length = head.length
+            if head.chunked:
+                self._framing = Chunked(trailer_bytes=limits.head.header_bytes)
+                body = self._body = self._incoming(None)
+                self._buffer = buffer[end:]
+            elif not length:
+                body = WholeBody(b"")
+                self._buffer = buffer[end:]
+            elif len(buffer) >= end + length:
+                body = WholeBody(buffer[end : end + length])
+                self._buffer = buffer[end + length :]
+            else:
+                self._framing = Sized(length)
+                body = self._body = self._incoming(length)
+                self._buffer = buffer[end:]
+            self.bytes_in = length or 0
+            request = Request(
+                head.method, head.target, head.headers, head.host, body,
+                head.chunked or length is not None, head.absolute, self.peer, head.control,
+            )  # fmt: skip
+            if self._framing is not None:
+                rest, self._buffer = self._buffer, b""
+                self._timer.set(server.loop.time() + limits.body_timeout_s)
+                if rest:
+                    self._feed_body(rest)
+                    if self._closing:
+                        return
+            else:
+                self._timer.unset()
+            self._drive = drive = Drive(server.handler.handle(request, self), self._exchange_done)
+            drive.start()
+
+    def _await_head(self, buffer: bytes) -> None:
+        limits = self._server.limits
+        self._buffer = buffer
+        if len(buffer) >= limits.head.header_bytes:
+            self._refuse(oversized_head(buffer, limits.head))
+            return
+        if buffer and not self._head_begun:  # the time for a head runs from its first byte, however it drips
+            self._head_begun = True
+            self._timer.set(self._server.loop.time() + limits.header_timeout_s)
+
+    def _incoming(self, length: int | None) -> IncomingBody:
+        return IncomingBody(
+            length, self._server.limits.body_bytes, self._pause_reading, self._resume_reading,
+            self._body_unwanted, self._ask_for_body if self._continue else None,
+        )  # fmt: skip
+
+    def _feed_body(self, data: bytes) -> None:
+        framing, body = self._framing, self._body
+        assert framing is not None
+        assert body is not None
+        try:
+            content, rest = framing.feed(data)
+        except ProxyError as error:
+            self._closing_after_answer()
+            body.fail(error)
+            return
+        self.bytes_in += len(content)
+        self._continue = False
+        if framing.done:
+            self._framing = None
+            self._body = None
+            self._buffer = rest
+            self._timer.unset()
+            body.finish(content, framing.trailers)
+            if self._drive is None:
+                self._next_request()
+        else:
+            self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+            body.push(content)
+
+    def _ask_for_body(self) -> None:
+        if self._continue and not self._responded:
+            self._continue = False
+            self._write(CONTINUE)
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+            self._timer.unset()
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+            self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+
+    def _body_unwanted(self) -> None:
+        """The rest of this body can't be told from a next request without reading it: close instead."""
+        self._closing_after_answer()
+
+    def _closing_after_answer(self) -> None:
+        if self._head is not None:
+            self._head.keep_alive = False
+
+    # --- answering --------------------------------------------------------------------------------------
+
+    def set_deadline(self, exchange: Exchange) -> None:
+        """Raise DEADLINE_EXCEEDED inside the exchange, wherever it waits, when its deadline has come."""
+        self._exchange = exchange
+        self._deadline.set(exchange.deadline)
+
+    @property
+    def date(self) -> bytes:
+        """The value of a Date field for now."""
+        return self._server.date()
+
+    async def respond(self, response: Response) -> None:
+        """Write the answer, its body as it comes.
+
+        Raises:
+            ProxyError: the body broke off; the connection is then cut, so that nobody takes it for complete.
+        """
+        head = self._head
+        server = self._server
+        self._responded = True
+        body = response.body
+        whole = body.whole
+        close = (
+            not head.keep_alive
+            or server.draining
+            or self._framing is not None  # the request's body isn't read to its end
+            or (
+                server.limits.requests_per_connection
+                and self._served >= server.limits.requests_per_connection
+            )
+        )
+        parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason), write_fields(response.headers)]
+        chunked = False
+        bodiless = head.method == b"HEAD" or response.status in _NO_BODY_STATUSES
+        if bodiless:
+            if response.declared_length is not None and response.status != 204:
+                parts.append(b"content-length: %d\r\n" % response.declared_length)
+        elif whole is not None:
+            parts.append(b"content-length: %d\r\n" % len(whole))
+        elif body.length is not None:
+            parts.append(b"content-length: %d\r\n" % body.length)
+        elif head.minor:
+            parts.append(b"transfer-encoding: chunked\r\n")
+            chunked = True
+        else:
+            close = True
+        if close:
+            head.keep_alive = False
+            parts.append(b"connection: close\r\n\r\n")
+        else:
+            parts.append(b"connection: keep-alive\r\n\r\n" if not head.minor else b"\r\n")
+        if bodiless:
+            body.close()
+        elif whole is not None:
+            parts.append(whole)
+            self.bytes_out = len(whole)
+            self._write(b"".join(parts))
+            return
+        self._write(b"".join(parts))
+        if not bodiless:
+            await self._write_body(body, chunked)
+
+    async def _write_body(self, body: Body, chunked: bool) -> None:
+        while data := await body.read():
+            self.bytes_out += len(data)
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            if self._drained is not None:
+                await self._drained
+        if chunked:
+            self._write(b"0\r\n%b\r\n" % write_fields(body.trailers))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _exchange_done(self, error: BaseException | None) -> None:
+        """The handler has returned: go on with the next request, or end the connection."""
+        head, self._head = self._head, None
+        self._drive = None
+        self._exchange = None
+        self._deadline.unset()
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        if error is not None:
+            self.abort()  # an answer that broke off must not look complete
+            if not isinstance(error, (ProxyError, asyncio.CancelledError)):
+                self._server.loop.call_exception_handler(
+                    {
+                        "message": "an exchange failed in an unforeseen way",
+                        "exception": error,
+                        "protocol": self,
+                    }
+                )
+            return
+        if self._framing is not None:
+            self._linger()
+            return
+        if not head.keep_alive:
+            self.close()
+            return
+        self._timer.set(self._server.loop.time() + self._server.limits.idle_timeout_s)
+        if self._buffer:
+            transport.resume_reading()
+            self._server.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._drive is None and not self._closing:
+            self._next_request()
+
+    # --- ending ------------------------------------------------------------------------------------------
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer something that never became a request, and end the connection."""
+        response = self._server.handler.refuse(error, self.peer)
+        content = response.body.whole or b""
+        self._write(
+            b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (response.status, response.reason, write_fields(response.headers), len(content), content)
+        )
+        self._linger()
+
+    def _timed_out(self) -> None:
+        if self._drained is not None or self._lingering:
+            self.abort()
+        elif self._body is not None:
+            self._closing_after_answer()
+            self._body.fail(
+                ProxyError(BODY_TIMEOUT, f"{self._server.limits.body_timeout_s:g} s without a byte")
+            )
+        elif self._drive is None:
+            if self._buffer:
+                self._refuse(
+                    ProxyError(HEADER_TIMEOUT, f"not within {self._server.limits.header_timeout_s:g} s")
+                )
+            else:
+                self.close()
+
+    def _deadline_passed(self) -> None:
+        exchange = self._exchange
+        if self._drive is not None and exchange is not None:
+            phase = exchange.phase
+            self._drive.throw(
+                ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
+            )
+
+    def drain(self) -> None:
+        """Close now if nothing is owed, after the answer otherwise."""
+        if self._drive is None:
+            self.close()
+        else:
+            self._closing_after_answer()
+
+    def close(self) -> None:
+        """Send what is written, then end the connection."""
+        self._closing = True
+        self._buffer = b""
+        if self._transport is not None:
+            self._transport.close()
+
+    def _linger(self) -> None:
+        """Send what is written and no more, but read on for a moment, discarding.
+
+        A peer that is still sending would otherwise get a reset that destroys the answer before it is read
+        (RFC 9112, section 9.6).
+        """
+        self._closing = True
+        self._buffer = b""
+        if self._transport is not None and not self._transport.is_closing():
+            self._lingering = True
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._transport.resume_reading()
+            self._timer.set(self._server.loop.time() + LINGER_S)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._closing = True
+        self._buffer = b""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _peer_uid(transport: asyncio.Transport) -> int:
+    """The user at the other end of a Unix socket (SO_PEERCRED)."""
+    sock = transport.get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], "little")

@@ -1,0 +1,60 @@
+"""The one place where an error becomes an answer.
+
+A status, a `Proxy-Status` header (RFC 9209), and a problem document (RFC 9457) that names hop, phase and
+cause in words that a person can act on. Never a secret, a stack trace or bytes of the peer's.
+"""
+
+from __future__ import annotations
+
+from math import ceil
+
+import msgspec
+
+from fastproxy.errors import ProxyError
+from fastproxy.model import Response, WholeBody
+from fastproxy.net.http1 import REASONS
+
+_ENCODER = msgspec.json.Encoder()
+_UNQUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
+
+
+def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Response:
+    """Make the response that tells a caller what went wrong.
+
+    Args:
+        error: what was raised.
+        hop: name of this proxy. role: "out" or "in".
+        exchange_id: "" when the request never became an exchange.
+
+    Returns:
+        A whole response; Content-Length and Connection are for the connection to add.
+    """
+    cause = error.cause
+    problem: dict[str, object] = {
+        "type": f"urn:fastproxy:error:{cause.label}",
+        "title": cause.title,
+        "status": cause.status,
+        "detail": error.detail or cause.title,
+        "cause": cause.label,
+        "hop": role,
+        "proxy": hop,
+        "phase": error.phase,
+        "advice": cause.advice,
+    }
+    if exchange_id:
+        problem["exchange"] = exchange_id
+    details = f"{cause.label} in {error.phase}" + (f": {error.detail}" if error.detail else "")
+    headers = [
+        (b"content-type", b"application/problem+json"),
+        (b"cache-control", b"no-store"),
+        (b"proxy-status", f'{hop}; error={cause.proxy_error}; details="{_quotable(details)}"'.encode()),
+    ]
+    if error.retry_after_s is not None:
+        headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
+    reason = REASONS.get(cause.status, b"")
+    return Response(cause.status, reason, headers, WholeBody(_ENCODER.encode(problem)), has_date=False)
+
+
+def _quotable(text: str) -> str:
+    """What may stand in a string of a structured field: printable ASCII (RFC 8941, section 3.3.3)."""
+    return "".join(c if " " <= c <= "~" else "?" for c in text).translate(_UNQUOTED)

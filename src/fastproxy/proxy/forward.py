@@ -1,0 +1,120 @@
+"""The attempt loop that both proxies use: deadline, pick, send, record; once more?
+
+Every exchange takes this way to its next hop, a receiver or a service. What carries it there is a
+`Transport`; where to and how often is decided by policies; this loop only asks them in order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, ProxyError
+from fastproxy.model import Endpoint, Exchange, Request, Response
+from fastproxy.policy.balance import Balancer
+from fastproxy.policy.deadline import remaining_s
+from fastproxy.policy.retry import may_repeat
+from fastproxy.proxy.transport import Transport
+
+_NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT)
+ATTEMPTS = 5
+"""Most attempts of one exchange; protects endpoints that are all in trouble from a storm."""
+
+
+class Endpoints(Protocol):
+    """Where the endpoints of a next hop come from."""
+
+    @property
+    def endpoints(self) -> tuple[Endpoint, ...]:
+        """All that are known now."""
+        ...
+
+
+class NextHop:
+    """A service, or the receiver in front of one, as a place to forward to.
+
+    Args:
+        name: of the service, for logs and metrics.
+        source: its endpoints.
+        balancer: spreads attempts over them.
+        transport: the way there.
+        timeout_s: for the whole exchange.
+        repeat_idempotent: whether an idempotent request goes out again after its connection was lost.
+        clock: monotonic time in seconds.
+    """
+
+    __slots__ = (
+        "_balancer",
+        "_clock",
+        "_repeat_idempotent",
+        "_source",
+        "_transport",
+        "name",
+        "repeats",
+        "timeout_s",
+    )
+
+    def __init__(
+        self,
+        name: str,
+        source: Endpoints,
+        balancer: Balancer,
+        transport: Transport,
+        timeout_s: float,
+        repeat_idempotent: bool,
+        clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.timeout_s = timeout_s
+        self.repeats = 0
+        self._source = source
+        self._balancer = balancer
+        self._transport = transport
+        self._repeat_idempotent = repeat_idempotent
+        self._clock = clock
+
+    async def forward(self, exchange: Exchange, request: Request) -> Response:
+        """Carry the request there and return the answer, its body perhaps still on its way.
+
+        Raises:
+            ProxyError: no attempt succeeded; it is the error of the last one.
+        """
+        clock, balancer = self._clock, self._balancer
+        tried: list[Endpoint] = []
+        resends = 0
+        failure: ProxyError | None = None
+        while True:
+            exchange.enter("pick", clock)
+            now_s = clock()
+            remaining_s(exchange.deadline, now_s, exchange.phase)  # what is past its deadline isn't sent
+            endpoint = balancer.pick(self._source.endpoints, tried, now_s)
+            if endpoint is None:
+                assert failure is not None
+                raise failure
+            exchange.endpoint = endpoint
+            exchange.attempts += 1
+            try:
+                response = await self._transport.attempt(exchange, request, endpoint)
+            except ProxyError as error:
+                failure = error
+                now_s = clock()
+                if error.cause in _NO_CONNECTION:
+                    balancer.mark_failing(endpoint, now_s)
+                    tried.append(endpoint)
+                elif error.sent and not self._repeat_idempotent:
+                    raise
+                if not may_repeat(
+                    error,
+                    request.method,
+                    attempts=exchange.attempts,
+                    attempts_limit=ATTEMPTS,
+                    resends=resends,
+                    body_in_hand=request.body.whole is not None or not request.body.started,
+                    left_s=exchange.deadline - now_s,
+                ):
+                    raise
+                resends += error.sent
+                self.repeats += 1
+            else:
+                balancer.mark_working(endpoint)
+                return response

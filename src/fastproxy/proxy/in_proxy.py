@@ -1,0 +1,204 @@
+"""The in proxy: beside the service. Sealed requests come in, plain HTTP goes to the service.
+
+`InProxy.handle` opens, which proves who calls, and seals the answer; `InProxy._serve` is the order of things
+between: privilege, rate, deadline, then the way to the service. Nothing is decided on what a message says of
+its sender.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import NamedTuple
+
+from fastproxy.errors import OVERLOADED, SERVICE_UNKNOWN, ProxyError
+from fastproxy.model import Exchange, Request, Response
+from fastproxy.net.server import Connection
+from fastproxy.policy.deadline import set_deadline
+from fastproxy.policy.path import canonical_path
+from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
+from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.proxy.answer import answer_to
+from fastproxy.proxy.fields import BUDGET, DEAD_TIME, HopFields
+from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.http_receiver import HttpReceiver, Received, is_challenge
+from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.wire.records import PLAIN, Packing
+
+_CHALLENGED = "challenged"
+
+
+class LocalService(NamedTuple):
+    """A service behind this proxy: the way to it, and how its answers are packed."""
+
+    hop: NextHop
+    packing: Packing
+
+
+class InProxy:
+    """Handles sealed requests of out proxies.
+
+    Args:
+        name: of this receiver.
+        receiver: opens requests and seals answers.
+        services: by name.
+        privileges: who may call what. limiter: how often.
+        enforce: False lets pass, counted and logged, what privilege and rate would refuse.
+        fields: writes Via.
+        recorder: notes every exchange.
+        in_flight_limit: bound on exchanges at a time.
+        new_id: makes ids for what can't be opened.
+        clock: monotonic time in seconds. unix_clock: seconds since 1970.
+    """
+
+    role = "in"
+
+    def __init__(
+        self,
+        name: str,
+        receiver: HttpReceiver,
+        services: Mapping[str, LocalService],
+        privileges: Privileges,
+        limiter: RateLimiter,
+        enforce: bool,
+        fields: HopFields,
+        recorder: Recorder,
+        in_flight_limit: int,
+        new_id: Callable[[], str],
+        clock: Callable[[], float],
+        unix_clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self._receiver = receiver
+        self._services = services
+        self._privileges = privileges
+        self._limiter = limiter
+        self._enforce = enforce
+        self._via = fields.via
+        self._recorder = recorder
+        self._in_flight_limit = in_flight_limit
+        self._new_id = new_id
+        self._clock = clock
+        self._unix_clock = unix_clock
+        self.in_flight = 0
+
+    async def handle(self, outer: Request, connection: Connection) -> None:
+        """Answer one envelope."""
+        exchange = Exchange("", self._clock())
+        self._recorder.begin(exchange)
+        exchange.peer = outer.peer
+        self.in_flight += 1
+        try:
+            exchange.enter("open", self._clock)  # who is calling, proven?
+            try:
+                received = await self._receiver.receive(outer)
+            except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
+                exchange.id = self._new_id()
+                response = self._refusal(exchange, error)
+                exchange.status = response.status
+            else:
+                exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
+                response = await self._answer(exchange, received, connection)
+            await connection.respond(response)
+        except ProxyError as error:
+            exchange.cause = exchange.cause or error.cause.label
+            raise
+        except asyncio.CancelledError:
+            exchange.cause = exchange.cause or CALLER_GONE
+            raise
+        finally:
+            self.in_flight -= 1
+            if exchange.cause != _CHALLENGED:
+                self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
+
+    async def _answer(self, exchange: Exchange, received: Received, connection: Connection) -> Response:
+        """Serve a request whose sender is proven; whatever comes of it, the answer is sealed."""
+        packing = PLAIN
+        refusal = ""
+        try:
+            if received.error is not None:
+                raise received.error
+            assert received.request is not None
+            service = self._services.get(received.service)
+            if service is not None:
+                packing = service.packing
+            response = await self._serve(exchange, received, received.request, service, connection)
+        except ProxyError as error:
+            if is_challenge(error):
+                exchange.cause = _CHALLENGED
+                self._recorder.challenged()
+                return self._receiver.challenge(received.binding)
+            response = self._refusal(exchange, error)
+            refusal = error.cause.label
+        exchange.status = response.status
+        exchange.enter("answer", self._clock)
+        fields = self._via if response.has_date else b"%bdate: %b\r\n" % (self._via, connection.date)
+        return self._receiver.seal(received.binding, response, fields, packing, refusal)
+
+    async def _serve(
+        self,
+        exchange: Exchange,
+        received: Received,
+        request: Request,
+        service: LocalService | None,
+        connection: Connection,
+    ) -> Response:
+        """The order of things at this hop; each step may refuse."""
+        exchange.method, exchange.path = request.method, request.target
+        if self.in_flight > self._in_flight_limit:  # before any work is done for it
+            raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
+        exchange.enter("route", self._clock)  # which service?
+        if service is None:
+            raise ProxyError(SERVICE_UNKNOWN, "the request names no service of the in proxy's config")
+        exchange.service = service.hop.name
+        exchange.enter("privilege", self._clock)  # may this caller call this route?
+        route, request.target = self._admit(exchange, request)
+        exchange.route = route.pattern
+        exchange.path = request.target
+        exchange.enter(
+            "rate", self._clock
+        )  # within its rate? After privilege: only routes that exist have one.
+        if route.rate is not None:
+            try:
+                self._limiter.check((exchange.caller, route.rate_key), route.rate, exchange.started)
+            except ProxyError as error:
+                self._enforced(exchange, error)
+        exchange.enter("deadline", self._clock)  # before its deadline?
+        control = request.control or {}
+        exchange.deadline = set_deadline(
+            exchange.started, self._unix_clock(), service.hop.timeout_s,
+            dead_time=control.get(DEAD_TIME), timeout_ms=control.get(BUDGET), sealed_budget_ms=received.budget_ms,
+        )  # fmt: skip
+        connection.set_deadline(exchange)
+        return await service.hop.forward(exchange, request)  # pick an endpoint of the service, forward, wait
+
+    def _admit(self, exchange: Exchange, request: Request) -> tuple[Route, bytes]:
+        try:
+            return self._privileges.admit(exchange.caller, exchange.service, request.method, request.target)
+        except ProxyError as error:
+            if error.cause.phase != "privilege":  # a path of two readings is refused in any case
+                raise
+            self._enforced(exchange, error)
+            path, query = canonical_path(request.target)
+            return NO_ROUTE, path + query
+
+    def _enforced(self, exchange: Exchange, error: ProxyError) -> None:
+        """Raise the refusal, or only note it where the config says so."""
+        if self._enforce:
+            raise error
+        self._recorder.would_refuse(exchange, error)
+
+    def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
+        exchange.cause = error.cause.label
+        self._recorder.failed(exchange, error)
+        return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
+
+    def refuse(self, error: ProxyError, peer: str) -> Response:
+        """Answer something that never became a request."""
+        exchange = Exchange(self._new_id(), self._clock())
+        self._recorder.begin(exchange)
+        exchange.peer = peer
+        response = self._refusal(exchange, error)
+        exchange.status = response.status
+        self._recorder.end(exchange, 0, 0)
+        return response

@@ -1,0 +1,166 @@
+"""The out proxy: beside the caller. Plain HTTP comes in, sealed requests go out.
+
+`OutProxy._call` is the order of things (docs/architecture.md): who is calling, which service, until when, then
+the way to its receiver, where the request is sealed and the answer opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from typing import Literal, NamedTuple
+
+from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, SERVICE_UNKNOWN, ProxyError
+from fastproxy.model import Exchange, Request, Response
+from fastproxy.net.server import Connection
+from fastproxy.policy.deadline import set_deadline
+from fastproxy.proxy.answer import answer_to
+from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE
+from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+
+
+class CallerRule(NamedTuple):
+    """Who calls at this listener: always `fixed`, or whom the field `header` (lower case) names of `names`."""
+
+    fixed: str
+    header: bytes = b""
+    names: frozenset[str] = frozenset()
+
+
+class ServiceRule(NamedTuple):
+    """What names the service, and the one for requests that name none that is known ("" for none)."""
+
+    source: Literal["path", "host", "fixed"]
+    default: str = ""
+
+
+class OutProxy:
+    """Handles requests of callers.
+
+    Args:
+        name: of this proxy.
+        caller_rule, service_rule: how caller and service are found.
+        services: the way to each service's receiver, by service name.
+        recorder: notes every exchange.
+        in_flight_limit: bound on exchanges at a time.
+        new_id: makes exchange ids.
+        clock: monotonic time in seconds. unix_clock: seconds since 1970.
+    """
+
+    role = "out"
+
+    def __init__(
+        self,
+        name: str,
+        caller_rule: CallerRule,
+        service_rule: ServiceRule,
+        services: Mapping[str, NextHop],
+        recorder: Recorder,
+        in_flight_limit: int,
+        new_id: Callable[[], str],
+        clock: Callable[[], float],
+        unix_clock: Callable[[], float],
+    ) -> None:
+        self.name = name
+        self.caller_rule = caller_rule
+        self._service_rule = service_rule
+        self._services = services
+        self._via = (b"via", b"1.1 " + name.encode())
+        self._recorder = recorder
+        self._in_flight_limit = in_flight_limit
+        self._new_id = new_id
+        self._clock = clock
+        self._unix_clock = unix_clock
+        self.in_flight = 0
+
+    async def handle(self, request: Request, connection: Connection) -> None:
+        """Answer one request of a caller."""
+        exchange = Exchange(self._new_id(), self._clock())
+        self._recorder.begin(exchange)
+        exchange.method, exchange.path, exchange.peer = request.method, request.target, request.peer
+        self.in_flight += 1
+        try:
+            try:
+                response = await self._call(exchange, request, connection)
+            except ProxyError as error:
+                response = self._refusal(exchange, error)
+            exchange.status = response.status
+            exchange.enter("answer", self._clock)
+            response.headers += (self._via, (EXCHANGE, exchange.id.encode()))
+            if not response.has_date:
+                response.headers.append((b"date", connection.date))
+            await connection.respond(response)
+        except ProxyError as error:
+            exchange.cause = exchange.cause or error.cause.label
+            raise
+        except asyncio.CancelledError:
+            exchange.cause = exchange.cause or CALLER_GONE
+            raise
+        finally:
+            self.in_flight -= 1
+            self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
+
+    async def _call(self, exchange: Exchange, request: Request, connection: Connection) -> Response:
+        """The order of things at this hop; each step may refuse."""
+        if self.in_flight > self._in_flight_limit:  # before any work is done for it
+            raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
+        exchange.enter("identify", self._clock)  # who is calling?
+        exchange.caller = self._identify(request)
+        exchange.enter("route", self._clock)  # which service?
+        hop = self._find_service(request)
+        exchange.service = hop.name
+        exchange.enter("deadline", self._clock)  # until when? From here on nothing can take longer.
+        control = request.control or {}
+        exchange.deadline = set_deadline(
+            exchange.started, self._unix_clock(), hop.timeout_s,
+            dead_time=control.get(DEAD_TIME), timeout_ms=control.get(BUDGET),
+        )  # fmt: skip
+        connection.set_deadline(exchange)
+        return await hop.forward(exchange, request)  # pick an endpoint, seal and send, wait, open
+
+    def _identify(self, request: Request) -> str:
+        rule = self.caller_rule
+        if rule.fixed:
+            return rule.fixed
+        claimed = (request.control or {}).get(rule.header, b"").decode("latin-1")
+        if claimed not in rule.names:
+            raise ProxyError(CALLER_UNKNOWN, "the request names no caller that may be claimed here")
+        return claimed
+
+    def _find_service(self, request: Request) -> NextHop:
+        """Find the service that the request names; take its name off the path, where the path has it."""
+        rule, services = self._service_rule, self._services
+        name = rule.default
+        if request.absolute or rule.source == "host":  # an absolute target names its host, whatever the rule
+            name = request.host.partition(b":")[0].decode("latin-1")
+        elif rule.source == "path":
+            segment, slash, rest = request.target[1:].partition(b"/")
+            query = b""
+            if not slash:
+                segment, mark, query = segment.partition(b"?")
+                query = mark + query
+            name = segment.decode("latin-1")
+            if name in services:
+                request.target = b"/" + rest if slash else b"/" + query
+                return services[name]
+        hop = services.get(name) or services.get(rule.default)
+        if hop is None:
+            raise ProxyError(SERVICE_UNKNOWN, "the request names no service of this proxy's config")
+        return hop
+
+    def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
+        exchange.cause = error.cause.label
+        self._recorder.failed(exchange, error)
+        return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
+
+    def refuse(self, error: ProxyError, peer: str) -> Response:
+        """Answer something that never became a request."""
+        exchange = Exchange(self._new_id(), self._clock())
+        self._recorder.begin(exchange)
+        exchange.peer = peer
+        response = self._refusal(exchange, error)
+        exchange.status = response.status
+        response.headers += (self._via, (EXCHANGE, exchange.id.encode()))
+        self._recorder.end(exchange, 0, 0)
+        return response

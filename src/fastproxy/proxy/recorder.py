@@ -1,0 +1,93 @@
+"""What is noted of every exchange: metrics, the access log, a log line for what went wrong.
+
+Both proxies note the same things in the same words. Nothing here can fail or hold up an exchange, and no log
+call formats anything while nobody listens.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable
+
+from fastproxy.errors import ProxyError
+from fastproxy.model import Exchange
+from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.metrics import Metrics
+
+CALLER_GONE = "caller_gone"
+"""Cause of an exchange whose caller hung up; nobody is left to be answered."""
+
+_LOG = logging.getLogger("fastproxy.exchange")
+
+
+class Recorder:
+    """Notes exchanges of one proxy.
+
+    Args:
+        metrics: counts them. access_log: writes a line for each.
+        clock: monotonic time in seconds. unix_clock: seconds since 1970.
+    """
+
+    __slots__ = ("_access_log", "_clock", "_metrics", "_unix_clock")
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        access_log: AccessLog,
+        clock: Callable[[], float],
+        unix_clock: Callable[[], float],
+    ) -> None:
+        self._metrics = metrics
+        self._access_log = access_log
+        self._clock = clock
+        self._unix_clock = unix_clock
+
+    def begin(self, exchange: Exchange) -> None:
+        """An exchange begins."""
+        if self._access_log.on:
+            exchange.marks = []
+
+    def failed(self, exchange: Exchange, error: ProxyError) -> None:
+        """This hop refuses the exchange, or could not carry it through."""
+        self._log("refused" if error.cause.status < 500 else "failed", exchange, error)
+
+    def would_refuse(self, exchange: Exchange, error: ProxyError) -> None:
+        """This hop lets pass what it will refuse once refusals are enforced."""
+        self._metrics.series(exchange.caller, exchange.service).report(error.cause.label)
+        self._log("would refuse, once refusals are enforced", exchange, error)
+
+    def end(self, exchange: Exchange, bytes_in: int, bytes_out: int) -> None:
+        """The answer is through, or has broken off. Sizes are of bodies at the caller's side."""
+        now_s = self._clock()
+        series = self._metrics.series(exchange.caller, exchange.service)
+        series.finish(exchange.status, now_s - exchange.started, bytes_in, bytes_out)
+        if exchange.attempts > 1:
+            series.retries += exchange.attempts - 1
+        if exchange.cause and exchange.cause != CALLER_GONE:
+            series.refuse(exchange.cause)
+        if self._access_log.on:
+            self._access_log.write(exchange, now_s, self._unix_clock(), bytes_in, bytes_out)
+
+    def challenged(self) -> None:
+        """A sender asked for this receiver's epoch, or was told of a new one; no exchange took place."""
+        self._metrics.challenges += 1
+
+    def _log(self, message: str, exchange: Exchange, error: ProxyError) -> None:
+        level = logging.WARNING if error.cause.status >= 500 else logging.INFO
+        if not _LOG.isEnabledFor(level):
+            return
+        _LOG.log(
+            level,
+            message,
+            extra={
+                "exchange": exchange.id,
+                "cause": error.cause.label,
+                "phase": error.phase,
+                "detail": error.detail,
+                "caller": exchange.caller,
+                "service": exchange.service,
+                "endpoint": str(exchange.endpoint) if exchange.endpoint else "",
+                "attempts": exchange.attempts,
+                "peer": exchange.peer,
+            },
+        )
