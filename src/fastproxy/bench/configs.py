@@ -1,0 +1,324 @@
+"""How each proxy of the comparison is configured: ports and paths in, config text out.
+
+All proxies are held to the same terms: one thread, no access log, TLS 1.3 with certificates verified on
+both sides where there is TLS, connections kept for as long as the run lasts. Beyond that each keeps its
+own defaults. Pure: reads and writes no file, starts nothing.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+
+from fastproxy.bench.credentials import Credentials, Place, host_name
+
+SERVICE = "search_service"
+CALLER = "chat_service"
+RECEIVER = "search-in"
+SERVICE_PATH = "/api/service"
+CALLER_PATH = f"/{SERVICE}{SERVICE_PATH}"
+"""What the caller asks for; fastproxy takes the service's name from it, the other proxies pass it on."""
+
+ANSWER = b'{"code":0,"message":"success","data":"hello world"}'
+
+CONNECTIONS_MAX = 1000
+"""Most connections that the load may open; the limits below leave room for both sides of as many."""
+
+KEPT_REQUESTS = 1_000_000_000
+"""Requests that nginx takes on one connection: no run reaches it, so no connection is renewed midway."""
+
+HttpVersion = Literal["http/1.1", "h2"]
+
+
+@dataclass(frozen=True, slots=True)
+class Leg:
+    """What one proxy of a chain is given.
+
+    port: where it listens. next_port: where it forwards to. admin_port: for proxies that need one.
+    folder: its own, for whatever it writes.
+    """
+
+    place: Place
+    port: int
+    next_port: int
+    admin_port: int
+    folder: Path
+    credentials: Credentials
+
+
+def haproxy_tcp(leg: Leg) -> str:
+    """Return a config that relays bytes: no HTTP, no TLS; the most that a proxy can do by doing the least."""
+    return _haproxy(
+        mode="tcp",
+        bind=f"127.0.0.1:{leg.port}",
+        server=f"127.0.0.1:{leg.next_port}",
+    )
+
+
+def haproxy_tls(leg: Leg, version: HttpVersion) -> str:
+    """Return a config that speaks HTTP at the outer side and `version` over mutual TLS at the inner one."""
+    identity = (
+        f"ssl crt {leg.credentials.certificates[leg.place]} ca-file {leg.credentials.ca} verify required"
+    )
+    bind = f"127.0.0.1:{leg.port}"
+    server = f"127.0.0.1:{leg.next_port}"
+    if leg.place == "out":
+        name = host_name("in")
+        server += f" {identity} alpn {version} sni str({name}) verifyhost {name}"
+    else:
+        bind += f" {identity} alpn {version}"
+    return _haproxy(mode="http", bind=bind, server=server)
+
+
+def _haproxy(mode: Literal["tcp", "http"], bind: str, server: str) -> str:
+    reuse = "http-reuse always" if mode == "http" else ""
+    return f"""\
+global
+    nbthread 1
+    maxconn {2 * CONNECTIONS_MAX}
+    ssl-default-bind-options ssl-min-ver TLSv1.3
+    ssl-default-server-options ssl-min-ver TLSv1.3
+
+defaults
+    mode {mode}
+    timeout connect 5s
+    timeout client 60s
+    timeout server 60s
+    {reuse}
+
+frontend plain
+    bind {bind}
+    default_backend next
+
+backend next
+    server next {server}
+"""
+
+
+def nginx_service(port: int, folder: Path) -> str:
+    """Return a config of the service itself: the fixed answer at the path with and without its name."""
+    answer = f"default_type application/json; return 200 '{ANSWER.decode()}';"
+    return _nginx(
+        folder,
+        f"""\
+    server {{
+        listen 127.0.0.1:{port} backlog=4096;
+        location = {SERVICE_PATH} {{ {answer} }}
+        location = {CALLER_PATH} {{ {answer} }}
+    }}
+""",
+    )
+
+
+def nginx_tls(leg: Leg) -> str:
+    """Return a config of nginx with HTTP/1.1 over mutual TLS between the two."""
+    certificate, ca = leg.credentials.certificates[leg.place], leg.credentials.ca
+    if leg.place == "out":
+        listen = f"listen 127.0.0.1:{leg.port} backlog=4096;"
+        forward = f"""\
+proxy_pass https://next;
+            proxy_ssl_certificate {certificate};
+            proxy_ssl_certificate_key {certificate};
+            proxy_ssl_trusted_certificate {ca};
+            proxy_ssl_verify on;
+            proxy_ssl_server_name on;
+            proxy_ssl_name {host_name("in")};
+            proxy_ssl_protocols TLSv1.3;"""
+    else:
+        listen = f"""\
+listen 127.0.0.1:{leg.port} ssl backlog=4096;
+        ssl_certificate {certificate};
+        ssl_certificate_key {certificate};
+        ssl_client_certificate {ca};
+        ssl_verify_client on;
+        ssl_protocols TLSv1.3;"""
+        forward = "proxy_pass http://next;"
+    return _nginx(
+        leg.folder,
+        f"""\
+    upstream next {{
+        server 127.0.0.1:{leg.next_port};
+        keepalive {CONNECTIONS_MAX};
+        keepalive_requests {KEPT_REQUESTS};
+    }}
+    server {{
+        {listen}
+        location / {{
+            proxy_http_version 1.1;
+            proxy_set_header Connection "";
+            {forward}
+        }}
+    }}
+""",
+    )
+
+
+def _nginx(folder: Path, servers: str) -> str:
+    # Started as root, nginx changes to a user who can't enter the run's folder, unless told to stay.
+    user = "user root root;" if os.geteuid() == 0 else ""
+    kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+    temp_paths = "\n".join(f"    {kind}_temp_path {folder / kind};" for kind in kinds)
+    return f"""\
+{user}
+worker_processes 1;
+daemon off;
+pid {folder / "nginx.pid"};
+error_log stderr warn;
+events {{
+    worker_connections {4 * CONNECTIONS_MAX};
+}}
+http {{
+    access_log off;
+    keepalive_requests {KEPT_REQUESTS};
+{temp_paths}
+{servers}}}
+"""
+
+
+def envoy_h2(leg: Leg) -> str:
+    """Return a config of Envoy with HTTP/2 over mutual TLS between the two."""
+    return json.dumps(
+        {
+            "static_resources": {
+                "listeners": [
+                    {
+                        "name": "listener",
+                        "address": _envoy_address(leg.port),
+                        "filter_chains": [
+                            {
+                                "filters": [_envoy_connection_manager(leg.place)],
+                                **(_envoy_tls("Downstream", leg) if leg.place == "in" else {}),
+                            }
+                        ],
+                    }
+                ],
+                "clusters": [_envoy_cluster(leg)],
+            }
+        },
+        indent=2,
+    )
+
+
+def _envoy_type(name: str) -> dict[str, str]:
+    return {"@type": f"type.googleapis.com/envoy.extensions.{name}"}
+
+
+def _envoy_address(port: int) -> dict[str, Any]:
+    return {"socket_address": {"address": "127.0.0.1", "port_value": port}}
+
+
+def _envoy_connection_manager(place: Place) -> dict[str, Any]:
+    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "next"}}]
+    return {
+        "name": "envoy.filters.network.http_connection_manager",
+        "typed_config": {
+            **_envoy_type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
+            "stat_prefix": place,
+            "codec_type": "HTTP1" if place == "out" else "HTTP2",
+            "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
+            "http_filters": [
+                {
+                    "name": "envoy.filters.http.router",
+                    "typed_config": _envoy_type("filters.http.router.v3.Router"),
+                }
+            ],
+        },
+    }
+
+
+def _envoy_cluster(leg: Leg) -> dict[str, Any]:
+    protocol = "http2_protocol_options" if leg.place == "out" else "http_protocol_options"
+    endpoint = {"endpoint": {"address": _envoy_address(leg.next_port)}}
+    return {
+        "name": "next",
+        "type": "STATIC",
+        "load_assignment": {"cluster_name": "next", "endpoints": [{"lb_endpoints": [endpoint]}]},
+        "typed_extension_protocol_options": {
+            "envoy.extensions.upstreams.http.v3.HttpProtocolOptions": {
+                **_envoy_type("upstreams.http.v3.HttpProtocolOptions"),
+                "explicit_http_config": {protocol: {}},
+            }
+        },
+        **(_envoy_tls("Upstream", leg) if leg.place == "out" else {}),
+    }
+
+
+def _envoy_tls(side: Literal["Downstream", "Upstream"], leg: Leg) -> dict[str, Any]:
+    pem = {"filename": str(leg.credentials.certificates[leg.place])}
+    other: Place = "in" if leg.place == "out" else "out"
+    own = {"require_client_certificate": True} if side == "Downstream" else {"sni": host_name("in")}
+    return {
+        "transport_socket": {
+            "name": "envoy.transport_sockets.tls",
+            "typed_config": {
+                **_envoy_type(f"transport_sockets.tls.v3.{side}TlsContext"),
+                **own,
+                "common_tls_context": {
+                    "alpn_protocols": ["h2"],
+                    "tls_params": {
+                        "tls_minimum_protocol_version": "TLSv1_3",
+                        "tls_maximum_protocol_version": "TLSv1_3",
+                    },
+                    "tls_certificates": [{"certificate_chain": pem, "private_key": pem}],
+                    "validation_context": {
+                        "trusted_ca": {"filename": str(leg.credentials.ca)},
+                        "match_typed_subject_alt_names": [
+                            {"san_type": "DNS", "matcher": {"exact": host_name(other)}}
+                        ],
+                    },
+                },
+            },
+        }
+    }
+
+
+def fastproxy(leg: Leg, transport: str) -> str:
+    """Return a config of this package with everything on but the access log."""
+    both = {
+        "private_key": {"file": str(leg.credentials.private_keys[leg.place])},
+        "admin": {"address": f"127.0.0.1:{leg.admin_port}"},
+        "log": {"access": "off"},
+    }
+    next_hop = f"127.0.0.1:{leg.next_port}"
+    config: dict[str, Any]
+    if leg.place == "out":
+        receiver = {"name": RECEIVER, "public_keys": [leg.credentials.public_keys["in"]]}
+        config = {
+            "role": "out",
+            "listen": {"address": f"127.0.0.1:{leg.port}", "service_from": "path"},
+            "caller": CALLER,
+            "services": {
+                SERVICE: {
+                    "transport": transport,
+                    "receiver": receiver,
+                    "endpoints": [next_hop],
+                    "timeout_s": 5,
+                }
+            },
+            **both,
+        }
+    else:
+        config = {
+            "role": "in",
+            "name": RECEIVER,
+            "listen": {"address": f"127.0.0.1:{leg.port}", "accept": [transport]},
+            "callers": {CALLER: {"public_keys": [leg.credentials.public_keys["out"]]}},
+            "services": {SERVICE: {"endpoints": [next_hop], "timeout_s": 5}},
+            "privileges": [
+                {
+                    "callers": [CALLER],
+                    "services": [SERVICE],
+                    "methods": ["POST"],
+                    "paths": [SERVICE_PATH],
+                    # The limiter counts each request, and never refuses one.
+                    "rate": {"per_s": 1_000_000, "burst": 1_000_000},
+                }
+            ],
+            **both,
+        }
+    return yaml.safe_dump(config, sort_keys=False)

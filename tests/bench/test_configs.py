@@ -1,0 +1,84 @@
+"""The peers' own parsers are the judges: each config is shown to the program that it is for."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fastproxy.bench import configs, peers
+from fastproxy.bench.configs import HttpVersion, Leg
+from fastproxy.bench.credentials import PLACES, Credentials, Place, issue
+
+
+@pytest.fixture(scope="module")
+def credentials(tmp_path_factory: pytest.TempPathFactory) -> Credentials:
+    return issue(tmp_path_factory.mktemp("credentials"))
+
+
+def leg_at(place: Place, folder: Path, credentials: Credentials) -> Leg:
+    return Leg(place, port=18034, next_port=18033, admin_port=19034, folder=folder, credentials=credentials)
+
+
+def assert_accepted(command: list[str]) -> None:
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
+    assert "warn" not in (checked.stdout + checked.stderr).lower()
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_haproxy_accepts_the_tcp_relay(place: Place, tmp_path: Path, credentials: Credentials) -> None:
+    config = configs.haproxy_tcp(leg_at(place, tmp_path, credentials))
+    assert_accepted([*peers.haproxy_command(config, tmp_path), "-c"])
+
+
+@pytest.mark.parametrize("version", ["http/1.1", "h2"])
+@pytest.mark.parametrize("place", PLACES)
+def test_haproxy_accepts_mutual_tls(
+    place: Place, version: HttpVersion, tmp_path: Path, credentials: Credentials
+) -> None:
+    config = configs.haproxy_tls(leg_at(place, tmp_path, credentials), version)
+    assert_accepted([*peers.haproxy_command(config, tmp_path), "-c"])
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_nginx_accepts_mutual_tls(place: Place, tmp_path: Path, credentials: Credentials) -> None:
+    config = configs.nginx_tls(leg_at(place, tmp_path, credentials))
+    assert_accepted([*peers.nginx_command(config, tmp_path), "-t"])
+
+
+def test_nginx_accepts_the_service(tmp_path: Path) -> None:
+    assert_accepted([*peers.service_command(18102, tmp_path), "-t"])
+
+
+@pytest.mark.long
+@pytest.mark.parametrize("place", PLACES)
+def test_envoy_accepts_http2_over_mutual_tls(place: Place, tmp_path: Path, credentials: Credentials) -> None:
+    config = configs.envoy_h2(leg_at(place, tmp_path, credentials))
+    assert_accepted([*peers.envoy_command(config, tmp_path), "--mode", "validate"])
+
+
+def test_the_answer_has_the_size_of_the_record() -> None:
+    assert len(configs.ANSWER) == 51
+
+
+def test_our_pair_names_each_other(tmp_path: Path, credentials: Credentials) -> None:
+    out_config = yaml.safe_load(configs.fastproxy(leg_at("out", tmp_path, credentials), "http"))
+    in_config = yaml.safe_load(configs.fastproxy(leg_at("in", tmp_path, credentials), "http"))
+    service = out_config["services"][configs.SERVICE]
+    assert service["transport"] in in_config["listen"]["accept"]
+    assert service["receiver"] == {"name": in_config["name"], "public_keys": [credentials.public_keys["in"]]}
+    assert in_config["callers"] == {out_config["caller"]: {"public_keys": [credentials.public_keys["out"]]}}
+    (privilege,) = in_config["privileges"]
+    assert privilege["rate"]["per_s"] > 0
+    assert f"/{configs.SERVICE}{privilege['paths'][0]}" == configs.CALLER_PATH
+
+
+def test_private_keys_are_for_their_owner_only(credentials: Credentials) -> None:
+    for path in [*credentials.private_keys.values(), *credentials.certificates.values()]:
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
+    for path in credentials.private_keys.values():
+        assert len(bytes.fromhex(path.read_text())) == 32
