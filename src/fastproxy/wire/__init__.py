@@ -1,0 +1,19 @@
+"""What travels between the proxies, byte by byte: identities, ciphers, compressors, envelope version 2.
+
+Pure: bytes in, bytes out. Clocks and randomness are arguments. Nothing here knows a socket, a loop,
+the environment, a log or the config; failures that a peer can cause are rows of the error table.
+
+    identity     key pairs of callers and receivers
+    ciphers      the AEADs, by HPKE id
+    hpke         the authenticated key schedule (RFC 9180) that makes a session of two identities
+    compressors  the compression of one record, bounded on the way back
+    records      sealed records: the chunks that every message consists of
+    envelope     the layout of message headers and of the heads that travel in the first record
+    sender       sealing requests: one session of a sender process with one receiver
+    receiver     opening requests: who calls, whether it was here before, whether it comes in time
+    responses    sealing and opening responses, each bound to its request
+    replay       the window of counters that a session has seen
+    sessions     the bounded table of a receiver's sessions
+
+`docs/wire.md` describes the format for a second implementation.
+"""

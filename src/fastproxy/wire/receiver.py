@@ -1,0 +1,340 @@
+"""Opening requests: who calls, whether this envelope was here before, whether it comes in time.
+
+The order of the checks is part of the design:
+    1. form, receiver name, key ids      cheap; refuses strays before any curve operation
+    2. replay window of a known session  cheap; a replay costs a look-up
+    3. keys of an unknown session        two curve operations: the price of a stranger's attempt
+    4. tag                               from here on the sender is proven and the answer can be sealed
+    5. epoch, expiry                     before anything is kept, so that old recordings take no room
+    6. session entered, counter marked   before the content is looked at: a counter is taken once
+    7. content of the first record
+Which check failed before the tag must not show outside: unknown sender, unknown receiver key, wrong name
+and wrong tag are one cause.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from cryptography.exceptions import InvalidTag
+
+from fastproxy.errors import (
+    ENVELOPE_EXPIRED,
+    ENVELOPE_MALFORMED,
+    ENVELOPE_REPLAYED,
+    EPOCH_MISMATCH,
+    IDENTITY_UNPROVEN,
+    MESSAGE_BROKEN,
+    Cause,
+    ProxyError,
+)
+from fastproxy.wire.ciphers import CIPHERS, NONCE_BYTES
+from fastproxy.wire.envelope import (
+    AEAD_AT,
+    COUNTER_AT,
+    COUNTER_EPOCH_EXPIRY,
+    ENC_AT,
+    EPOCH_BYTES,
+    INFO_LABEL,
+    MAX_COUNTER,
+    NAME_AT,
+    PSK_ID,
+    RECEIVER_AT,
+    REQUEST_START,
+    SENDER_AT,
+    UNKNOWN_EPOCH,
+    name_field,
+)
+from fastproxy.wire.hpke import PreSharedKey, auth_decap, key_schedule
+from fastproxy.wire.identity import PrivateKey
+from fastproxy.wire.records import (
+    LAST,
+    MAX_CIPHERTEXT_BYTES,
+    MIN_CIPHERTEXT_BYTES,
+    REQUEST_FAULTS,
+    WORD,
+    WORD_BYTES,
+    Chunk,
+    MessageOpener,
+    unpack,
+)
+from fastproxy.wire.replay import DEFAULT_WIDTH
+from fastproxy.wire.responses import (
+    EXPORT_CONTEXT,
+    SECRET_BYTES,
+    ResponseBinding,
+    ResponseKeying,
+    request_hash,
+)
+from fastproxy.wire.sessions import CallerKey, Session, SessionTable
+
+
+@dataclass(frozen=True, slots=True)
+class ReceiverLimits:
+    """The bounds that a receiver keeps.
+
+    max_age_ms: how far ahead an expiry may lie. max_clock_skew_ms: by how much the clocks may differ.
+    sessions_per_caller: live sessions of one key of a caller. window_width: see `ReplayWindow`.
+    """
+
+    max_age_ms: int = 60_000
+    max_clock_skew_ms: int = 10_000
+    sessions_per_caller: int = 1024
+    window_width: int = DEFAULT_WIDTH
+
+    @property
+    def lifetime_ms(self) -> int:
+        """After this long, whatever was accepted has expired.
+
+        Accepted means expiry <= accepted_at + max_age + skew; it has expired when expiry + skew < now.
+        """
+        return self.max_age_ms + 2 * self.max_clock_skew_ms
+
+
+class OpenedRequest:
+    """A request whose sender is proven and whose first record is open.
+
+    caller: whose key it was. chunk: the first record. binding: what seals the answer.
+    consumed_bytes: where in the buffer the rest begins.
+    """
+
+    __slots__ = ("_base_nonce", "_session", "binding", "caller", "chunk", "consumed_bytes")
+
+    def __init__(
+        self, session: Session, base_nonce: int, chunk: Chunk, consumed_bytes: int, binding: ResponseBinding
+    ) -> None:
+        self._session = session
+        self._base_nonce = base_nonce
+        self.caller = session.caller
+        self.chunk = chunk
+        self.consumed_bytes = consumed_bytes
+        self.binding = binding
+
+    def opener(self) -> MessageOpener:
+        """Return what opens the records after the first; it also refuses whatever follows the last."""
+        return MessageOpener(
+            self._session.aead, self._base_nonce, b"", REQUEST_FAULTS, index=1, finished=self.chunk.last
+        )
+
+
+class ProvenRefusalError(ProxyError):
+    """A request is refused although its sender is proven, so that the refusal can be sealed.
+
+    With EPOCH_MISMATCH the answer is a `Challenge`; with all others a `Refusal`.
+
+    caller: whose key it was. binding: what seals the answer.
+    """
+
+    def __init__(self, cause: Cause, detail: str, caller: CallerKey, binding: ResponseBinding) -> None:
+        super().__init__(cause, detail)
+        self.caller = caller
+        self.binding = binding
+
+
+class Receiver:
+    """Opens the requests that are meant for one in proxy.
+
+    epoch: 16 random bytes of this receiver's life; a restart, which forgets the windows, needs new ones.
+    """
+
+    __slots__ = ("_callers", "_limits", "_name", "_private_keys", "_sessions", "epoch")
+
+    def __init__(
+        self,
+        private_keys: Iterable[PrivateKey],
+        name: str,
+        epoch: bytes,
+        callers: Iterable[CallerKey],
+        limits: ReceiverLimits = ReceiverLimits(),
+    ) -> None:
+        """Make a receiver.
+
+        Args:
+            private_keys: the receiver's own; several while a key is being replaced.
+            name: as senders know it.
+            epoch: 16 random bytes, drawn anew whenever the session table starts empty.
+            callers: every key that may call.
+            limits: bounds.
+
+        Raises:
+            ValueError: a name or epoch that doesn't fit, or two keys with one id.
+        """
+        if len(epoch) != EPOCH_BYTES or epoch == UNKNOWN_EPOCH:
+            raise ValueError("an epoch is 16 bytes, not all zero")
+        self.epoch = epoch
+        self._name = name_field(name)
+        self._limits = limits
+        self._sessions = SessionTable(limits.sessions_per_caller, limits.lifetime_ms)
+        self.replace_keys(private_keys, callers)
+
+    @property
+    def session_count(self) -> int:
+        """How many sessions the table holds."""
+        return len(self._sessions)
+
+    def replace_keys(self, private_keys: Iterable[PrivateKey], callers: Iterable[CallerKey]) -> None:
+        """Take the keys of a new config. Sessions of keys that are gone or changed are refused at once.
+
+        Raises:
+            ValueError: two keys have one id; nothing was changed.
+        """
+        own, known = list(private_keys), list(callers)
+        own_by_id = {key.key_id: key for key in own}
+        known_by_id = {key.key_id: key for key in known}
+        if (
+            len(own_by_id) + len(known_by_id) != len(own) + len(known)
+            or own_by_id.keys() & known_by_id.keys()
+        ):
+            raise ValueError("the same key stands in two places")
+        self._private_keys = own_by_id
+        self._callers = known_by_id
+        self._sessions.reassign(self._owner)
+
+    def expire(self, now_ms: int) -> None:
+        """Forget sessions that can't be replayed any more; call it every few seconds."""
+        self._sessions.expire(now_ms)
+
+    def open_head(
+        self,
+        buffer: bytes | bytearray,
+        now_ms: int,
+        *,
+        complete: bool = False,
+        admit_newcomer: Callable[[str], None] | None = None,
+        peer: str = "",
+    ) -> OpenedRequest | None:
+        """Open a request as far as its first record; None for "need more".
+
+        Args:
+            buffer: the message from its first byte on; bytes are faster than a bytearray.
+            now_ms: Unix time in ms.
+            complete: no more bytes will come.
+            admit_newcomer: called with `peer` before curve operations are spent on an unknown session;
+                what it raises refuses the request.
+            peer: the source address.
+
+        Raises:
+            ProxyError: refused; the sender isn't proven.
+            ProvenRefusalError: refused; the sender is proven, and the answer can be sealed.
+        """
+        end = self._head_end(buffer)
+        if end is None:
+            if complete:
+                raise ProxyError(ENVELOPE_MALFORMED, "the envelope is cut")
+            return None
+        message = bytes(buffer[:end])  # no copy when the buffer is bytes and holds just this
+        session_key = message[AEAD_AT:COUNTER_AT]
+        counter, epoch, expiry_ms = COUNTER_EPOCH_EXPIRY.unpack_from(message, COUNTER_AT)
+        if counter > MAX_COUNTER:
+            raise ProxyError(ENVELOPE_MALFORMED, "the counter is too large")
+        known = self._sessions.get(session_key)
+        if known is not None and known.revoked:
+            raise ProxyError(IDENTITY_UNPROVEN)
+        if known is not None and not known.window.check(counter):
+            raise ProxyError(ENVELOPE_REPLAYED)
+        if known is None:
+            self._parties(session_key)  # whom nobody here knows costs nothing, and takes no one's place
+            if admit_newcomer is not None:
+                admit_newcomer(peer)
+        session = known or self._derive(session_key)
+
+        word_at = NAME_AT + len(self._name)
+        last = message[word_at] >> 7
+        base_nonce = session.base_nonce ^ (counter << 40)
+        try:
+            plaintext = session.aead.decrypt(
+                (base_nonce ^ last).to_bytes(NONCE_BYTES, "big"),
+                message[word_at + WORD_BYTES :],
+                message[:word_at],
+            )
+        except InvalidTag as exc:
+            raise ProxyError(IDENTITY_UNPROVEN) from exc
+
+        binding = ResponseBinding(session.keying, request_hash(message))
+        try:
+            self._check_time(epoch, expiry_ms, now_ms, is_new=known is None)
+            if known is None:
+                self._sessions.insert(session_key, session, now_ms)
+            session.window.mark(counter)
+            self._sessions.use(session_key, session, expiry_ms, now_ms)
+            chunk = unpack(plaintext, bool(last), REQUEST_FAULTS)
+        except ProxyError as exc:
+            raise ProvenRefusalError(exc.cause, exc.detail, session.caller, binding) from exc
+        return OpenedRequest(session, base_nonce, chunk, end, binding)
+
+    def _head_end(self, buffer: bytes | bytearray) -> int | None:
+        """Return where the first record ends, once all of it is here; refuse what can't become a request."""
+        if not buffer.startswith(REQUEST_START):
+            if not REQUEST_START.startswith(buffer):
+                raise ProxyError(ENVELOPE_MALFORMED, "it does not start as a request")
+            return None
+        word_at = NAME_AT + len(self._name)
+        if not buffer.startswith(self._name, NAME_AT):
+            name = buffer[NAME_AT:word_at]
+            if name and name[0] == 0:
+                raise ProxyError(ENVELOPE_MALFORMED, "it names no receiver")
+            if not self._name.startswith(name):
+                raise ProxyError(IDENTITY_UNPROVEN)
+            return None
+        if len(buffer) < word_at + WORD_BYTES:
+            return None
+        word: int = WORD.unpack_from(buffer, word_at)[0]
+        length = word & ~LAST
+        if not MIN_CIPHERTEXT_BYTES <= length <= MAX_CIPHERTEXT_BYTES:
+            raise ProxyError(ENVELOPE_MALFORMED, "the first record has an impossible length")
+        end = word_at + WORD_BYTES + length
+        if len(buffer) < end:
+            self._parties(bytes(buffer[AEAD_AT:COUNTER_AT]))  # a stranger's record isn't worth waiting for
+            return None
+        if word >= LAST and len(buffer) > end:
+            raise ProxyError(MESSAGE_BROKEN, "something follows the last record")
+        return end
+
+    def _parties(self, session_key: bytes) -> tuple[CallerKey, PrivateKey]:
+        """Return whom the header names, proven by nothing yet."""
+        if int.from_bytes(session_key[: SENDER_AT - AEAD_AT], "big") not in CIPHERS:
+            raise ProxyError(ENVELOPE_MALFORMED, "unknown cipher")
+        caller = self._callers.get(session_key[SENDER_AT - AEAD_AT : RECEIVER_AT - AEAD_AT])
+        private_key = self._private_keys.get(session_key[RECEIVER_AT - AEAD_AT : ENC_AT - AEAD_AT])
+        if caller is None or private_key is None:
+            raise ProxyError(IDENTITY_UNPROVEN)
+        return caller, private_key
+
+    def _derive(self, session_key: bytes) -> Session:
+        """Make the session that a header names, without keeping it."""
+        caller, private_key = self._parties(session_key)
+        cipher = CIPHERS[int.from_bytes(session_key[: SENDER_AT - AEAD_AT], "big")]
+        schedule = key_schedule(
+            auth_decap(private_key, caller.public_key, session_key[ENC_AT - AEAD_AT :]),
+            INFO_LABEL + self._name,
+            cipher,
+            PreSharedKey(caller.psk, PSK_ID) if caller.psk is not None else None,
+        )
+        return Session(
+            caller,
+            private_key.key_id,
+            cipher.keyed(schedule.key),
+            int.from_bytes(schedule.base_nonce, "big"),
+            ResponseKeying(cipher, schedule.export(EXPORT_CONTEXT, SECRET_BYTES)),
+            window_width=self._limits.window_width,
+        )
+
+    def _check_time(self, epoch: bytes, expiry_ms: int, now_ms: int, *, is_new: bool) -> None:
+        limits = self._limits
+        if epoch != self.epoch:
+            raise ProxyError(EPOCH_MISMATCH)
+        if now_ms > expiry_ms + limits.max_clock_skew_ms:
+            raise ProxyError(ENVELOPE_EXPIRED, "its expiry has passed")
+        if expiry_ms - now_ms > limits.max_age_ms + limits.max_clock_skew_ms:
+            raise ProxyError(ENVELOPE_EXPIRED, "its expiry lies too far ahead")
+        if is_new and expiry_ms <= self._sessions.floor_ms:
+            raise ProxyError(ENVELOPE_EXPIRED, "the clock was set back; it may have been here before")
+
+    def _owner(self, session: Session) -> CallerKey | None:
+        """Return the key to which a session belongs under the present keys, if to any."""
+        known = self._callers.get(session.caller.key_id)
+        if known is None or session.receiver_key_id not in self._private_keys:
+            return None
+        same = known.public_key == session.caller.public_key and known.psk == session.caller.psk
+        return known if same else None

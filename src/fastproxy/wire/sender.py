@@ -1,0 +1,166 @@
+"""Sealing requests: one session of a sender process with one receiver.
+
+A session is made of both identities and an ephemeral key; each request takes the next counter, which is
+its nonce. The caller of this module makes a new session every ten minutes, and after every fork: two
+processes with one session would seal under the same nonces.
+"""
+
+from __future__ import annotations
+
+from fastproxy.errors import INTERNAL_ERROR, ProxyError
+from fastproxy.wire.ciphers import AES_256_GCM, NONCE_BYTES, Cipher
+from fastproxy.wire.envelope import (
+    COUNTER_EPOCH_EXPIRY,
+    EPOCH_BYTES,
+    INFO_LABEL,
+    MAX_COUNTER,
+    PSK_ID,
+    REQUEST_START,
+    name_field,
+)
+from fastproxy.wire.hpke import PreSharedKey, auth_encap, key_schedule
+from fastproxy.wire.identity import PrivateKey, key_id
+from fastproxy.wire.records import LAST, PLAIN, WORD, MessageSealer, Packing, pack
+from fastproxy.wire.responses import (
+    EXPORT_CONTEXT,
+    SECRET_BYTES,
+    ResponseKeying,
+    ResponseOpener,
+    request_hash,
+)
+
+
+class SenderSession:
+    """Seals requests to one receiver. born_s: as given, for whoever renews sessions."""
+
+    __slots__ = ("_aead", "_base_nonce", "_counter", "_header_end", "_header_start", "_keying", "born_s")
+
+    def __init__(
+        self,
+        private_key: PrivateKey,
+        receiver_name: str,
+        receiver_public_key: bytes,
+        ephemeral_random_32: bytes,
+        *,
+        cipher: Cipher = AES_256_GCM,
+        psk: bytes | None = None,
+        born_s: float,
+    ) -> None:
+        """Set up a session; costs two curve operations and two public keys.
+
+        Args:
+            private_key: the caller's identity.
+            receiver_name: the in proxy's name, as its own config has it.
+            receiver_public_key: 32 bytes.
+            ephemeral_random_32: 32 fresh random bytes, of no other use.
+            cipher: seals records.
+            psk: the pair's pre-shared key, at least 32 bytes, if it has one.
+            born_s: now, on whatever clock the renewal uses.
+
+        Raises:
+            ValueError: a name or key of the wrong length.
+            ProxyError: IDENTITY_UNPROVEN, the receiver's key is a point of low order.
+        """
+        ephemeral = PrivateKey(ephemeral_random_32)
+        name = name_field(receiver_name)
+        schedule = key_schedule(
+            auth_encap(private_key, receiver_public_key, ephemeral),
+            INFO_LABEL + name,
+            cipher,
+            PreSharedKey(psk, PSK_ID) if psk is not None else None,
+        )
+        self._aead = cipher.keyed(schedule.key)
+        self._base_nonce = int.from_bytes(schedule.base_nonce, "big")
+        self._keying = ResponseKeying(cipher, schedule.export(EXPORT_CONTEXT, SECRET_BYTES))
+        self._header_start = b"".join(
+            (
+                REQUEST_START,
+                cipher.aead_id.to_bytes(2, "big"),
+                private_key.key_id,
+                key_id(receiver_public_key),
+                ephemeral.public_key,
+            )
+        )
+        self._header_end = name
+        self._counter = 0
+        self.born_s = born_s
+
+    def seal(self, epoch: bytes, expiry_ms: int, packing: Packing = PLAIN) -> RequestSealer:
+        """Begin a request that is sealed record by record; takes the next counter.
+
+        Args:
+            epoch: the receiver's, 16 bytes, as its last challenge told it; UNKNOWN_EPOCH before that.
+            expiry_ms: Unix time in ms after which the receiver refuses the request.
+            packing: compression and padding.
+
+        Raises:
+            ValueError: an epoch or expiry that doesn't fit its field.
+            ProxyError: INTERNAL_ERROR, the session has no counter left.
+        """
+        counter = self._take_counter()
+        header = self._header(counter, epoch, expiry_ms)
+        sealer = MessageSealer(self._aead, self._base_nonce ^ (counter << 40), header, packing)
+        return RequestSealer(sealer, self._keying)
+
+    def seal_whole(
+        self, epoch: bytes, expiry_ms: int, meta: bytes, data: bytes, packing: Packing = PLAIN
+    ) -> tuple[bytes, ResponseOpener]:
+        """Return a request of a single record, and what opens its response; takes the next counter.
+
+        Arguments and errors as in `seal` and `MessageSealer.record`; the same bytes, in fewer steps.
+        """
+        counter = self._take_counter()
+        header = self._header(counter, epoch, expiry_ms)
+        nonce = (self._base_nonce ^ (counter << 40 | 1)).to_bytes(NONCE_BYTES, "big")
+        ciphertext = self._aead.encrypt(nonce, pack(meta, data, packing), header)
+        message = b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
+        return message, ResponseOpener(self._keying, request_hash(message))
+
+    def _take_counter(self) -> int:
+        """Counters are taken before anything is sealed, so that no failure can make one serve twice."""
+        counter = self._counter
+        if counter > MAX_COUNTER:
+            raise ProxyError(INTERNAL_ERROR, "the session has no counter left")
+        self._counter = counter + 1
+        return counter
+
+    def _header(self, counter: int, epoch: bytes, expiry_ms: int) -> bytes:
+        if len(epoch) != EPOCH_BYTES or not 0 <= expiry_ms < 1 << 64:
+            raise ValueError("an epoch is 16 bytes, an expiry fits 64 bits")
+        return b"".join(
+            (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
+        )
+
+
+class RequestSealer:
+    """Seals one request record by record."""
+
+    __slots__ = ("_keying", "_request_hash", "_sealer")
+
+    def __init__(self, sealer: MessageSealer, keying: ResponseKeying) -> None:
+        """Seal with this sealer; responses are keyed by the session's keying."""
+        self._sealer = sealer
+        self._keying = keying
+        self._request_hash: bytes | None = None
+
+    @property
+    def finished(self) -> bool:
+        """The last record has been sealed."""
+        return self._sealer.finished
+
+    def record(self, meta: bytes, data: bytes, last: bool) -> bytes:
+        """Return the next piece of the request; see `MessageSealer.record`."""
+        piece = self._sealer.record(meta, data, last)
+        if self._request_hash is None:
+            self._request_hash = request_hash(piece)
+        return piece
+
+    def opener(self) -> ResponseOpener:
+        """Return what opens this request's response, which may come before the request has ended.
+
+        Raises:
+            ValueError: the first record hasn't been sealed.
+        """
+        if self._request_hash is None:
+            raise ValueError("a response is bound to the first record of its request")
+        return ResponseOpener(self._keying, self._request_hash)

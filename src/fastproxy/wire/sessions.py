@@ -1,0 +1,159 @@
+"""The bounded table of a receiver's sessions, each with its keys and its replay window.
+
+A session enters after its first valid envelope, so that inventing sessions costs a stranger work and
+the receiver no memory. It leaves only when every envelope that it accepted has expired: to drop a window
+earlier would let those envelopes in again. When a caller's key has its share of live sessions, a further
+one is refused. Sessions lie in the order of their last use, so that expiring them needs no search.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from fastproxy.errors import SESSIONS_EXHAUSTED, ProxyError
+from fastproxy.wire.identity import key_id
+from fastproxy.wire.replay import ReplayWindow
+from fastproxy.wire.responses import ResponseKeying
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from fastproxy.wire.ciphers import Aead
+
+
+@dataclass(frozen=True, slots=True)
+class CallerKey:
+    """One public key of a caller.
+
+    name: the caller's. public_key: 32 bytes. psk: the pre-shared key of the pair, if it has one.
+    """
+
+    name: str
+    public_key: bytes
+    psk: bytes | None = field(default=None, repr=False)
+    key_id: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "key_id", key_id(self.public_key))
+
+
+class Session:
+    """What a receiver keeps of one session.
+
+    caller: whose it is; replaced when the config is. revoked: refused, and kept only for its window.
+    last_use_ms, latest_expiry_ms: when it last accepted an envelope, and the latest expiry among them.
+    """
+
+    __slots__ = (
+        "aead",
+        "base_nonce",
+        "caller",
+        "keying",
+        "last_use_ms",
+        "latest_expiry_ms",
+        "receiver_key_id",
+        "revoked",
+        "window",
+    )
+
+    def __init__(
+        self,
+        caller: CallerKey,
+        receiver_key_id: bytes,
+        aead: Aead,
+        base_nonce: int,
+        keying: ResponseKeying,
+        *,
+        window_width: int,
+    ) -> None:
+        self.caller = caller
+        self.receiver_key_id = receiver_key_id
+        self.aead = aead
+        self.base_nonce = base_nonce
+        self.keying = keying
+        self.window = ReplayWindow(window_width)
+        self.revoked = False
+        self.last_use_ms = 0
+        self.latest_expiry_ms = 0
+
+
+class SessionTable:
+    """Live sessions by the header fields that identify them.
+
+    floor_ms: the latest expiry that any evicted session had accepted. A session that isn't in the table
+        may have been one of those, so it must not be given an envelope that expires at or before this.
+        It lies in the past, unless the clock was set back.
+    """
+
+    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "_sessions", "floor_ms")
+
+    def __init__(self, per_key: int, lifetime_ms: int) -> None:
+        """Make an empty table.
+
+        Args:
+            per_key: most live sessions of one key of a caller.
+            lifetime_ms: after this long without use, all that a session accepted has expired.
+        """
+        self._per_key = per_key
+        self._lifetime_ms = lifetime_ms
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self._counts: dict[bytes, int] = {}
+        self.floor_ms = -1
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def get(self, session_key: bytes) -> Session | None:
+        """Return the session, if it is known."""
+        return self._sessions.get(session_key)
+
+    def insert(self, session_key: bytes, session: Session, now_ms: int) -> None:
+        """Enter a session whose first envelope was valid.
+
+        Raises:
+            ProxyError: SESSIONS_EXHAUSTED, its caller's key has its share of live ones.
+        """
+        self.expire(now_ms)
+        owner = session.caller.key_id
+        count = self._counts.get(owner, 0)
+        if count >= self._per_key:
+            raise ProxyError(SESSIONS_EXHAUSTED)
+        self._counts[owner] = count + 1
+        self._sessions[session_key] = session
+
+    def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
+        """Note that the session accepted an envelope with this expiry."""
+        session.last_use_ms = now_ms
+        session.latest_expiry_ms = max(session.latest_expiry_ms, expiry_ms)
+        self._sessions.move_to_end(session_key)
+
+    def expire(self, now_ms: int) -> None:
+        """Evict what was idle for the greatest lifetime of an envelope; constant time per evicted session."""
+        sessions = self._sessions
+        while sessions:
+            session_key, session = next(iter(sessions.items()))
+            if now_ms - session.last_use_ms <= self._lifetime_ms:
+                return
+            del sessions[session_key]
+            self.floor_ms = max(self.floor_ms, session.latest_expiry_ms)
+            owner = session.caller.key_id
+            self._counts[owner] -= 1
+            if not self._counts[owner]:
+                del self._counts[owner]
+
+    def reassign(self, owner_of: Callable[[Session], CallerKey | None]) -> None:
+        """Give every session its owner under a new config, or revoke it when it has none.
+
+        A revoked session stays until it expires: if its key came back before that, dropping its window
+        would let in again what it had accepted.
+
+        Args:
+            owner_of: returns the key, with the same public key, to which a session belongs now.
+        """
+        for session in self._sessions.values():
+            owner = owner_of(session)
+            session.revoked = owner is None
+            if owner is not None:
+                session.caller = owner
