@@ -1,0 +1,209 @@
+"""Counters, histograms and gauges of one process.
+
+On the path of a request they are plain ints in a `Series` that is found by one dict lookup; everything that
+costs time happens when somebody scrapes, in `exposition`.
+The number of series is bounded by construction: callers and services are names from the config, anything
+else counts as "unknown"; causes are rows of the error table; and beyond a hard limit all share one series.
+Knows nothing of where the numbers come from: the layers above count here, or are asked at scrape time.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left
+from collections.abc import Callable, Iterable
+
+from fastproxy.errors import TABLE
+
+DURATION_BOUNDS_S = (
+    0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
+)  # fmt: skip
+"""Upper bounds of the histogram's buckets, in seconds."""
+
+UNKNOWN = "unknown"
+OTHER = "other"
+
+# By the first digit of the status. RFC 9110 knows 1 to 5; a service may still send any three digits.
+_OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
+
+GAUGES = {
+    "fastproxy_in_flight": "Exchanges that have begun and are not over",
+    "fastproxy_connections_open": "Connections open at the listener",
+    "fastproxy_endpoints": "Endpoints known for a service, or for its receiver",
+    "fastproxy_discovery_age_seconds": "Seconds since the endpoints were last confirmed",
+    "fastproxy_sessions": "Envelope sessions held in memory",
+    "fastproxy_rate_keys": "Callers on routes whose rate is being counted",
+    "fastproxy_upstream_connections_open": "Connections open to services or receivers",
+}
+"""Values that go up and down and stand in the layers above: name and what it says."""
+
+TALLIES = {
+    "fastproxy_connections_accepted": "Connections accepted by the listener",
+    "fastproxy_upstream_connections_opened": "Connections opened to services or receivers",
+    "fastproxy_log_lines_dropped": "Log lines that could not be written",
+}
+"""Values that only go up and stand in the layers above: name and what it says."""
+
+Read = Callable[[], float | None]
+"""Reads a value when somebody scrapes; None when there is none now."""
+
+
+class Durations:
+    """A histogram of how long exchanges took.
+
+    counts: exchanges per bucket, the last one for all beyond the bounds. sum_s: of all durations.
+    """
+
+    __slots__ = ("counts", "sum_s")
+
+    def __init__(self) -> None:
+        self.counts = [0] * (len(DURATION_BOUNDS_S) + 1)
+        self.sum_s = 0.0
+
+
+class Series:
+    """What is counted for one caller and service.
+
+    retries: attempts beyond the first of an exchange.
+    bytes_in, bytes_out: content of requests and of answers. refusals: by cause, of the proxy itself.
+    would_refuse: by cause, what passed only because refusals are reported, not enforced.
+    """
+
+    __slots__ = (
+        "_by_class",
+        "bytes_in",
+        "bytes_out",
+        "caller",
+        "refusals",
+        "retries",
+        "service",
+        "would_refuse",
+    )
+
+    def __init__(self, caller: str, service: str) -> None:
+        self.caller = caller
+        self.service = service
+        self.retries = 0
+        self.bytes_in = 0
+        self.bytes_out = 0
+        self.refusals: dict[str, int] = {}
+        self.would_refuse: dict[str, int] = {}
+        self._by_class: list[Durations | None] = [None] * len(_OUTCOMES)
+
+    def finish(self, status: int, duration_s: float, bytes_in: int, bytes_out: int) -> None:
+        """Count an exchange that is over.
+
+        Args:
+            status: of the answer, three digits; 0 when whoever asked went away before there was one.
+            duration_s: from the first byte of the request to the last of the answer.
+            bytes_in: content bytes of the request.
+            bytes_out: content bytes of the answer.
+        """
+        durations = self._by_class[status // 100]
+        if durations is None:
+            durations = self._by_class[status // 100] = Durations()
+        durations.counts[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
+        durations.sum_s += duration_s
+        self.bytes_in += bytes_in
+        self.bytes_out += bytes_out
+
+    def refuse(self, cause: str) -> None:
+        """Count an exchange that this proxy answered by itself, or broke off.
+
+        Args:
+            cause: label of a row of the error table; what another hop made up counts as "unknown".
+        """
+        cause = cause if cause in TABLE else UNKNOWN
+        self.refusals[cause] = self.refusals.get(cause, 0) + 1
+
+    def report(self, cause: str) -> None:
+        """Count a refusal that is reported instead of enforced. Arguments as for `refuse`."""
+        cause = cause if cause in TABLE else UNKNOWN
+        self.would_refuse[cause] = self.would_refuse.get(cause, 0) + 1
+
+    def outcomes(self) -> Iterable[tuple[str, Durations]]:
+        """Yield the outcomes that occurred, each with its durations."""
+        for outcome, durations in zip(_OUTCOMES, self._by_class, strict=True):
+            if durations is not None:
+                yield outcome, durations
+
+
+class Metrics:
+    """All that one proxy process counts.
+
+    challenges: answers by which this receiver told a sender its epoch; counted up by who sends them.
+    watched: by metric and service, what is read at each scrape.
+
+    Args:
+        role: "out" or "in".
+        version: of this program.
+        callers: names that the config knows.
+        services: names that the config knows.
+        series_limit: pairs of caller and service counted apart; protects memory.
+    """
+
+    __slots__ = (
+        "_callers",
+        "_other",
+        "_series",
+        "_series_limit",
+        "_services",
+        "challenges",
+        "role",
+        "version",
+        "watched",
+    )
+
+    def __init__(
+        self,
+        role: str,
+        version: str,
+        callers: Iterable[str],
+        services: Iterable[str],
+        series_limit: int = 10_000,
+    ) -> None:
+        self.role = role
+        self.version = version
+        self._callers = frozenset(callers)
+        self._services = frozenset(services)
+        self._series_limit = series_limit
+        self._series: dict[tuple[str, str], Series] = {}
+        self._other = Series(OTHER, OTHER)
+        self.challenges = 0
+        self.watched: dict[str, dict[str, Read]] = {}
+
+    def series(self, caller: str, service: str) -> Series:
+        """Find the series of a caller and service; a name that the config doesn't know is "unknown"."""
+        return self._series.get((caller, service)) or self._first_time(caller, service)
+
+    def all_series(self) -> list[Series]:
+        """Return every series that exists."""
+        return [*self._series.values(), self._other]
+
+    def learn(self, callers: Iterable[str], services: Iterable[str]) -> None:
+        """Take the names of a reloaded config for known too; what was counted stays."""
+        self._callers |= frozenset(callers)
+        self._services |= frozenset(services)
+
+    def watch(self, metric: str, read: Read, service: str = "") -> None:
+        """Ask for a value that stands elsewhere at each scrape.
+
+        Args:
+            metric: a name from `GAUGES` or `TALLIES`.
+            read: returns the value.
+            service: whose value it is, for what each service has.
+        """
+        if metric not in GAUGES and metric not in TALLIES:
+            raise ValueError(f"there is no gauge or tally named {metric}")
+        self.watched.setdefault(metric, {})[service] = read
+
+    def _first_time(self, caller: str, service: str) -> Series:
+        key = (
+            caller if caller in self._callers else UNKNOWN,
+            service if service in self._services else UNKNOWN,
+        )
+        series = self._series.get(key)
+        if series is None:
+            if len(self._series) >= self._series_limit:
+                return self._other
+            series = self._series[key] = Series(*key)
+        return series

@@ -1,0 +1,103 @@
+"""Logs are one line per record, whatever is in it, and never hold the proxy up."""
+
+import json
+import logging
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastproxy.telemetry.log import Format, LineHandler, json_line, setup, text_line, timestamp
+from fastproxy.telemetry.output import LineOutput
+
+
+def record_of(message: str, **extra: Any) -> logging.LogRecord:
+    record = logging.LogRecord("fastproxy.test", logging.WARNING, "", 0, message, (), None)
+    vars(record).update(extra)
+    record.created = 1_800_000_000.5
+    return record
+
+
+@pytest.fixture
+def root_logger() -> Iterator[logging.Logger]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield root
+    root.handlers[:] = handlers
+    root.setLevel(level)
+
+
+def test_fields_of_a_line() -> None:
+    assert json.loads(json_line(record_of("said", service="search", count=3))) == {
+        "ts": "2027-01-15T08:00:00.500Z",
+        "level": "warning",
+        "logger": "fastproxy.test",
+        "message": "said",
+        "service": "search",
+        "count": 3,
+    }
+
+
+def test_times_are_rfc_3339() -> None:
+    assert timestamp(0) == "1970-01-01T00:00:00.000Z"
+
+
+def test_text_for_people() -> None:
+    line = text_line(record_of("said", service="search"))
+    assert line == b"2027-01-15T08:00:00.500Z WARNING fastproxy.test: said service=search\n"
+
+
+@settings(max_examples=60)
+@given(st.text(), st.text())
+def test_nothing_in_a_record_breaks_its_line(message: str, extra: str) -> None:
+    record = record_of(message.replace("%", "%%"), extra=extra)
+    for line in (json_line(record), text_line(record)):
+        assert line.endswith(b"\n")
+        assert not [byte for byte in line[:-1] if byte < 0x20]
+    assert json.loads(json_line(record))["extra"] == extra
+
+
+@pytest.mark.parametrize("line_of", [json_line, text_line])
+def test_bytes_that_were_no_utf_8(line_of: Any) -> None:
+    assert b"\\udcff" in line_of(record_of("said", path=os.fsdecode(b"/\xff")))
+
+
+def test_an_exception_stays_on_the_line() -> None:
+    try:
+        raise ValueError("because")
+    except ValueError as error:
+        record = record_of("failed", exc_info=(ValueError, error, error.__traceback__))
+    line = json_line(record)
+    assert line.count(b"\n") == 1
+    assert json.loads(line)["exception"].endswith("ValueError: because")
+    assert text_line(record).count(b"\n") == 1
+
+
+@pytest.mark.parametrize("format_", ["json", "text"])
+def test_setup_replaces_and_filters(root_logger: logging.Logger, tmp_path: Path, format_: Format) -> None:
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        setup("debug", format_, file.fileno())
+        output = setup("info", format_, file.fileno())
+        logging.getLogger("fastproxy.x").info("shown once", extra={"a": 1})
+        logging.getLogger("fastproxy.x").debug("hidden")
+    assert path.read_text().count("shown once") == 1
+    assert "hidden" not in path.read_text()
+    assert output.dropped == 0
+
+
+def test_a_record_that_cannot_be_shown_is_told_and_fails_nobody(tmp_path: Path) -> None:
+    class Unshowable:
+        def __repr__(self) -> str:
+            raise RuntimeError("no")
+
+    path = tmp_path / "log"
+    with path.open("wb") as file:
+        LineHandler("json", LineOutput(file.fileno())).handle(record_of("said", thing=Unshowable()))
+    line = json.loads(path.read_text())
+    assert line["message"] == "a log record can't be shown"
+    assert line["error"] == "RuntimeError"
