@@ -1,0 +1,183 @@
+"""`fastproxy explain`: what a proxy would do with a request, and which lines of its config decide it.
+
+Nothing is sent. Service, path and privilege are decided by the code that the proxies run.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from urllib.parse import urlsplit
+
+import click
+
+from fastproxy.app import privileges_of
+from fastproxy.config.address import Address, parse_address
+from fastproxy.config.load import load
+from fastproxy.config.problem import ConfigError
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot
+from fastproxy.errors import CALLER_UNKNOWN, IDENTITY_UNPROVEN, SERVICE_UNKNOWN, Cause, ProxyError
+from fastproxy.policy.path import canonical_path
+from fastproxy.policy.pattern import parse_pattern
+from fastproxy.policy.privilege import Explanation, Privileges
+from fastproxy.policy.service_choice import ServiceChoice
+
+_FORWARDED, _REFUSED, _UNUSABLE = 0, 1, 2
+
+
+@click.command()
+@click.argument("file")
+@click.argument("method")
+@click.argument("url")
+@click.option("--caller", help="Who calls; all callers when it isn't said.")
+def explain(file: str, method: str, url: str, caller: str | None) -> None:
+    """Say what a proxy would do with a request, without sending it.
+
+    URL is what the caller asks for. At an out proxy: http://127.0.0.1:8034/SERVICE/PATH as given to curl, a
+    path alone, or http://SERVICE/PATH as with HTTP_PROXY. At an in proxy: /SERVICE/PATH or
+    http://SERVICE/PATH.
+
+    Exit status: 0 when it would be forwarded, 1 when refused (for any caller), 2 when the config is wrong.
+    """
+    try:
+        snapshot = load(file, check_pattern=parse_pattern)
+    except ConfigError as exc:
+        click.echo(str(exc), err=True)
+        sys.exit(_UNUSABLE)
+    host, target = _split(url)
+    names = snapshot.caller_keys if isinstance(snapshot, OutSnapshot) else snapshot.callers
+    callers = [caller] if caller is not None else sorted(names)
+    outcomes = []
+    for name in callers:
+        if isinstance(snapshot, OutSnapshot):
+            outcomes.append(_explain_out(snapshot, name, method, host, target))
+        else:
+            outcomes.append(_explain_in(snapshot, name, method, host, target))
+    if not outcomes:
+        click.echo("no caller is configured, so every call is refused")
+    sys.exit(_FORWARDED if outcomes and all(outcomes) else _REFUSED)
+
+
+def _split(url: str) -> tuple[bytes, bytes]:
+    """Return authority ("" for a path alone) and target of a URL."""
+    try:
+        parts = urlsplit(url)
+        if parts.scheme not in ("", "http") or not (parts.netloc or url.startswith("/")):
+            raise ValueError("write /PATH or http://HOST/PATH")
+        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
+        return parts.netloc.encode("ascii"), target.encode("ascii")
+    except ValueError as exc:
+        words = "write characters outside ASCII as %XX" if isinstance(exc, UnicodeError) else str(exc)
+        raise click.UsageError(f"this is not a URL that can be asked for: {words}") from exc
+
+
+# --- the out proxy ------------------------------------------------------------------------------------------
+
+
+def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, target: bytes) -> bool:
+    if caller not in snapshot.caller_keys:
+        return _refuse(caller, method, target, CALLER_UNKNOWN, "identify")
+    listen = snapshot.config.listen
+    choice = ServiceChoice(listen.service_from, snapshot.services, listen.service or listen.default_service)
+    # Another host than the listener's own comes with HTTP_PROXY, and so with a target in absolute form.
+    absolute = bool(host) and not _is_listener(host.decode(), snapshot.listen)
+    try:
+        name, forwarded = choice.choose(target, host, absolute)
+    except ProxyError as error:
+        return _refuse(caller, method, target, error.cause, error.phase, _known(snapshot.services))
+    service = snapshot.services[name]
+    settings = service.settings
+    _say(f"FORWARDED: {caller} may send {method} {forwarded.decode()} to {name}")
+    _say(f"service     {name} ({snapshot.file.name}:{service.line})")
+    _say(f"receiver    {service.receiver.name} ({snapshot.file.name}:{service.receiver.line})")
+    _say(f"transport   {settings.transport}, {settings.cipher}, compress {settings.compress}")
+    _say(f"endpoints   {', '.join(map(str, service.endpoints))}")
+    _say(f"deadline    {settings.timeout_s:g} s, of which {settings.connect_timeout_s:g} s to connect")
+    _say(
+        "The in proxy decides whether the caller may: fastproxy explain in.yaml "
+        f"--caller {caller} {method} http://{name}{forwarded.decode()}"
+    )
+    return True
+
+
+def _is_listener(authority: str, listen: Address) -> bool:
+    """Whether a URL's authority is one under which the listener itself is reached."""
+    try:
+        address = parse_address(authority)
+    except ValueError:
+        return False
+    return address.port == listen.port and (address.host == listen.host or address.is_loopback)
+
+
+# --- the in proxy -------------------------------------------------------------------------------------------
+
+
+def _explain_in(snapshot: InSnapshot, caller: str, method: str, host: bytes, target: bytes) -> bool:
+    if caller not in snapshot.callers:
+        return _refuse(caller, method, target, IDENTITY_UNPROVEN, "open", _known(snapshot.callers))
+    choice = ServiceChoice("path", snapshot.services)
+    try:
+        name, inner = choice.choose(target, host, absolute=bool(host))
+    except ProxyError:
+        return _refuse(caller, method, target, SERVICE_UNKNOWN, "route", _known(snapshot.services))
+    privileges = privileges_of(snapshot)
+    file = snapshot.file.name
+    try:
+        route, forwarded = privileges.admit(caller, name, method.encode(), inner)
+    except ProxyError as error:
+        _refuse(caller, method, inner, error.cause, error.phase, error.detail)
+        _say_near_misses(_explained(privileges, caller, name, method, inner), file)
+        if snapshot.config.enforce == "report" and error.cause.status == 403:
+            _say("`enforce: report` lets it pass all the same, counted and logged")
+            return True
+        return False
+    assert route.privilege is not None
+    service = snapshot.services[name]
+    rate = route.rate
+    _say(f"FORWARDED: {caller} may send {method} {forwarded.decode()} to {name}")
+    _say(f"privilege   {file}:{route.privilege.line}, pattern {route.pattern}")
+    _say(f"rate        {rate.per_s:g} per s, burst {rate.burst}" if rate else "rate        no limit")
+    _say(f"service     {name} ({file}:{service.line})")
+    _say(f"endpoints   {', '.join(map(str, service.endpoints))}")
+    _say(f"deadline    {service.settings.timeout_s:g} s")
+    explanation = _explained(privileges, caller, name, method, inner)
+    for other in explanation.outranked if explanation else ():
+        _say(f"also holds, but is less specific or further down: {file}:{other.line}")
+    return True
+
+
+def _explained(
+    privileges: Privileges, caller: str, service: str, method: str, target: bytes
+) -> Explanation | None:
+    """Return the explanation for the path that is judged; None when it can't be judged at all."""
+    try:
+        path, _ = canonical_path(target, allow_ambiguous=True)
+    except ProxyError:
+        return None
+    return privileges.explain(caller, service, method.encode(), path)
+
+
+def _say_near_misses(explanation: Explanation | None, file: str) -> None:
+    if explanation is None:
+        return
+    for miss in explanation.near_misses[:10]:
+        _say(f"near miss: {file}:{miss.privilege.line} would hold, but the {miss.lacks} isn't in it")
+
+
+# --- words --------------------------------------------------------------------------------------------------
+
+
+def _refuse(caller: str, method: str, target: bytes, cause: Cause, phase: str, detail: str = "") -> bool:
+    _say(f"REFUSED: {caller} may not send {method} {target.decode()}")
+    _say(f"{cause.status} {cause.label} in {phase}: {cause.title}" + (f" ({detail})" if detail else ""))
+    _say(cause.advice)
+    return False
+
+
+def _known(names: Iterable[str]) -> str:
+    return f"known here: {', '.join(sorted(names)[:20])}"
+
+
+def _say(line: str) -> None:
+    indent = "" if line.startswith(("FORWARDED", "REFUSED")) else "    "
+    click.echo(indent + line)

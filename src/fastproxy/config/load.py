@@ -1,0 +1,70 @@
+"""From a config file to a snapshot, or to all that is wrong with it at once.
+
+Read → parse → check the structure → resolve what the fields mean together. Each step goes on past
+mistakes as far as it can; only then is it decided whether the file can be used.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+from fastproxy.config.document import FILE_LIMIT_BYTES, parse_document
+from fastproxy.config.problem import ConfigError, Problem
+from fastproxy.config.resolve import Resolver
+from fastproxy.config.resolve_in import PatternCheck, resolve_in
+from fastproxy.config.resolve_out import resolve_out
+from fastproxy.config.schema import OutConfig
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Snapshot
+from fastproxy.config.structure import Structure, role_of
+
+
+def load(
+    file: str | Path, *, check_pattern: PatternCheck, environ: Mapping[str, str] = os.environ
+) -> Snapshot:
+    """Load a config file.
+
+    Args:
+        file: YAML file; names in it are relative to its folder.
+        check_pattern: judges path patterns, by raising ValueError; give it `policy.pattern.parse_pattern`,
+            so that what is checked here is what is compiled later.
+        environ: the environment, for keys that come from there.
+
+    Raises:
+        ConfigError: it can't be used; holds all problems.
+    """
+    shown = str(file)
+    document = parse_document(_read(Path(file), shown), shown)
+    config_type = role_of(document)
+    if config_type is None:
+        raise ConfigError(document.problems)
+    structure = Structure(document, config_type)
+    if structure.config is None:
+        raise ConfigError(document.problems)
+    resolver = Resolver(structure, Path(file).parent, environ)
+    name = Path(file).name
+    snapshot: OutSnapshot | InSnapshot
+    if isinstance(structure.config, OutConfig):
+        snapshot = resolve_out(structure.config, resolver, name)
+    else:
+        snapshot = resolve_in(structure.config, resolver, name, check_pattern)
+    if document.problems:
+        raise ConfigError(document.problems)
+    return snapshot
+
+
+def _read(file: Path, shown: str) -> str:
+    try:
+        with file.open("rb") as stream:
+            content = stream.read(FILE_LIMIT_BYTES + 1)
+    except (OSError, ValueError) as exc:
+        reason = exc.strerror if isinstance(exc, OSError) else "its name is not valid"
+        raise ConfigError([Problem(shown, 0, "", f"the file can't be read: {reason}")]) from exc
+    if len(content) > FILE_LIMIT_BYTES:
+        raise ConfigError([Problem(shown, 0, "", f"the file is larger than {FILE_LIMIT_BYTES} bytes")])
+    try:
+        return content.decode()
+    except UnicodeDecodeError as exc:
+        line = content.count(b"\n", 0, exc.start) + 1
+        raise ConfigError([Problem(shown, line, "", "the file is not UTF-8 text")]) from exc

@@ -1,0 +1,83 @@
+"""What the reference page says before its tables: the rules of the file, and examples that load."""
+
+from __future__ import annotations
+
+INTRO = """\
+# Configuration
+
+One YAML file per proxy. `role` says which one it is for; every other setting has a default unless the table
+says that it is required. An unknown key is an error. Units stand in the names: `_s` seconds, `_bytes` bytes,
+`_per_s` per second; other numbers are counts.
+
+    fastproxy check out.yaml in.yaml        all mistakes at once, with line and advice
+    fastproxy check --schema                the JSON Schema, for editors
+    fastproxy explain in.yaml --caller web GET /cart/v1/items
+    fastproxy keys new web                  web.key (private) and web.pub (public)
+
+The YAML taken here is a strict part of YAML 1.2: no aliases, no tags, no repeated keys; only `true` and
+`false` are booleans. File names are relative to the config file's folder. Nothing shows a private key.
+
+## Ten services behind one in proxy
+
+Callers come from a folder of public keys (`callers/web.pub`, one key per line, several while a key is
+changed). `*` in the names of callers and services stands for any characters. Of all privileges that have the
+method, the one with the most specific path decides; what no privilege allows is refused.
+
+```yaml
+role: in
+name: shop-in
+listen: {address: 0.0.0.0:8033}
+private_key: {file: shop-in.key}
+callers_dir: callers
+defaults: {timeout_s: 3}
+services:
+  cart: {endpoints: [10.0.1.10:8080, 10.0.1.11:8080]}
+  catalog: {endpoints: [catalog.shop.internal:8080]}
+  mail: {endpoints: [mail.shop.internal:8080], timeout_s: 30}
+  orders: {endpoints: [orders.shop.internal:8080]}
+  payment: {endpoints: ["unix:/run/payment.sock"]}
+  reports: {endpoints: [reports.shop.internal:8080], timeout_s: 60, compress: zstd}
+  reviews: {endpoints: [reviews.shop.internal:8080]}
+  search: {endpoints: [search.shop.internal:8080], host: search.shop.example}
+  stock: {endpoints: [stock.shop.internal:8080]}
+  users: {endpoints: [users.shop.internal:8080]}
+privileges:
+  - {callers: [web, mobile], services: ["*"], methods: [GET, HEAD]}
+  - {callers: [web], services: [cart, orders], paths: [/v1/**], rate: {per_s: 500, burst: 50}}
+  - {callers: ["batch-*"], services: [reports, mail], methods: [POST], paths: [/jobs/*]}
+admin: {address: 127.0.0.1:9033}
+```
+
+The out proxy of one of its callers names the receiver once, in `receivers`:
+
+```yaml
+role: out
+listen: {address: 127.0.0.1:8034, service_from: path}
+caller: web
+private_key: {file: web.key}
+receivers:
+  shop-in:
+    public_keys: [53a7052f7f0499542bdfd44e2d1a9bf70f31b7abd05416d16764563c244ecc4c]
+    endpoints: [shop-in.internal:8033]
+defaults: {receiver: shop-in, timeout_s: 3}
+services: {cart: {}, catalog: {}, orders: {}, search: {}, reports: {timeout_s: 60}}
+admin: {address: 127.0.0.1:9034}
+```
+
+Several callers behind one out proxy, each named by a header that its requests carry, and each with a key of
+its own; use it only where they trust each other:
+
+```yaml
+role: out
+listen: {address: "unix:/run/fastproxy/out.sock", socket_mode: 0660, service_from: host}
+callers:
+  header: C_ServiceName
+  names:
+    batch-reports: {private_key: {file: batch-reports.key}}
+    batch-mail: {private_key: {env: BATCH_MAIL_KEY}}
+services:
+  mail:
+    receiver: {name: shop-in, public_keys: [53a7052f7f0499542bdfd44e2d1a9bf70f31b7abd05416d16764563c244ecc4c]}
+    endpoints: [shop-in.internal:8033]
+```
+"""

@@ -1,0 +1,157 @@
+"""What both roles resolve alike: addresses, keys, and that no key has two uses.
+
+Every method reports what is wrong and goes on, so that one run finds everything; what it returns in that
+case is a stand-in that never leaves `load`, which raises once all is said.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Set
+from pathlib import Path as FilePath
+
+from fastproxy.config.address import Address, parse_address
+from fastproxy.config.keys import KeyMaterialError, is_usable_public_key, public_from_private, read_secret
+from fastproxy.config.problem import Path, Problem, dotted, nearest
+from fastproxy.config.schema_parts import Admin, KeySource
+from fastproxy.config.secret import Secret
+from fastproxy.config.structure import Structure
+
+NOWHERE = Address("", 0, "")
+"""Stands in for an address that has been reported as wrong."""
+
+
+class Resolver:
+    """Resolves the parts of one file.
+
+    Args:
+        structure: the typed config and where its values stand. folder: what relative file names start from.
+        environ: the environment, for keys that come from there.
+    """
+
+    def __init__(self, structure: Structure, folder: FilePath, environ: Mapping[str, str]) -> None:
+        self.structure = structure
+        self.folder = folder
+        self.warnings: list[Problem] = []
+        self._environ = environ
+        self._key_uses: dict[bytes, tuple[str, int]] = {}
+
+    def report(self, path: Path, message: str, suggestion: str = "") -> None:
+        """Add a problem."""
+        self.structure.report(path, message, suggestion)
+
+    def warn(self, path: Path, message: str, suggestion: str = "") -> None:
+        """Add something that works but is worth a look."""
+        line = self.structure.line(path)
+        setting = dotted(self.structure.original(path))
+        self.warnings.append(Problem(self.structure.document.file, line, setting, message, suggestion))
+
+    # --- addresses ----------------------------------------------------------------------------------------
+
+    def listener(self, text: str, path: Path) -> Address:
+        """Resolve an address to listen at."""
+        return self._address(text, path, to_listen=True)
+
+    def plain_listener(self, text: str, path: Path, *, allow_remote: bool, exposes: str) -> Address:
+        """Resolve an address to listen at without encryption, which must be loopback unless allowed."""
+        address = self.listener(text, path)
+        if address is not NOWHERE and not address.is_loopback and not allow_remote:
+            self.report(
+                path,
+                f"{address} can be reached from other machines: {exposes}",
+                f"use 127.0.0.1:{address.port}, or confirm with `allow_remote: true`",
+            )
+        return address
+
+    def admin(self, admin: Admin | None, listen: Address) -> Address | None:
+        """Resolve the admin listener."""
+        if admin is None:
+            return None
+        path = ("admin", "address")
+        exposes = "health and metrics are shown unencrypted"
+        address = self.plain_listener(admin.address, path, allow_remote=admin.allow_remote, exposes=exposes)
+        if address is not NOWHERE and (address.is_unix or address.port) and address == listen:
+            self.report(path, "this is the address of `listen` as well", "give each its own port")
+        return address
+
+    def endpoints(self, texts: Iterable[str], path: Path) -> tuple[Address, ...]:
+        """Resolve addresses to connect to."""
+        found: list[Address] = []
+        for index, text in enumerate(texts):
+            address = self._address(text, (*path, index), to_listen=False)
+            if address is not NOWHERE and address in found:
+                self.report((*path, index), "this endpoint is listed twice", "remove one of them")
+            found.append(address)
+        return tuple(found)
+
+    def _address(self, text: str, path: Path, *, to_listen: bool) -> Address:
+        try:
+            return parse_address(text, to_listen=to_listen)
+        except ValueError as exc:
+            self.report(path, str(exc))
+            return NOWHERE
+
+    # --- keys ---------------------------------------------------------------------------------------------
+
+    def private_key(self, source: KeySource, path: Path, use: str) -> Secret:
+        """Read a private key and note its use, e.g. "caller web"."""
+        secret = self._secret(source, path)
+        if secret is not None:
+            self.claim_key(public_from_private(secret), path, use)
+        return secret or Secret(b"")
+
+    def psk(self, source: KeySource | None, path: Path, use: str) -> Secret | None:
+        """Read a pre-shared key and note its use."""
+        if source is None:
+            return None
+        secret = self._secret(source, path)
+        if secret is not None:
+            # Kept as a digest: nothing here needs the key itself.
+            self._claim(hashlib.sha256(b"psk" + secret.reveal()).digest(), path, f"psk of {use}")
+        return secret
+
+    def public_keys(self, texts: Iterable[str], path: Path, use: str) -> tuple[bytes, ...]:
+        """Decode public keys and note their use."""
+        keys: list[bytes] = []
+        for index, text in enumerate(texts):
+            key = bytes.fromhex(text)
+            if key in keys:
+                self.report((*path, index), "this key is listed twice", "remove one of them")
+            self.claim_key(key, (*path, index), use)
+            keys.append(key)
+        return tuple(keys)
+
+    def claim_key(self, public_key: bytes, path: Path, use: str) -> None:
+        """Note that a public key stands for `use`, and report when it can't or stands for another already."""
+        if not is_usable_public_key(public_key):
+            self.report(
+                path, "this is not a usable X25519 public key", "make one with `fastproxy keys new NAME`"
+            )
+        self._claim(public_key, path, use)
+
+    def _claim(self, fingerprint: bytes, path: Path, use: str) -> None:
+        known, line = self._key_uses.setdefault(fingerprint, (use, self.structure.line(path)))
+        if known != use:
+            self.report(
+                path,
+                f"the key of {use} is also that of {known} (line {line})",
+                "one key belongs to one name: make another with `fastproxy keys new NAME`",
+            )
+
+    def _secret(self, source: KeySource, path: Path) -> Secret | None:
+        try:
+            return read_secret(source, self.folder, self._environ)
+        except KeyMaterialError as exc:
+            self.report(path, exc.message, exc.suggestion)
+            return None
+
+    # --- names --------------------------------------------------------------------------------------------
+
+    def known_name(self, name: str, known: Set[str], path: Path, what: str) -> bool:
+        """Whether a name is among those written in the file; reports it when it isn't."""
+        if name in known:
+            return True
+        names = sorted(known)
+        advice = nearest(name, names) or (f"known here: {', '.join(names[:8])}" if names else "")
+        self.report(path, f"there is no {what} of the name {name}", advice)
+        return False

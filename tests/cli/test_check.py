@@ -1,0 +1,63 @@
+"""`fastproxy check`, and how commands are found."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.cli.conftest import Call
+
+
+def test_files_that_can_be_used(pair: Call) -> None:
+    result = pair("check", "out.yaml", "in.yaml")
+    assert result.exit_code == 0
+    assert "out.yaml: ok: out proxy for web at 127.0.0.1:8034, 2 service(s)" in result.output
+    assert "in.yaml: ok: in proxy services-in at 127.0.0.1:8033" in result.output
+
+
+def test_problems_are_told_with_line_path_and_advice(pair: Call) -> None:
+    Path("in.yaml").write_text(Path("in.yaml").read_text() + "privilages: []\n")
+    line = len(Path("in.yaml").read_text().splitlines())
+    result = pair("check", "in.yaml", "out.yaml")
+    assert result.exit_code == 1
+    assert f"in.yaml:{line}: privilages: unknown key (did you mean privileges?)" in result.output
+    assert "in.yaml: 1 problem(s); it can't be used" in result.output
+
+
+def test_problems_as_json(pair: Call) -> None:
+    Path("in.yaml").write_text(Path("in.yaml").read_text() + "enforce: report\n")
+    Path("bad.yaml").write_text("role: out\n")
+    result = pair("check", "--json", "in.yaml", "bad.yaml", "none.yaml")
+    good, bad, missing = json.loads(result.output)
+    assert result.exit_code == 1
+    assert (good["ok"], good["warnings"][0]["path"]) == (True, "enforce")
+    assert not bad["ok"]
+    assert {"file", "line", "path", "message", "suggestion"} == bad["problems"][0].keys()
+    assert "can't be read" in missing["problems"][0]["message"]
+
+
+def test_the_schema_for_editors(call: Call) -> None:
+    schema = json.loads(call("check", "--schema").output)
+    assert schema["$defs"]["InConfig"]["properties"]["max_clock_skew_s"]["default"] == 30
+
+
+def test_without_a_file_it_says_how_it_is_used(call: Call) -> None:
+    assert call("check").exit_code == 2
+
+
+def test_the_command_line_loads_only_what_a_command_needs() -> None:
+    modules = "('rich', 'jsonschema', 'msgspec', 'yaml')"
+    code = f"import sys, fastproxy.cli; print([m for m in {modules} if m in sys.modules])"
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
+
+
+def test_a_good_config_loads_without_the_schema_validator(pair: Call) -> None:
+    code = (
+        "import sys; from fastproxy.config.load import load; load('in.yaml', check_pattern=lambda *_: None);"
+        "print([m for m in ('rich','jsonschema','click') if m in sys.modules])"
+    )
+    shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert shown.stdout.strip() == "[]"
