@@ -18,11 +18,12 @@ from itertools import count
 from fastproxy import __version__
 from fastproxy.admin.server import AdminHandler
 from fastproxy.config.address import Address
-from fastproxy.config.schema import OutConfig
+from fastproxy.config.schema import OutConfig, OutServiceSettings
 from fastproxy.config.schema_parts import Limits, ServiceSettings
 from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Snapshot
 from fastproxy.discovery.source import Source, source_of
+from fastproxy.errors import PEER_RATE_LIMITED
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import bind, peer_check
 from fastproxy.net.pool import PoolLimits, Pools
@@ -31,11 +32,12 @@ from fastproxy.net.timers import Wheel
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
 from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
+from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import CONTROL, HopFields
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.http_receiver import HttpReceiver
 from fastproxy.proxy.in_proxy import InProxy, LocalService
-from fastproxy.proxy.out_proxy import CallerRule, OutProxy, ServiceRule
+from fastproxy.proxy.out_proxy import CallerRule, OutProxy
 from fastproxy.proxy.over_http import LIFETIME_MS, OverHttp, ReceiverIdentity
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.to_service import ToService
@@ -99,9 +101,9 @@ class Proxy:
             self._wheel,
             loop,
         )
-        # WATCH self._watch(proxy)
+        self._watch(proxy)
 
-    # --- what both proxies share ----------------------------------------------------------------------------
+    # --- what both proxies share --------------------
 
     def _make_server(
         self, proxy: Handler, limits: Limits, control: frozenset[bytes], allowed_uids: list[int]
@@ -153,6 +155,7 @@ class Proxy:
         self.metrics.watch("fastproxy_endpoints", lambda: len(source.endpoints), name)
         self.metrics.watch("fastproxy_discovery_age_seconds", lambda: source.age_s(self._loop.time()), name)
         self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, name)
+        self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, name)
         return NextHop(
             name,
             source,
@@ -163,7 +166,7 @@ class Proxy:
             time.monotonic,
         )
 
-    # --- the out proxy ---------------------------------------------------------------------------------------
+    # --- the out proxy --------------------
 
     def _out_proxy(self, snapshot: OutSnapshot) -> OutProxy:
         config = snapshot.config
@@ -175,7 +178,11 @@ class Proxy:
             settings, receiver = service.settings, service.receiver
             identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], _reveal(receiver.psk))
 
-            def way(pools: Pools, settings=settings, identity=identity) -> Transport:  # type: ignore[no-untyped-def]
+            def way(
+                pools: Pools,
+                settings: OutServiceSettings = settings,
+                identity: ReceiverIdentity = identity,
+            ) -> Transport:
                 return OverHttp(
                     keys, identity, ciphers[settings.cipher], _packing(settings), pools, parser, self._fields,
                     time.monotonic, time.time, os.urandom,
@@ -185,7 +192,9 @@ class Proxy:
         return OutProxy(
             config.name,
             _caller_rule(config, snapshot.caller),
-            ServiceRule(config.listen.service_from, config.listen.service or config.listen.default_service),
+            ServiceChoice(
+                config.listen.service_from, services, config.listen.service or config.listen.default_service
+            ),
             services,
             self._recorder,
             config.limits.in_flight,
@@ -194,7 +203,7 @@ class Proxy:
             time.time,
         )
 
-    # --- the in proxy ----------------------------------------------------------------------------------------
+    # --- the in proxy --------------------
 
     def _in_proxy(self, snapshot: InSnapshot) -> InProxy:
         config = snapshot.config
@@ -221,7 +230,7 @@ class Proxy:
         for name, service in snapshot.services.items():
             settings = service.settings
 
-            def way(pools: Pools, host=settings.host) -> Transport:  # type: ignore[no-untyped-def]
+            def way(pools: Pools, host: str = settings.host) -> Transport:
                 return ToService(pools, self._fields, host, time.monotonic)
 
             services[name] = LocalService(
@@ -250,7 +259,7 @@ class Proxy:
             time.time,
         )
 
-    # --- running ---------------------------------------------------------------------------------------------
+    # --- running --------------------
 
     async def start(self) -> None:
         """Bind, look endpoints up, and take connections.
@@ -315,6 +324,7 @@ class Proxy:
     def _watch(self, proxy: OutProxy | InProxy) -> None:
         self.metrics.watch("fastproxy_in_flight", lambda: proxy.in_flight)
         self.metrics.watch("fastproxy_connections_open", lambda: len(self._server.connections))
+        self.metrics.watch("fastproxy_connections_accepted", lambda: self._server.accepted)
 
 
 def privileges_of(snapshot: InSnapshot) -> Privileges:
@@ -345,7 +355,9 @@ def _packing(settings: ServiceSettings) -> Packing:
     if settings.compress == "none" and not settings.pad_to_bytes:
         return PLAIN
     compressors = {compressor.name: compressor for compressor in COMPRESSORS.values()}
-    return Packing(compressors.get(settings.compress), settings.compress_min_bytes, settings.pad_to_bytes or 1)
+    return Packing(
+        compressors.get(settings.compress), settings.compress_min_bytes, settings.pad_to_bytes or 1
+    )
 
 
 def _reveal(secret: Secret | None) -> bytes | None:
@@ -354,7 +366,7 @@ def _reveal(secret: Secret | None) -> bytes | None:
 
 def _newcomers(per_s: float, capacity: int) -> Callable[[str], None]:
     """Limits, per source address, how often curve arithmetic is spent on what may be a stranger."""
-    limiter = RateLimiter(capacity)
+    limiter = RateLimiter(capacity, PEER_RATE_LIMITED)
     rate = Rate(per_s, max(1, int(per_s)))
 
     def admit(peer: str) -> None:

@@ -117,8 +117,23 @@ class Exchange:
     marks: (phase, time it was entered) for the access log, None when nobody listens.
     """
 
-    __slots__ = ("attempts", "caller", "cause", "deadline", "endpoint", "id", "marks", "method", "path", "peer",
-                 "phase", "route", "service", "started", "status")  # fmt: skip
+    __slots__ = (
+        "attempts",
+        "caller",
+        "cause",
+        "deadline",
+        "endpoint",
+        "id",
+        "marks",
+        "method",
+        "path",
+        "peer",
+        "phase",
+        "route",
+        "service",
+        "started",
+        "status",
+    )
 
     def __init__(self, exchange_id: str, started: float) -> None:
         self.id = exchange_id

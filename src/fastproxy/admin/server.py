@@ -1,4 +1,4 @@
-"""The admin address: `/healthz`, `/readyz` and `/metrics`. Read-only; nothing here changes or reveals a config."""
+"""The admin address: `/healthz`, `/readyz` and `/metrics`. Nothing here changes or reveals a config."""
 
 from __future__ import annotations
 

@@ -95,7 +95,8 @@ class ClientConnection(asyncio.Protocol):
             body: what follows it. chunked: whether it has to be framed in chunks.
 
         Raises:
-            ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE, or what reading `body` raised.
+            ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE, or what
+                reading `body` raised.
         """
         assert self._transport is not None
         self.busy = True

@@ -62,6 +62,7 @@ class Pool:
         self._connecting = 0
         self._timer = Timer(wheel, self._close_idle)
         self._closed = False
+        self.opened = 0
 
     @property
     def size(self) -> int:
@@ -135,6 +136,7 @@ class Pool:
             self._connecting -= 1
             self._call_next()
         self._all.add(connection)
+        self.opened += 1
         return connection
 
     def _freed(self, connection: ClientConnection) -> None:
@@ -206,7 +208,7 @@ class Pools:
     Args: as for `Pool`.
     """
 
-    __slots__ = ("_limits", "_loop", "_parser", "_pools", "_wheel")
+    __slots__ = ("_limits", "_loop", "_opened_before", "_parser", "_pools", "_wheel")
 
     def __init__(
         self, parser: HeadParser, limits: PoolLimits, wheel: Wheel, loop: asyncio.AbstractEventLoop
@@ -216,11 +218,17 @@ class Pools:
         self._wheel = wheel
         self._loop = loop
         self._pools: dict[Endpoint, Pool] = {}
+        self._opened_before = 0
 
     @property
     def size(self) -> int:
         """Number of open connections."""
         return sum(pool.size for pool in self._pools.values())
+
+    @property
+    def opened(self) -> int:
+        """Number of connections opened so far."""
+        return self._opened_before + sum(pool.opened for pool in self._pools.values())
 
     async def acquire(self, endpoint: Endpoint) -> ClientConnection:
         """Take a connection to `endpoint`; see `Pool.acquire`."""
@@ -235,6 +243,7 @@ class Pools:
     def _forget(self) -> None:
         for endpoint, pool in list(self._pools.items()):
             if pool.unused:
+                self._opened_before += pool.opened
                 del self._pools[endpoint]
 
     def close(self) -> None:

@@ -247,7 +247,7 @@ class Connection(asyncio.Protocol):
             self._drive.cancel()
 
     def eof_received(self) -> bool:
-        """A peer that stops sending has hung up; what it still owed of a message makes that message broken."""
+        """A peer that stops sending has hung up; a message that it still owed a part of is broken."""
         if self._body is not None:
             self._body.fail(ProxyError(MALFORMED_REQUEST, "the connection ended inside the body"))
         return False

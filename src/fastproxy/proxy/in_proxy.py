@@ -167,7 +167,8 @@ class InProxy:
         control = request.control or {}
         exchange.deadline = set_deadline(
             exchange.started, self._unix_clock(), service.hop.timeout_s,
-            dead_time=control.get(DEAD_TIME), timeout_ms=control.get(BUDGET), sealed_budget_ms=received.budget_ms,
+            dead_time=control.get(DEAD_TIME), timeout_ms=control.get(BUDGET),
+            sealed_budget_ms=received.budget_ms,
         )  # fmt: skip
         connection.set_deadline(exchange)
         return await service.hop.forward(exchange, request)  # pick an endpoint of the service, forward, wait

@@ -1,19 +1,20 @@
 """The out proxy: beside the caller. Plain HTTP comes in, sealed requests go out.
 
-`OutProxy._call` is the order of things (docs/architecture.md): who is calling, which service, until when, then
-the way to its receiver, where the request is sealed and the answer opened.
+`OutProxy._call` is the order of things: who is calling, which service, until when, then the
+way to its receiver, where the request is sealed and the answer opened.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
-from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, SERVICE_UNKNOWN, ProxyError
+from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, ProxyError
 from fastproxy.model import Exchange, Request, Response
 from fastproxy.net.server import Connection
 from fastproxy.policy.deadline import set_deadline
+from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.answer import answer_to
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE
 from fastproxy.proxy.forward import NextHop
@@ -21,18 +22,14 @@ from fastproxy.proxy.recorder import CALLER_GONE, Recorder
 
 
 class CallerRule(NamedTuple):
-    """Who calls at this listener: always `fixed`, or whom the field `header` (lower case) names of `names`."""
+    """Who calls at this listener: always `fixed`, or the one of `names` that the field `header` names.
+
+    header: in lower case.
+    """
 
     fixed: str
     header: bytes = b""
     names: frozenset[str] = frozenset()
-
-
-class ServiceRule(NamedTuple):
-    """What names the service, and the one for requests that name none that is known ("" for none)."""
-
-    source: Literal["path", "host", "fixed"]
-    default: str = ""
 
 
 class OutProxy:
@@ -40,7 +37,7 @@ class OutProxy:
 
     Args:
         name: of this proxy.
-        caller_rule, service_rule: how caller and service are found.
+        caller_rule: how the caller is found. choice: how the service is.
         services: the way to each service's receiver, by service name.
         recorder: notes every exchange.
         in_flight_limit: bound on exchanges at a time.
@@ -54,7 +51,7 @@ class OutProxy:
         self,
         name: str,
         caller_rule: CallerRule,
-        service_rule: ServiceRule,
+        choice: ServiceChoice,
         services: Mapping[str, NextHop],
         recorder: Recorder,
         in_flight_limit: int,
@@ -64,7 +61,7 @@ class OutProxy:
     ) -> None:
         self.name = name
         self.caller_rule = caller_rule
-        self._service_rule = service_rule
+        self._choice = choice
         self._services = services
         self._via = (b"via", b"1.1 " + name.encode())
         self._recorder = recorder
@@ -108,8 +105,8 @@ class OutProxy:
         exchange.enter("identify", self._clock)  # who is calling?
         exchange.caller = self._identify(request)
         exchange.enter("route", self._clock)  # which service?
-        hop = self._find_service(request)
-        exchange.service = hop.name
+        exchange.service, request.target = self._choice.choose(request.target, request.host, request.absolute)
+        hop = self._services[exchange.service]
         exchange.enter("deadline", self._clock)  # until when? From here on nothing can take longer.
         control = request.control or {}
         exchange.deadline = set_deadline(
@@ -127,27 +124,6 @@ class OutProxy:
         if claimed not in rule.names:
             raise ProxyError(CALLER_UNKNOWN, "the request names no caller that may be claimed here")
         return claimed
-
-    def _find_service(self, request: Request) -> NextHop:
-        """Find the service that the request names; take its name off the path, where the path has it."""
-        rule, services = self._service_rule, self._services
-        name = rule.default
-        if request.absolute or rule.source == "host":  # an absolute target names its host, whatever the rule
-            name = request.host.partition(b":")[0].decode("latin-1")
-        elif rule.source == "path":
-            segment, slash, rest = request.target[1:].partition(b"/")
-            query = b""
-            if not slash:
-                segment, mark, query = segment.partition(b"?")
-                query = mark + query
-            name = segment.decode("latin-1")
-            if name in services:
-                request.target = b"/" + rest if slash else b"/" + query
-                return services[name]
-        hop = services.get(name) or services.get(rule.default)
-        if hop is None:
-            raise ProxyError(SERVICE_UNKNOWN, "the request names no service of this proxy's config")
-        return hop
 
     def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
         exchange.cause = error.cause.label

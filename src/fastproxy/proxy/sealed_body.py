@@ -107,8 +107,20 @@ class OpenedBody:
         too_large: the row for one over the limit.
     """
 
-    __slots__ = ("_broken", "_chunks", "_ended", "_limit", "_opener", "_outer", "_received", "_too_large", "length",
-                 "started", "trailers", "whole")  # fmt: skip
+    __slots__ = (
+        "_broken",
+        "_chunks",
+        "_ended",
+        "_limit",
+        "_opener",
+        "_outer",
+        "_received",
+        "_too_large",
+        "length",
+        "started",
+        "trailers",
+        "whole",
+    )
 
     def __init__(
         self,
