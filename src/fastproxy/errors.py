@@ -39,7 +39,8 @@ class ProxyError(Exception):
         detail: the particulars in words that a caller may see; never a secret, never the peer's raw bytes.
         phase: where it happened, when that differs from the row's usual phase.
         retry_after_s: when trying again makes sense (429 and 503), in seconds.
-        sent: whether a byte of the request may have reached the next hop; decides whether it can be repeated.
+        sent: whether a byte of the request may have reached the next hop; decides whether it
+            can be repeated.
     """
 
     def __init__(
@@ -72,7 +73,7 @@ def _row(label: str, status: int, proxy_error: str, phase: str, title: str, advi
 
 # fmt: off  (a row reads best as a block)
 
-# --- read: the HTTP message at a plain edge, or inside an envelope -------------------------------------
+# --- read: the HTTP message at a plain edge, or inside an envelope ----------
 MALFORMED_REQUEST = _row(
     "malformed_request",
     400,
@@ -195,7 +196,7 @@ DRAINING = _row(
     "Try again: another replica or the restarted proxy will answer.",
 )
 
-# --- identify: who calls --------------------------------------------------------------------------------
+# --- identify: who calls ----------
 CALLER_UNKNOWN = _row(
     "caller_unknown",
     401,
@@ -213,7 +214,7 @@ PEER_REFUSED = _row(
     "Run the caller under a user of `listen.allowed_uids`, or add its uid there.",
 )
 
-# --- open: the envelope -----------------------------------------------------------------------------------
+# --- open: the envelope ----------
 NOT_AN_ENVELOPE = _row(
     "not_an_envelope",
     404,
@@ -272,15 +273,6 @@ PEER_RATE_LIMITED = _row(
     "Find out why so many sender processes start at this address, or raise "
     "`limits.new_sessions_per_peer_per_s`.",
 )
-PEER_RATE_LIMITED = _row(
-    "peer_rate_limited",
-    429,
-    "http_request_denied",
-    "open",
-    "This address opens new sessions faster than allowed",
-    "Find out why so many sender processes start at this address, or raise "
-    "`limits.new_sessions_per_peer_per_s`.",
-)
 MESSAGE_BROKEN = _row(
     "message_broken",
     400,
@@ -306,7 +298,7 @@ EPOCH_MISMATCH = _row(
     "Send the request again: nothing of it was processed.",
 )
 
-# --- privilege, rate, service, deadline ---------------------------------------------------------------------
+# --- privilege, rate, service, deadline ----------
 NO_PRIVILEGE = _row(
     "no_privilege",
     403,
@@ -341,7 +333,7 @@ DEADLINE_EXCEEDED = _row(
     "The detail names the phase that used up the time; raise `timeout_s` if it was too short.",
 )
 
-# --- forward: picking an endpoint, connecting, sending, waiting ----------------------------------------------
+# --- forward: picking an endpoint, connecting, sending, waiting ----------
 NO_ENDPOINT = _row(
     "no_endpoint",
     503,
