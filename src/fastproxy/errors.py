@@ -71,7 +71,8 @@ def _row(label: str, status: int, proxy_error: str, phase: str, title: str, advi
     return cause
 
 
-# fmt: off  (a row reads best as a block)
+# A row reads best as a block.
+# fmt: off
 
 # --- read: the HTTP message at a plain edge, or inside an envelope ----------
 MALFORMED_REQUEST = _row(
@@ -162,6 +163,14 @@ CODING_UNSUPPORTED = _row(
     "read",
     "This transfer coding is not supported",
     "Send the body with a Content-Length or with `Transfer-Encoding: chunked`.",
+)
+UPGRADE_UNSUPPORTED = _row(
+    "upgrade_unsupported",
+    501,
+    "http_request_error",
+    "read",
+    "A WebSocket can't be proxied",
+    "Reach the service without the proxy for this, or by plain requests.",
 )
 VERSION_UNSUPPORTED = _row(
     "version_unsupported",

@@ -14,6 +14,10 @@ from typing import Protocol
 Headers = list[tuple[bytes, bytes]]
 """Header fields in the order in which they came; names as they were spelled, values without outer spaces."""
 
+FieldBlock = bytes
+"""Header fields as they go on: judged, serialised anew, each with its line end. What a hop needs to know of them
+was taken out when they were parsed, so that nothing has to take them apart again."""
+
 
 class Body(Protocol):
     """The content of a message, read once, from front to back.
@@ -70,18 +74,18 @@ class Request:
 
     method: as sent, e.g. b"POST".
     target: origin form (path and query), exactly as it will be forwarded; b"*" for OPTIONS only.
-    headers: end-to-end fields only; Host, framing and hop-by-hop fields are not among them.
+    fields: end-to-end fields only; Host, framing and hop-by-hop fields are not among them.
     host: the authority that the request is for, or b"" (HTTP/1.0 without Host).
     body: the content; `WholeBody(b"")` when there is none.
     has_body: whether the message declared a content, be it of zero bytes.
     absolute: the target came in absolute form.
     peer: the address of the connection's other end, for logs and Forwarded.
-    control: values of the fields that the proxy itself consumes, by lower-case name; not among `headers`.
+    control: values of the fields that the proxy itself consumes, by lower-case name; not among `fields`.
     """
 
     method: bytes
     target: bytes
-    headers: Headers
+    fields: FieldBlock
     host: bytes
     body: Body
     has_body: bool = False
@@ -94,15 +98,15 @@ class Request:
 class Response:
     """One response, parsed and checked.
 
-    headers: end-to-end fields only. body: `WholeBody(b"")` when there is none.
+    fields: end-to-end fields only. body: `WholeBody(b"")` when there is none.
     declared_length: Content-Length of an answer that carries none of the content itself
         (HEAD, 304), passed on as it is.
-    has_date: whether a Date field is among the headers; the first recipient adds a missing one.
+    has_date: whether a Date field is among the fields; the first recipient adds a missing one.
     """
 
     status: int
     reason: bytes
-    headers: Headers
+    fields: FieldBlock
     body: Body
     declared_length: int | None = None
     has_date: bool = True

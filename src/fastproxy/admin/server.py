@@ -11,8 +11,6 @@ from fastproxy.proxy.answer import answer_to
 from fastproxy.telemetry.exposition import CONTENT_TYPE, render
 from fastproxy.telemetry.metrics import Metrics
 
-_TEXT = b"text/plain; charset=utf-8"
-
 
 class AdminHandler:
     """Answers operators, probes and scrapers.
@@ -31,7 +29,7 @@ class AdminHandler:
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request."""
         response = self._route(request)
-        response.headers.append((b"date", connection.date))
+        response.fields += connection.date_line
         await connection.respond(response)
 
     def _route(self, request: Request) -> Response:
@@ -40,11 +38,11 @@ class AdminHandler:
             return _text(404, b"Not Found", b"there are /healthz, /readyz and /metrics here\n")
         if request.method not in (b"GET", b"HEAD"):
             refused = _text(405, b"Method Not Allowed", b"only GET and HEAD\n")
-            refused.headers.append((b"allow", b"GET, HEAD"))
+            refused.fields += b"allow: GET, HEAD\r\n"
             return refused
         if path == b"/metrics":
             return Response(
-                200, b"OK", [(b"content-type", CONTENT_TYPE.encode())], WholeBody(render(self._metrics))
+                200, b"OK", b"content-type: %b\r\n" % CONTENT_TYPE.encode(), WholeBody(render(self._metrics))
             )
         reason = self._not_ready() if path == b"/readyz" else ""
         if reason:
@@ -57,4 +55,4 @@ class AdminHandler:
 
 
 def _text(status: int, reason: bytes, content: bytes) -> Response:
-    return Response(status, reason, [(b"content-type", _TEXT)], WholeBody(content))
+    return Response(status, reason, b"content-type: text/plain; charset=utf-8\r\n", WholeBody(content))

@@ -241,7 +241,7 @@ class ClientConnection(asyncio.Protocol):
                 raise ProxyError(RESPONSE_MALFORMED, "more bytes came than the answer has")
             body = WholeBody(rest)
             self._response_done = True
-            response = Response(head.status, head.reason, head.headers, body, declared, head.has_date)
+            response = Response(head.status, head.reason, head.fields, body, declared, head.has_date)
             if self._request_sent:
                 self._end_exchange()
             else:
@@ -249,7 +249,7 @@ class ClientConnection(asyncio.Protocol):
             waiter.set(response)
             return
         body = self._body = IncomingBody(length, None, self._pause, self._resume, self.abort)
-        response = Response(head.status, head.reason, head.headers, body, None, head.has_date)
+        response = Response(head.status, head.reason, head.fields, body, None, head.has_date)
         if rest:
             self._feed_body(rest)
         waiter.set(response)

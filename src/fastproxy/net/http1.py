@@ -13,9 +13,9 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
-from httptools import HttpParserError, HttpRequestParser, HttpResponseParser
+from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
 
 from fastproxy.errors import (
     CODING_UNSUPPORTED,
@@ -27,17 +27,19 @@ from fastproxy.errors import (
     RESPONSE_TOO_LARGE,
     TARGET_TOO_LONG,
     TOO_MANY_HEADERS,
+    UPGRADE_UNSUPPORTED,
     VERSION_UNSUPPORTED,
     Cause,
     ProxyError,
 )
-from fastproxy.model import Headers
+from fastproxy.model import FieldBlock, Headers
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n"
 _REQUEST = re.compile(_TOKEN + rb" [!-~]++ HTTP/1\.[01]\r\n" + _FIELDS)
 _RESPONSE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t -~\x80-\xff]*+)?\r\n" + _FIELDS)
 _REQUEST_LINE = re.compile(_TOKEN + rb" [!-~]++ HTTP/1\.[01]")
+_REQUEST_LINE_BEGINNING = re.compile(rb"\r|(?:" + _TOKEN + rb"(?: [!-~]*+(?: [HTP/0-9.]*+\r?)?)?)?")
 _STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t -~\x80-\xff]*+)?")
 _FIELD = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+")
 TRAILER = re.compile(
@@ -106,11 +108,11 @@ class HeadLimits:
 
 
 class RequestHead:
-    """A request's head, judged and taken apart.
+    """A request's head, judged and taken apart. Shared by all requests with the same bytes: never changed.
 
-    method, target, host, absolute: as in `model.Request`. headers: end-to-end fields only.
+    method, target, host, absolute, fields: as in `model.Request`.
     control: values of the fields that this proxy consumes itself, by lower-case name; repeated ones joined
-        by ", ". They are not among `headers`.
+        by ", ". They are not among `fields`.
     length: Content-Length, or None. chunked: the body comes in chunks. keep_alive: the connection may go on.
     expects_continue: the sender waits for a 100 before it sends the body. minor: HTTP/1.minor.
     """
@@ -120,7 +122,7 @@ class RequestHead:
         "chunked",
         "control",
         "expects_continue",
-        "headers",
+        "fields",
         "host",
         "keep_alive",
         "length",
@@ -133,7 +135,7 @@ class RequestHead:
         self.method = method
         self.target = target
         self.minor = minor
-        self.headers: Headers = []
+        self.fields: FieldBlock = b""
         self.control: dict[bytes, bytes] | None = None
         self.host = b""
         self.absolute = False
@@ -146,13 +148,13 @@ class RequestHead:
 class ResponseHead:
     """A response's head, judged and taken apart; fields as in `RequestHead`."""
 
-    __slots__ = ("chunked", "has_date", "headers", "keep_alive", "length", "minor", "reason", "status")
+    __slots__ = ("chunked", "fields", "has_date", "keep_alive", "length", "minor", "reason", "status")
 
     def __init__(self, status: int, reason: bytes, minor: int) -> None:
         self.status = status
         self.reason = reason
         self.minor = minor
-        self.headers: Headers = []
+        self.fields: FieldBlock = b""
         self.length: int | None = None
         self.chunked = False
         self.keep_alive = minor == 1
@@ -195,11 +197,15 @@ class HeadParser:
         control: lower-case names of the fields that this proxy consumes itself.
     """
 
-    __slots__ = ("_control", "_special", "limits")
+    __slots__ = ("_control", "_requests", "_responses", "_special", "limits")
 
     def __init__(self, limits: HeadLimits, control: frozenset[bytes] = frozenset()) -> None:
         self.limits = limits
         self._control = control
+        # Parsing is a pure function, and a connection's peer mostly says the same again: a head that was
+        # judged before costs 0.2 µs instead of 7.
+        self._requests: dict[bytes, RequestHead] = {}
+        self._responses: dict[bytes, ResponseHead] = {}
         self._special = HOP_BY_HOP | control | {b"content-type"}
 
     def request(self, head: bytes) -> RequestHead:
@@ -212,27 +218,32 @@ class HeadParser:
             ProxyError: malformed, too large, or not supported; the detail names the rule (RFC 9112).
         """
         limits = self.limits
+        known = self._requests.get(head)
+        if known is not None:
+            return known
         if _REQUEST.fullmatch(head) is None:
             raise _diagnose_request(head, limits)
         collected = _Fields()
         parser = HttpRequestParser(collected)
         try:
             parser.feed_data(head)
+        except HttpParserUpgrade:
+            pass  # a signal and no error: CONNECT or Upgrade; both are judged below
         except HttpParserError as error:
-            if type(error).__name__ != "HttpParserUpgrade":  # raised as a signal, by CONNECT and Upgrade
-                raise _malformed(f"the header section is refused by the parser: {error}") from error
+            raise _malformed(f"the header section is refused by the parser: {error}") from error
         result = RequestHead(parser.get_method(), collected.target, head[head.index(b"\r\n") - 1] - 48)
         fields = collected.fields
         if len(fields) > limits.header_count:
             raise ProxyError(TOO_MANY_HEADERS, f"{len(fields)} header fields, {limits.header_count} allowed")
         self._sort_request(result, fields, head)
         self._judge_target(result)
+        _remember(self._requests, head, result)
         return result
 
     def _sort_request(self, result: RequestHead, fields: Headers, head: bytes) -> None:
         """Part the end-to-end fields from those that concern this hop, and judge the latter."""
         special = self._special
-        headers = result.headers
+        headers: Headers = []
         seen: dict[bytes, bytes] = {}
         for field in fields:
             name = field[0].lower()
@@ -262,7 +273,11 @@ class HeadParser:
             result.length, result.chunked = _framing(length, coding, result.minor, _malformed)
         connection = seen.get(b"connection")
         if connection is not None:
-            result.keep_alive, result.headers = _connection(connection, result.minor, headers)
+            result.keep_alive, headers = _connection(connection, result.minor, headers)
+            if result.minor and seen.get(b"upgrade", b"").lower() == b"websocket":
+                # Other upgrades may be ignored (RFC 9110, section 7.8); this one says that HTTP is of no use.
+                raise ProxyError(UPGRADE_UNSUPPORTED, "the request asks to become a WebSocket")
+        result.fields = write_fields(headers)
         expect = seen.get(b"expect")
         if expect is not None:
             if expect.lower() != b"100-continue":
@@ -301,20 +316,24 @@ class HeadParser:
         Raises:
             ProxyError: RESPONSE_MALFORMED or RESPONSE_TOO_LARGE; the detail names the rule.
         """
+        known = self._responses.get(head)
+        if known is not None:
+            return known
         if _RESPONSE.fullmatch(head) is None:
             raise _diagnose_response(head)
         collected = _Fields()
         parser = HttpResponseParser(collected)
         try:
             parser.feed_data(head)
+        except HttpParserUpgrade:
+            pass  # a signal and no error: 101, which is judged by whoever asked
         except HttpParserError as error:
-            if type(error).__name__ != "HttpParserUpgrade":
-                raise _bad_response(f"the header section is refused by the parser: {error}") from error
+            raise _bad_response(f"the header section is refused by the parser: {error}") from error
         fields = collected.fields
         if len(fields) > self.limits.header_count:
             raise ProxyError(RESPONSE_TOO_LARGE, f"{len(fields)} header fields")
         result = ResponseHead(parser.get_status_code(), collected.status, head[7] - 48)
-        headers = result.headers
+        headers: Headers = []
         length = coding = connection = None
         for field in fields:
             name = field[0].lower()
@@ -334,8 +353,24 @@ class HeadParser:
         if length is not None or coding is not None:
             result.length, result.chunked = _framing(length, coding, result.minor, _bad_response)
         if connection is not None:
-            result.keep_alive, result.headers = _connection(connection, result.minor, headers)
+            result.keep_alive, headers = _connection(connection, result.minor, headers)
+        result.fields = write_fields(headers)
+        _remember(self._responses, head, result)
         return result
+
+
+_Head = TypeVar("_Head", RequestHead, ResponseHead)
+
+_REMEMBERED_HEADS = 512
+_REMEMBERED_BYTES = 2048
+"""Bounds on what is remembered; together they keep it below 2 MiB."""
+
+
+def _remember(heads: dict[bytes, _Head], head: bytes, parsed: _Head) -> None:
+    if len(head) <= _REMEMBERED_BYTES:
+        if len(heads) >= _REMEMBERED_HEADS:
+            heads.clear()
+        heads[head] = parsed
 
 
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect"))
@@ -410,6 +445,20 @@ def _diagnose_fields(fields: list[bytes], error: Any) -> ProxyError:
     return error("the header section is not well-formed")  # type: ignore[no-any-return]
 
 
+def hopeless_head(buffered: bytes, limits: HeadLimits) -> ProxyError | None:
+    """The error for the beginning of a header section that no further byte can make good, else None.
+
+    Only its first line is looked at: garbage and other protocols are told apart by it, and waiting for the
+    rest of them would hold a connection for nothing.
+    """
+    end = buffered.find(b"\r\n")
+    if end >= 0:
+        known = _REQUEST_LINE.fullmatch(buffered, 0, end)
+    else:
+        known = _REQUEST_LINE_BEGINNING.fullmatch(buffered)
+    return None if known is not None else _diagnose_request(buffered + b"\r\n\r\n", limits)
+
+
 def oversized_head(buffered: bytes, limits: HeadLimits) -> ProxyError:
     """The error for a header section that outgrew `limits.header_bytes` before it ended."""
     line, end, rest = buffered.partition(b"\r\n")
@@ -469,6 +518,7 @@ __all__ = [
     "HeadParser",
     "RequestHead",
     "ResponseHead",
+    "hopeless_head",
     "oversized_head",
     "response_overflow",
     "write_fields",

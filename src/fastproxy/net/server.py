@@ -15,7 +15,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from email.utils import formatdate
-from typing import Any, Protocol, cast
+from typing import Protocol, cast
 
 from fastproxy.errors import (
     BODY_TIMEOUT,
@@ -31,7 +31,7 @@ from fastproxy.errors import (
 from fastproxy.model import Body, Exchange, Request, Response, WholeBody
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
-from fastproxy.net.http1 import HeadLimits, HeadParser, oversized_head, write_fields
+from fastproxy.net.http1 import HeadLimits, HeadParser, RequestHead, oversized_head, write_fields
 from fastproxy.net.timers import Timer, Wheel
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -116,11 +116,11 @@ class Server:
             listener = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
         self._listeners.append(listener)
 
-    def date(self) -> bytes:
-        """The value of a Date field for now, made once a second (RFC 9110, section 6.6.1)."""
+    def date_line(self) -> bytes:
+        """The line of a Date field for now, made once a second (RFC 9110, section 6.6.1)."""
         now = int(self.loop.time())
         if self._date[0] != now or not self._date[1]:
-            self._date = (now, formatdate(usegmt=True).encode())
+            self._date = (now, b"date: %b\r\n" % formatdate(usegmt=True).encode())
         return self._date[1]
 
     def drain(self) -> None:
@@ -171,6 +171,7 @@ class Connection(asyncio.Protocol):
         "_framing",
         "_head",
         "_head_begun",
+        "_keep_alive",
         "_lingering",
         "_responded",
         "_served",
@@ -197,7 +198,8 @@ class Connection(asyncio.Protocol):
         self.peer = ""
         # per exchange
         self._drive: Drive | None = None
-        self._head: Any = None
+        self._head: RequestHead | None = None
+        self._keep_alive = True
         self._framing: Framing | None = None
         self._body: IncomingBody | None = None
         self._continue = False
@@ -308,6 +310,7 @@ class Connection(asyncio.Protocol):
             self._served += 1
             self._head_begun = False
             self._head = head
+            self._keep_alive = head.keep_alive
             self._continue = head.expects_continue
             self._responded = False
             body: Body
@@ -328,7 +331,7 @@ class Connection(asyncio.Protocol):
                 self._buffer = buffer[end:]
             self.bytes_in = length or 0
             request = Request(
-                head.method, head.target, head.headers, head.host, body,
+                head.method, head.target, head.fields, head.host, body,
                 head.chunked or length is not None, head.absolute, self.peer, head.control,
             )  # fmt: skip
             if self._framing is not None:
@@ -348,6 +351,10 @@ class Connection(asyncio.Protocol):
         self._buffer = buffer
         if len(buffer) >= limits.head.header_bytes:
             self._refuse(oversized_head(buffer, limits.head))
+            return
+        hopeless = hopeless_head(buffer, limits.head)
+        if hopeless is not None:
+            self._refuse(hopeless)
             return
         if buffer and not self._head_begun:  # the time for a head runs from its first byte, however it drips
             self._head_begun = True
@@ -403,8 +410,7 @@ class Connection(asyncio.Protocol):
         self._closing_after_answer()
 
     def _closing_after_answer(self) -> None:
-        if self._head is not None:
-            self._head.keep_alive = False
+        self._keep_alive = False
 
     # --- answering --------------------------------------------------------------------------------------
 
@@ -414,9 +420,9 @@ class Connection(asyncio.Protocol):
         self._deadline.set(exchange.deadline)
 
     @property
-    def date(self) -> bytes:
-        """The value of a Date field for now."""
-        return self._server.date()
+    def date_line(self) -> bytes:
+        """The line of a Date field for now."""
+        return self._server.date_line()
 
     async def respond(self, response: Response) -> None:
         """Write the answer, its body as it comes.
@@ -425,12 +431,13 @@ class Connection(asyncio.Protocol):
             ProxyError: the body broke off; the connection is then cut, so that nobody takes it for complete.
         """
         head = self._head
+        assert head is not None
         server = self._server
         self._responded = True
         body = response.body
         whole = body.whole
         close = (
-            not head.keep_alive
+            not self._keep_alive
             or server.draining
             or self._framing is not None  # the request's body isn't read to its end
             or (
@@ -438,7 +445,7 @@ class Connection(asyncio.Protocol):
                 and self._served >= server.limits.requests_per_connection
             )
         )
-        parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason), write_fields(response.headers)]
+        parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason), response.fields]
         chunked = False
         bodiless = head.method == b"HEAD" or response.status in _NO_BODY_STATUSES
         if bodiless:
@@ -454,7 +461,7 @@ class Connection(asyncio.Protocol):
         else:
             close = True
         if close:
-            head.keep_alive = False
+            self._keep_alive = False
             parts.append(b"connection: close\r\n\r\n")
         else:
             parts.append(b"connection: keep-alive\r\n\r\n" if not head.minor else b"\r\n")
@@ -484,7 +491,7 @@ class Connection(asyncio.Protocol):
 
     def _exchange_done(self, error: BaseException | None) -> None:
         """The handler has returned: go on with the next request, or end the connection."""
-        head, self._head = self._head, None
+        self._head = None
         self._drive = None
         self._exchange = None
         self._deadline.unset()
@@ -505,7 +512,7 @@ class Connection(asyncio.Protocol):
         if self._framing is not None:
             self._linger()
             return
-        if not head.keep_alive:
+        if not self._keep_alive:
             self.close()
             return
         self._timer.set(self._server.loop.time() + self._server.limits.idle_timeout_s)
@@ -525,7 +532,7 @@ class Connection(asyncio.Protocol):
         content = response.body.whole or b""
         self._write(
             b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (response.status, response.reason, write_fields(response.headers), len(content), content)
+            % (response.status, response.reason, response.fields, len(content), content)
         )
         self._linger()
 

@@ -12,7 +12,7 @@ import msgspec
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Response, WholeBody
-from fastproxy.net.http1 import REASONS
+from fastproxy.net.http1 import REASONS, write_fields
 
 _ENCODER = msgspec.json.Encoder()
 _UNQUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
@@ -52,7 +52,9 @@ def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Re
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
     reason = REASONS.get(cause.status, b"")
-    return Response(cause.status, reason, headers, WholeBody(_ENCODER.encode(problem)), has_date=False)
+    return Response(
+        cause.status, reason, write_fields(headers), WholeBody(_ENCODER.encode(problem)), has_date=False
+    )
 
 
 def _quotable(text: str) -> str:

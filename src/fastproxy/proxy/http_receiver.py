@@ -19,7 +19,7 @@ from fastproxy.errors import (
     ProxyError,
 )
 from fastproxy.model import Body, Request, Response, WholeBody
-from fastproxy.net.http1 import HeadParser, write_fields
+from fastproxy.net.http1 import HeadParser
 from fastproxy.proxy.over_http import CONTENT_TYPE, TARGET
 from fastproxy.proxy.sealed_body import OpenedBody, SealedBody, seal_all
 from fastproxy.wire.envelope import (
@@ -33,7 +33,7 @@ from fastproxy.wire.receiver import OpenedRequest, ProvenRefusalError, Receiver
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk, Packing
 from fastproxy.wire.responses import ResponseBinding
 
-_HEADERS = [(b"content-type", CONTENT_TYPE), (b"cache-control", b"no-store")]
+_FIELDS = b"content-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
 
 
 class Received(NamedTuple):
@@ -150,7 +150,7 @@ class HttpReceiver:
                 chunks += opener.feed(rest)
             body = OpenedBody(chunks, opener, outer.body, length, limit, MESSAGE_BROKEN, BODY_TOO_LARGE)
         return Request(
-            head.method, head.target, head.headers, head.host, body,
+            head.method, head.target, head.fields, head.host, body,
             length is not None, peer=outer.peer, control=head.control,
         )  # fmt: skip
 
@@ -177,7 +177,7 @@ class HttpReceiver:
         http = b"".join(
             (
                 b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason),
-                write_fields(response.headers),
+                response.fields,
                 fields,
                 b"\r\n"
                 if length is None or response.status == 204
@@ -200,4 +200,4 @@ def is_challenge(error: ProxyError) -> bool:
 
 
 def _outer(body: Body) -> Response:
-    return Response(200, b"OK", _HEADERS, body)
+    return Response(200, b"OK", _FIELDS, body)

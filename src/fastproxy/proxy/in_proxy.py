@@ -132,7 +132,7 @@ class InProxy:
             refusal = error.cause.label
         exchange.status = response.status
         exchange.enter("answer", self._clock)
-        fields = self._via if response.has_date else b"%bdate: %b\r\n" % (self._via, connection.date)
+        fields = self._via if response.has_date else self._via + connection.date_line
         return self._receiver.seal(received.binding, response, fields, packing, refusal)
 
     async def _serve(

@@ -63,7 +63,7 @@ class OutProxy:
         self.caller_rule = caller_rule
         self._choice = choice
         self._services = services
-        self._via = (b"via", b"1.1 " + name.encode())
+        self._via = b"via: 1.1 %b\r\n" % name.encode()
         self._recorder = recorder
         self._in_flight_limit = in_flight_limit
         self._new_id = new_id
@@ -84,9 +84,9 @@ class OutProxy:
                 response = self._refusal(exchange, error)
             exchange.status = response.status
             exchange.enter("answer", self._clock)
-            response.headers += (self._via, (EXCHANGE, exchange.id.encode()))
+            response.fields += self._own_fields(exchange)
             if not response.has_date:
-                response.headers.append((b"date", connection.date))
+                response.fields += connection.date_line
             await connection.respond(response)
         except ProxyError as error:
             exchange.cause = exchange.cause or error.cause.label
@@ -130,6 +130,9 @@ class OutProxy:
         self._recorder.failed(exchange, error)
         return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
 
+    def _own_fields(self, exchange: Exchange) -> bytes:
+        return b"%b%b: %b\r\n" % (self._via, EXCHANGE, exchange.id.encode())
+
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
         exchange = Exchange(self._new_id(), self._clock())
@@ -137,6 +140,6 @@ class OutProxy:
         exchange.peer = peer
         response = self._refusal(exchange, error)
         exchange.status = response.status
-        response.headers += (self._via, (EXCHANGE, exchange.id.encode()))
+        response.fields += self._own_fields(exchange)
         self._recorder.end(exchange, 0, 0)
         return response

@@ -19,7 +19,7 @@ from fastproxy.errors import (
     ProxyError,
 )
 from fastproxy.model import Body, Endpoint, Exchange, Request, Response, WholeBody
-from fastproxy.net.http1 import HeadParser, write_fields
+from fastproxy.net.http1 import HeadParser
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import budget_ms, remaining_s
 from fastproxy.proxy.fields import DEAD_TIME, HopFields
@@ -110,7 +110,7 @@ class OverHttp:
 
     async def _learn_epoch(self, exchange: Exchange, endpoint: Endpoint) -> None:
         """Ask for the receiver's epoch with an envelope that says nothing: it can only be challenged."""
-        empty = Request(b"", b"", [], b"", WholeBody(b""))
+        empty = Request(b"", b"", b"", b"", WholeBody(b""))
         answer = await self._send(exchange, empty, endpoint)
         if isinstance(answer, Response):
             raise ProxyError(RESPONSE_BROKEN, f"{endpoint}: the receiver answered what was no request")
@@ -175,7 +175,7 @@ class OverHttp:
     def _http_head(self, request: Request) -> bytes:
         parts = [
             b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, request.host),
-            write_fields(request.headers),
+            request.fields,
             self._fields.of(request.peer, request.control),
         ]
         control = request.control
@@ -222,7 +222,7 @@ class OverHttp:
         head = self._parser.response(http)
         if head.chunked or head.status < 200:
             raise ProxyError(RESPONSE_MALFORMED, "a sealed answer is final and frames its body by records")
-        response = Response(head.status, head.reason, head.headers, WholeBody(b""), has_date=head.has_date)
+        response = Response(head.status, head.reason, head.fields, WholeBody(b""), has_date=head.has_date)
         length = head.length
         if method == b"HEAD" or head.status in (204, 304):
             response.declared_length, length = length, 0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastproxy.model import Endpoint, Exchange, Request, Response
-from fastproxy.net.http1 import write_fields
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import budget_ms, remaining_s
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, EXCHANGE, HopFields
@@ -51,7 +50,7 @@ class ToService:
         left_s = remaining_s(exchange.deadline, self._clock(), "connect")
         parts = [
             b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, host),
-            write_fields(request.headers),
+            request.fields,
             self._fields.of(request.peer, request.control),
             b"%b: %b\r\n%b: %b\r\n%b: %d\r\n"
             % (CALLER, exchange.caller.encode(), EXCHANGE, exchange.id.encode(), BUDGET, budget_ms(left_s)),
