@@ -7,6 +7,7 @@ randomness enter here. Reads top to bottom: what both proxies share, the out pro
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -394,5 +395,10 @@ async def serve(snapshot: Snapshot) -> None:
         loop.add_signal_handler(signum, stop.set)
     proxy = Proxy(snapshot, loop)
     await proxy.start()
+    # What exists now stays: the collector needn't look at it again, nor as often as its default, made for
+    # programs with many cycles; requests leave none. 10 % of the CPU per hop under load.
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 50)
     await stop.wait()
     await proxy.drain()

@@ -8,15 +8,17 @@ Knows nothing of sockets, sealing or policy.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Protocol
+from dataclasses import dataclass
+from functools import lru_cache
+from math import inf
+from typing import NamedTuple, Protocol
 
 Headers = list[tuple[bytes, bytes]]
 """Header fields in the order in which they came; names as they were spelled, values without outer spaces."""
 
 FieldBlock = bytes
-"""Header fields as they go on: judged, serialised anew, each with its line end. What a hop needs to know of them
-was taken out when they were parsed, so that nothing has to take them apart again."""
+"""Header fields as they go on: judged, serialised anew, each with its line end. What a hop needs to know of
+them was taken out when they were parsed, so that nothing has to take them apart again."""
 
 
 class Body(Protocol):
@@ -116,9 +118,8 @@ class Exchange:
     """One request and its response, as one hop sees it; what logs and metrics say of it stands here.
 
     id: the same at both hops. caller, service, route: names from the config, "" until they are known.
-    phase: where it stands now, a word of the error table. started, deadline: the loop's clock, seconds.
+    phase: where it stands now, a word of the error table. started, deadline: monotonic time, seconds.
     status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
-    marks: (phase, time it was entered) for the access log, None when nobody listens.
     """
 
     __slots__ = (
@@ -128,7 +129,6 @@ class Exchange:
         "deadline",
         "endpoint",
         "id",
-        "marks",
         "method",
         "path",
         "peer",
@@ -139,43 +139,63 @@ class Exchange:
         "status",
     )
 
-    def __init__(self, exchange_id: str, started: float) -> None:
+    def __init__(self, exchange_id: str, started: float, peer: str) -> None:
         self.id = exchange_id
         self.started = started
-        self.deadline = 0.0
+        self.peer = peer
+        self.deadline = inf
         self.caller = ""
         self.service = ""
         self.route = ""
         self.method = b""
         self.path = b""
-        self.peer = ""
         self.phase = "read"
         self.endpoint: Endpoint | None = None
         self.attempts = 0
         self.status = 0
         self.cause = ""
-        self.marks: list[tuple[str, float]] | None = None
-
-    def enter(self, phase: str, clock: Callable[[], float]) -> None:
-        """Go on to the next phase; the clock is read only when somebody wants to know."""
-        self.phase = phase
-        if self.marks is not None:
-            self.marks.append((phase, clock()))
 
 
-@dataclass(frozen=True, slots=True)
-class Endpoint:
-    """One address of a service or a receiver: an IP address or a Unix socket path, resolved."""
+class TimedExchange(Exchange):
+    """An exchange that notes when it enters each phase; for the access log, paid only when that is on.
+
+    marks: (phase, monotonic time it was entered).
+    """
+
+    __slots__ = ("_clock", "_phase", "marks")
+
+    def __init__(self, exchange_id: str, started: float, peer: str, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self.marks: list[tuple[str, float]] = []
+        super().__init__(exchange_id, started, peer)
+
+    @property
+    def phase(self) -> str:
+        """Where it stands now."""
+        return self._phase
+
+    @phase.setter
+    def phase(self, phase: str) -> None:
+        self._phase = phase
+        self.marks.append((phase, self._clock()))
+
+
+class Endpoint(NamedTuple):
+    """One address of a service or a receiver, resolved.
+
+    host: an IP address, or the path of a Unix socket when port is 0.
+    authority: what stands in the Host header and in logs: `name:port` as configured.
+    """
 
     host: str
     port: int
-    authority: str = field(default="", compare=False)
-    """What stands in the Host header and in logs: `name:port` as configured."""
-
-    @property
-    def host_field(self) -> bytes:
-        """What a Host header says of it; a Unix socket has no name, so it is localhost."""
-        return str(self).encode() if self.port else b"localhost"
+    authority: str = ""
 
     def __str__(self) -> str:
         return self.authority or f"{self.host}:{self.port}"
+
+
+@lru_cache(1024)
+def host_field(endpoint: Endpoint) -> bytes:
+    """Return what a Host header says of an endpoint; a Unix socket has no name, so it is localhost."""
+    return str(endpoint).encode() if endpoint.port else b"localhost"

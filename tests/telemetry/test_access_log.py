@@ -7,7 +7,7 @@ from typing import Any, BinaryIO
 
 import pytest
 
-from fastproxy.model import Endpoint, Exchange
+from fastproxy.model import Endpoint, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
 
 
@@ -22,8 +22,9 @@ def lines(file: BinaryIO) -> list[Any]:
     return [json.loads(line) for line in file]
 
 
-def exchange_of(exchange_id: str = "a1b2") -> Exchange:
-    exchange = Exchange(exchange_id, started=10.0)
+def exchange_of(exchange_id: str = "a1b2") -> TimedExchange:
+    exchange = TimedExchange(exchange_id, 10.0, "", lambda: 10.0)
+    exchange.marks.clear()
     exchange.caller = "chat"
     exchange.service = "search"
     exchange.route = "/api/*"

@@ -56,6 +56,7 @@ from tests.wire.parties import (
 
 LIMITS = ReceiverLimits(max_age_ms=60_000, max_clock_skew_ms=1_000, sessions_per_caller=3)
 PSK = b"\x55" * 32
+NAMES = [compressor.name for compressor in COMPRESSORS.values()]
 
 
 def seal(
@@ -83,7 +84,7 @@ def assert_unproven(receiver: Receiver, message: bytes) -> None:
 
 @pytest.mark.parametrize("cipher", [AES_256_GCM, CHACHA20_POLY1305], ids=lambda cipher: cipher.name)
 @pytest.mark.parametrize("psk", [None, PSK], ids=["auth", "auth_psk"])
-@pytest.mark.parametrize("compressor", [None, *COMPRESSORS.values()], ids=str)
+@pytest.mark.parametrize("compressor", [None, *COMPRESSORS.values()], ids=["plain", *NAMES])
 def test_request_and_response_go_through(
     cipher: Cipher, psk: bytes | None, compressor: Compressor | None
 ) -> None:
@@ -387,8 +388,8 @@ def test_a_live_window_is_never_evicted_for_a_newcomer_and_an_idle_one_is() -> N
 def test_use_keeps_a_session() -> None:
     receiver = make_receiver(limits=LIMITS)
     idle, used = make_session(1), make_session(2)
-    opened(receiver, seal(idle))
     opened(receiver, seal(used))
+    opened(receiver, seal(idle))
     later_ms = NOW_MS + LIMITS.lifetime_ms
     opened(receiver, seal(used, expiry_ms=later_ms), later_ms)
     receiver.expire(later_ms + 1)

@@ -142,6 +142,11 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.abort()
 
+    def release(self) -> None:
+        """Hand the connection back unused: nothing was sent on it."""
+        if not self.closed:
+            self._on_free(self)
+
     def abort(self) -> None:
         """Give up the exchange, and with it the connection."""
         self.closed = True

@@ -31,7 +31,14 @@ from fastproxy.errors import (
 from fastproxy.model import Body, Exchange, Request, Response, WholeBody
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
-from fastproxy.net.http1 import HeadLimits, HeadParser, RequestHead, oversized_head, write_fields
+from fastproxy.net.http1 import (
+    HeadLimits,
+    HeadParser,
+    RequestHead,
+    hopeless_head,
+    oversized_head,
+    write_fields,
+)
 from fastproxy.net.timers import Timer, Wheel
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
@@ -341,14 +348,11 @@ class Connection(asyncio.Protocol):
                     self._feed_body(rest)
                     if self._closing:
                         return
-            else:
-                self._timer.unset()
             self._drive = drive = Drive(server.handler.handle(request, self), self._exchange_done)
             drive.start()
 
     def _await_head(self, buffer: bytes) -> None:
         limits = self._server.limits
-        self._buffer = buffer
         if len(buffer) >= limits.head.header_bytes:
             self._refuse(oversized_head(buffer, limits.head))
             return
@@ -384,8 +388,6 @@ class Connection(asyncio.Protocol):
             self._buffer = rest
             self._timer.unset()
             body.finish(content, framing.trailers)
-            if self._drive is None:
-                self._next_request()
         else:
             self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
             body.push(content)
@@ -474,7 +476,11 @@ class Connection(asyncio.Protocol):
             return
         self._write(b"".join(parts))
         if not bodiless:
-            await self._write_body(body, chunked)
+            try:
+                await self._write_body(body, chunked)
+            except BaseException:
+                body.close()  # whoever sends it must not wait for a reader that is gone
+                raise
 
     async def _write_body(self, body: Body, chunked: bool) -> None:
         while data := await body.read():
@@ -494,7 +500,6 @@ class Connection(asyncio.Protocol):
         self._head = None
         self._drive = None
         self._exchange = None
-        self._deadline.unset()
         transport = self._transport
         if transport is None or self._closing:
             return
@@ -545,7 +550,7 @@ class Connection(asyncio.Protocol):
                 ProxyError(BODY_TIMEOUT, f"{self._server.limits.body_timeout_s:g} s without a byte")
             )
         elif self._drive is None:
-            if self._buffer:
+            if self._buffer not in (b"", b"\r\n"):
                 self._refuse(
                     ProxyError(HEADER_TIMEOUT, f"not within {self._server.limits.header_timeout_s:g} s")
                 )
@@ -554,7 +559,11 @@ class Connection(asyncio.Protocol):
 
     def _deadline_passed(self) -> None:
         exchange = self._exchange
-        if self._drive is not None and exchange is not None:
+        if self._drive is None or exchange is None:
+            return
+        if exchange.deadline > self._server.loop.time():  # it was armed for an earlier exchange
+            self._deadline.set(exchange.deadline)
+        else:
             phase = exchange.phase
             self._drive.throw(
                 ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)

@@ -23,7 +23,8 @@ VIA = b"via"
 
 CONTROL = frozenset((BUDGET, CALLER, EXCHANGE, DEAD_TIME, FORWARDED_FOR, FORWARDED, VIA))
 
-_PEERS = 1024
+_KNOWN = 512
+"""Lines that are remembered; each is bounded by the limit on the header section."""
 
 
 class HopFields:
@@ -33,36 +34,37 @@ class HopFields:
         name: of this proxy, for Via.
     """
 
-    __slots__ = ("_by_peer", "_name", "via")
+    __slots__ = ("_known", "_name", "via")
 
     def __init__(self, name: str) -> None:
         self._name = name.encode()
         self.via = b"via: 1.1 %b\r\n" % self._name
-        self._by_peer: dict[str, bytes] = {}
+        self._known: dict[tuple[str, bytes | None, bytes | None, bytes | None], bytes] = {}
 
     def of(self, peer: str, control: dict[bytes, bytes] | None) -> bytes:
         """Return the lines for a request from `peer`, continuing what earlier hops wrote."""
-        if control is not None and not control.keys().isdisjoint(_CHAINED):
-            return self._write(peer, control)
-        lines = self._by_peer.get(peer)
+        if control is None:
+            key: tuple[str, bytes | None, bytes | None, bytes | None] = (peer, None, None, None)
+        else:
+            key = (peer, control.get(FORWARDED_FOR), control.get(FORWARDED), control.get(VIA))
+        lines = self._known.get(key)
         if lines is None:
-            if len(self._by_peer) >= _PEERS:
-                self._by_peer.clear()
-            lines = self._by_peer[peer] = self._write(peer, {})
+            if len(self._known) >= _KNOWN:
+                self._known.clear()
+            lines = self._known[key] = self._write(*key)
         return lines
 
-    def _write(self, peer: str, control: dict[bytes, bytes]) -> bytes:
+    def _write(
+        self, peer: str, forwarded_for: bytes | None, forwarded: bytes | None, via: bytes | None
+    ) -> bytes:
         address = peer.encode() if peer != "unix" else b"unknown"
         node = b'"[%b]"' % address if b":" in address else address
         fields: Headers = [
-            (FORWARDED_FOR, _chain(control.get(FORWARDED_FOR), address)),
-            (FORWARDED, _chain(control.get(FORWARDED), b"for=" + node)),
-            (VIA, _chain(control.get(VIA), b"1.1 " + self._name)),
+            (FORWARDED_FOR, _chain(forwarded_for, address)),
+            (FORWARDED, _chain(forwarded, b"for=" + node)),
+            (VIA, _chain(via, b"1.1 " + self._name)),
         ]
         return write_fields(fields)
-
-
-_CHAINED = frozenset((FORWARDED_FOR, FORWARDED, VIA))
 
 
 def _chain(before: bytes | None, own: bytes) -> bytes:

@@ -84,7 +84,7 @@ class NextHop:
         resends = 0
         failure: ProxyError | None = None
         while True:
-            exchange.enter("pick", clock)
+            exchange.phase = "pick"
             now_s = clock()
             remaining_s(exchange.deadline, now_s, exchange.phase)  # what is past its deadline isn't sent
             endpoint = balancer.pick(self._source.endpoints, tried, now_s)

@@ -84,12 +84,10 @@ class InProxy:
 
     async def handle(self, outer: Request, connection: Connection) -> None:
         """Answer one envelope."""
-        exchange = Exchange("", self._clock())
-        self._recorder.begin(exchange)
-        exchange.peer = outer.peer
+        exchange = self._recorder.begin("", outer.peer)
         self.in_flight += 1
         try:
-            exchange.enter("open", self._clock)  # who is calling, proven?
+            exchange.phase = "open"  # who is calling, proven?
             try:
                 received = await self._receiver.receive(outer)
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
@@ -131,7 +129,7 @@ class InProxy:
             response = self._refusal(exchange, error)
             refusal = error.cause.label
         exchange.status = response.status
-        exchange.enter("answer", self._clock)
+        exchange.phase = "answer"
         fields = self._via if response.has_date else self._via + connection.date_line
         return self._receiver.seal(received.binding, response, fields, packing, refusal)
 
@@ -147,23 +145,21 @@ class InProxy:
         exchange.method, exchange.path = request.method, request.target
         if self.in_flight > self._in_flight_limit:  # before any work is done for it
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
-        exchange.enter("route", self._clock)  # which service?
+        exchange.phase = "route"  # which service?
         if service is None:
             raise ProxyError(SERVICE_UNKNOWN, "the request names no service of the in proxy's config")
         exchange.service = service.hop.name
-        exchange.enter("privilege", self._clock)  # may this caller call this route?
+        exchange.phase = "privilege"  # may this caller call this route?
         route, request.target = self._admit(exchange, request)
         exchange.route = route.pattern
         exchange.path = request.target
-        exchange.enter(
-            "rate", self._clock
-        )  # within its rate? After privilege: only routes that exist have one.
+        exchange.phase = "rate"  # within its rate? After privilege: only routes that exist have one.
         if route.rate is not None:
             try:
                 self._limiter.check((exchange.caller, route.rate_key), route.rate, exchange.started)
             except ProxyError as error:
                 self._enforced(exchange, error)
-        exchange.enter("deadline", self._clock)  # before its deadline?
+        exchange.phase = "deadline"  # before its deadline?
         control = request.control or {}
         exchange.deadline = set_deadline(
             exchange.started, self._unix_clock(), service.hop.timeout_s,
@@ -196,9 +192,7 @@ class InProxy:
 
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
-        exchange = Exchange(self._new_id(), self._clock())
-        self._recorder.begin(exchange)
-        exchange.peer = peer
+        exchange = self._recorder.begin(self._new_id(), peer)
         response = self._refusal(exchange, error)
         exchange.status = response.status
         self._recorder.end(exchange, 0, 0)

@@ -73,9 +73,8 @@ class OutProxy:
 
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request of a caller."""
-        exchange = Exchange(self._new_id(), self._clock())
-        self._recorder.begin(exchange)
-        exchange.method, exchange.path, exchange.peer = request.method, request.target, request.peer
+        exchange = self._recorder.begin(self._new_id(), request.peer)
+        exchange.method, exchange.path = request.method, request.target
         self.in_flight += 1
         try:
             try:
@@ -83,7 +82,7 @@ class OutProxy:
             except ProxyError as error:
                 response = self._refusal(exchange, error)
             exchange.status = response.status
-            exchange.enter("answer", self._clock)
+            exchange.phase = "answer"
             response.fields += self._own_fields(exchange)
             if not response.has_date:
                 response.fields += connection.date_line
@@ -102,12 +101,12 @@ class OutProxy:
         """The order of things at this hop; each step may refuse."""
         if self.in_flight > self._in_flight_limit:  # before any work is done for it
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
-        exchange.enter("identify", self._clock)  # who is calling?
+        exchange.phase = "identify"  # who is calling?
         exchange.caller = self._identify(request)
-        exchange.enter("route", self._clock)  # which service?
+        exchange.phase = "route"  # which service?
         exchange.service, request.target = self._choice.choose(request.target, request.host, request.absolute)
         hop = self._services[exchange.service]
-        exchange.enter("deadline", self._clock)  # until when? From here on nothing can take longer.
+        exchange.phase = "deadline"  # until when? From here on nothing can take longer.
         control = request.control or {}
         exchange.deadline = set_deadline(
             exchange.started, self._unix_clock(), hop.timeout_s,
@@ -135,9 +134,7 @@ class OutProxy:
 
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
-        exchange = Exchange(self._new_id(), self._clock())
-        self._recorder.begin(exchange)
-        exchange.peer = peer
+        exchange = self._recorder.begin(self._new_id(), peer)
         response = self._refusal(exchange, error)
         exchange.status = response.status
         response.fields += self._own_fields(exchange)

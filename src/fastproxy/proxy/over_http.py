@@ -18,7 +18,7 @@ from fastproxy.errors import (
     RESPONSE_UNSEALED,
     ProxyError,
 )
-from fastproxy.model import Body, Endpoint, Exchange, Request, Response, WholeBody
+from fastproxy.model import Body, Endpoint, Exchange, Request, Response, WholeBody, host_field
 from fastproxy.net.http1 import HeadParser
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import budget_ms, remaining_s
@@ -123,23 +123,30 @@ class OverHttp:
 
     async def _send(self, exchange: Exchange, request: Request, endpoint: Endpoint) -> Response | bytes:
         """Make one envelope and open the answer: a response, or the epoch of a challenge."""
-        exchange.enter("connect", self._clock)
+        exchange.phase = "connect"
         connection = await self._pools.acquire(endpoint)
-        exchange.enter("seal", self._clock)
-        body, opener = self._seal(exchange, request, self._epochs.get(endpoint, UNKNOWN_EPOCH))
-        exchange.enter("wait", self._clock)
+        exchange.phase = "seal"
+        # Another exchange may have learnt the epoch meanwhile, but the empty request only asks for it.
+        epoch = self._epochs.get(endpoint, UNKNOWN_EPOCH) if request.method else UNKNOWN_EPOCH
+        try:
+            body, opener = self._seal(exchange, request, epoch)
+        except ProxyError:  # the wait for a connection used the time up
+            connection.release()
+            raise
+        exchange.phase = "wait"
         sealed = body.whole
         framing = b"transfer-encoding: chunked" if sealed is None else b"content-length: %d" % len(sealed)
         head = b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: %b\r\n%b\r\n\r\n" % (
-            TARGET, endpoint.host_field, CONTENT_TYPE, framing,
+            TARGET, host_field(endpoint), CONTENT_TYPE, framing,
         )  # fmt: skip
         outer = await connection.call(b"POST", head, body, chunked=sealed is None)
-        exchange.enter("open", self._clock)
+        exchange.phase = "open"
         try:
             return await self._open(exchange, request, outer, opener)
-        except ProxyError as error:
+        except BaseException as error:
             outer.body.close()
-            error.sent = True
+            if isinstance(error, ProxyError):
+                error.sent = True
             raise
 
     # --- sealing --------------------------------------------------------------------------------------------
@@ -149,7 +156,7 @@ class OverHttp:
         session = self._session(exchange.caller, now_s)
         expiry_ms = int(self._unix_clock() * 1000) + LIFETIME_MS
         left_s = remaining_s(exchange.deadline, now_s, "seal")
-        http = self._http_head(request) if request.method else b""
+        http = self._http_head(exchange, request) if request.method else b""
         meta = build_request_head(RequestHead(budget_ms(left_s), exchange.id, exchange.service, http))
         body = request.body
         content = body.whole
@@ -172,9 +179,10 @@ class OverHttp:
             )  # fmt: skip
         return session
 
-    def _http_head(self, request: Request) -> bytes:
+    def _http_head(self, exchange: Exchange, request: Request) -> bytes:
+        host = request.host or exchange.service.encode()  # HTTP/1.0 may leave it out, HTTP/1.1 may not
         parts = [
-            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, request.host),
+            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, host),
             request.fields,
             self._fields.of(request.peer, request.control),
         ]

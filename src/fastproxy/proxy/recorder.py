@@ -10,7 +10,7 @@ import logging
 from collections.abc import Callable
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Exchange
+from fastproxy.model import Exchange, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.metrics import Metrics
 
@@ -42,10 +42,12 @@ class Recorder:
         self._clock = clock
         self._unix_clock = unix_clock
 
-    def begin(self, exchange: Exchange) -> None:
-        """An exchange begins."""
+    def begin(self, exchange_id: str, peer: str) -> Exchange:
+        """Begin an exchange; its phases are timed only when somebody will read the times."""
+        clock = self._clock
         if self._access_log.on:
-            exchange.marks = []
+            return TimedExchange(exchange_id, clock(), peer, clock)
+        return Exchange(exchange_id, clock(), peer)
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""

@@ -156,7 +156,7 @@ class OpenedBody:
                 break
             sealed = await self._outer.read()
             if sealed:
-                self._chunks = self._opener.feed(sealed)
+                self._chunks += self._opener.feed(sealed)
             else:
                 self._opener.eof()
         return b""
@@ -166,14 +166,17 @@ class OpenedBody:
         if not chunks:
             return b""
         data = chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
-        self._received += len(data)
-        if self._limit is not None and self._received > self._limit:
+        received = self._received + len(data)
+        if self._limit is not None and received > self._limit:
             raise ProxyError(self._too_large, f"more than {self._limit} bytes")
         last = chunks[-1]
-        if self.length is not None and (
-            self._received > self.length or (last.last and self._received != self.length)
-        ):
-            raise ProxyError(self._broken, "the body has another length than its head says")
+        if self.length is not None:
+            if received > self.length or (last.last and received != self.length):
+                raise ProxyError(self._broken, "the body has another length than its head says")
+            if received == self.length and not last.last:  # it would look complete: hold back until it is
+                self._chunks = [Chunk(b"", data, last=False)]
+                return b""
+        self._received = received
         if last.last:
             self._ended = True
             if last.meta:

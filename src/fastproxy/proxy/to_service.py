@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastproxy.model import Endpoint, Exchange, Request, Response
+from fastproxy.errors import ProxyError
+from fastproxy.model import Endpoint, Exchange, Request, Response, host_field
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import budget_ms, remaining_s
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, EXCHANGE, HopFields
@@ -32,19 +33,23 @@ class ToService:
 
     async def attempt(self, exchange: Exchange, request: Request, endpoint: Endpoint) -> Response:
         """Carry the request to `endpoint` and wait for the head of the answer; see `Transport.attempt`."""
-        exchange.enter("connect", self._clock)
+        exchange.phase = "connect"
         connection = await self._pools.acquire(endpoint)
-        exchange.enter("wait", self._clock)
+        exchange.phase = "wait"
         body = request.body
         chunked = body.whole is None and body.length is None
-        head = self._head(exchange, request, endpoint, chunked)
+        try:
+            head = self._head(exchange, request, endpoint, chunked)
+        except ProxyError:  # the wait for a connection used the time up
+            connection.release()
+            raise
         return await connection.call(request.method, head, body, chunked=chunked)
 
     def _head(self, exchange: Exchange, request: Request, endpoint: Endpoint, chunked: bool) -> bytes:
         if self._host == "endpoint":
-            host = endpoint.host_field
+            host = host_field(endpoint)
         elif self._host == "caller":
-            host = request.host or endpoint.host_field
+            host = request.host or host_field(endpoint)
         else:
             host = self._host.encode()
         left_s = remaining_s(exchange.deadline, self._clock(), "connect")

@@ -11,7 +11,7 @@ from zlib import crc32
 
 import msgspec
 
-from fastproxy.model import Exchange
+from fastproxy.model import Exchange, TimedExchange
 from fastproxy.telemetry.log import timestamp
 from fastproxy.telemetry.output import LineOutput
 
@@ -73,7 +73,7 @@ class AccessLog:
         """Write the line for an exchange that is over, if it is a sampled one.
 
         Args:
-            exchange: what is known of it; its `marks` become the phase times.
+            exchange: what is known of it; the `marks` of a timed one become the phase times.
             now_s: the clock of the exchange's marks.
             now_unix_s: the wall clock, in seconds.
             bytes_in: content bytes of the request.
@@ -112,7 +112,7 @@ def _ms(seconds: float) -> float:
 def _phases_ms(exchange: Exchange, now_s: float) -> dict[str, float]:
     """Time from each mark to the next, the last one up to now; a phase entered again adds up."""
     phases_s: dict[str, float] = {}
-    marks = exchange.marks or []
+    marks = exchange.marks if isinstance(exchange, TimedExchange) else []
     following = [*marks[1:], ("", now_s)]
     for (phase, entered_s), (_, end_s) in zip(marks, following, strict=False):
         phases_s[phase] = phases_s.get(phase, 0.0) + end_s - entered_s

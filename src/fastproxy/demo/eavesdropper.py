@@ -1,0 +1,117 @@
+"""The eavesdropper: a TCP relay between the proxies that records, changes a bit, and plays back.
+
+It stands where a switch, a router or a stranger on the same network stands: it has every byte, and no key.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import selectors
+import socket
+import threading
+from collections import deque
+from http.client import HTTPResponse
+from typing import NamedTuple
+
+PIECE_BYTES = 1 << 16
+REMEMBERED = 256
+PLAYBACK_LIMIT_S = 5.0
+_ENVELOPE_START = b"FPV2"
+_ENVELOPE_HEAD_BYTES = 128
+"""More than an envelope's visible header: what comes after it is sealed."""
+
+
+class Seen(NamedTuple):
+    """What passed in one piece. inward: from the out proxy to the in proxy."""
+
+    inward: bool
+    data: bytes
+
+
+class Eavesdropper:
+    """A relay on a port that the system picks; use it as a context manager.
+
+    seen: the latest pieces that passed, oldest first. port: where it listens.
+
+    Args:
+        in_proxy_port: where it passes everything on to, on loopback.
+    """
+
+    def __init__(self, in_proxy_port: int) -> None:
+        self.seen: deque[Seen] = deque(maxlen=REMEMBERED)
+        self._target = ("127.0.0.1", in_proxy_port)
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = self._listener.getsockname()[1]
+        self._tamper = threading.Event()
+        self._thread = threading.Thread(target=self._accept, name="eavesdropper")
+
+    def __enter__(self) -> Eavesdropper:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # wakes the thread that waits in accept
+        self._thread.join()
+        self._listener.close()
+
+    def tamper_with_next(self) -> None:
+        """Flip a bit in the sealed part of the next envelope that goes to the in proxy."""
+        self._tamper.set()
+
+    def play_back(self, recorded: bytes) -> tuple[int, bytes]:
+        """Send what was recorded to the in proxy once more, on a connection of its own.
+
+        Returns:
+            Status and content of the answer.
+
+        Raises:
+            OSError: there was none in time.
+        """
+        with socket.create_connection(self._target, PLAYBACK_LIMIT_S) as connection:
+            connection.sendall(recorded)
+            with HTTPResponse(connection, method="POST") as answer:
+                answer.begin()
+                return answer.status, answer.read()
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                caller, _ = self._listener.accept()
+            except OSError:  # shut down
+                return
+            try:
+                receiver = socket.create_connection(self._target)
+            except OSError:  # the in proxy is gone, so this connection ends as well
+                caller.close()
+                continue
+            threading.Thread(target=self._relay, args=(caller, receiver), daemon=True).start()
+
+    def _relay(self, caller: socket.socket, receiver: socket.socket) -> None:
+        with caller, receiver, selectors.DefaultSelector() as ready, contextlib.suppress(OSError):
+            ready.register(caller, selectors.EVENT_READ, (caller, receiver, True))
+            ready.register(receiver, selectors.EVENT_READ, (receiver, caller, False))
+            while True:
+                for key, _ in ready.select():
+                    source, sink, inward = key.data
+                    data = source.recv(PIECE_BYTES)
+                    if not data:  # one end has closed, so both do
+                        return
+                    self.seen.append(Seen(inward, data))
+                    sink.sendall(self._changed(data) if inward else data)
+
+    def _changed(self, data: bytes) -> bytes:
+        start = data.find(_ENVELOPE_START)
+        if not self._tamper.is_set() or start < 0 or len(data) <= start + _ENVELOPE_HEAD_BYTES:
+            return data
+        self._tamper.clear()
+        return data[:-1] + bytes((data[-1] ^ 1,))
+
+
+def hex_lines(data: bytes, rows: int) -> list[str]:
+    """Return the first rows of 16 bytes each as hexadecimal digits and, beside them, as characters."""
+    lines = []
+    for at in range(0, min(len(data), rows * 16), 16):
+        row = data[at : at + 16]
+        characters = "".join(chr(byte) if 0x20 <= byte < 0x7F else "." for byte in row)
+        lines.append(f"{row.hex(' '):<47}  {characters}")
+    return lines
