@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pytest
+
+from fastproxy.errors import IDENTITY_UNPROVEN, ProxyError
 from fastproxy.wire.ciphers import AES_256_GCM, Cipher
 from fastproxy.wire.envelope import RequestHead, ServiceResponse, build_request_head, build_response_head
 from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.receiver import OpenedRequest, Receiver, ReceiverLimits
+from fastproxy.wire.receiver import OpenedRequest, ProvenRefusalError, Receiver, ReceiverLimits
 from fastproxy.wire.records import PLAIN, Chunk, MessageSealer, Packing
 from fastproxy.wire.responses import ResponseOpener
 from fastproxy.wire.sender import SenderSession
@@ -20,6 +23,8 @@ SENDER_KEY = PrivateKey(b"\x11" * 32)
 RECEIVER_KEY = PrivateKey(b"\x22" * 32)
 STRANGER_KEY = PrivateKey(b"\x33" * 32)
 CALLER = CallerKey("chat_service", SENDER_KEY.public_key)
+LIMITS = ReceiverLimits(max_age_ms=60_000, max_clock_skew_ms=1_000, sessions_per_caller=3)
+PSK = b"\x55" * 32
 META = build_request_head(
     RequestHead(1500, "0af7651916cd43dd", "search_service", b"POST /api HTTP/1.1\r\n\r\n")
 )
@@ -99,3 +104,23 @@ def seal_answer(sealer: MessageSealer, pieces: list[bytes], trailers: bytes = b"
     """Seal a response of these data pieces, one record each."""
     first = sealer.record(ANSWER, pieces[0], last=len(pieces) == 1)
     return [first, *answer_pieces(sealer.record, pieces[1:], trailers)]
+
+
+def seal(
+    session: SenderSession, data: bytes = b"body", epoch: bytes = EPOCH, expiry_ms: int = EXPIRY_MS
+) -> bytes:
+    return session.seal_whole(epoch, expiry_ms, META, data)[0]
+
+
+def refusal(receiver: Receiver, message: bytes, now_ms: int = NOW_MS) -> ProxyError:
+    with pytest.raises(ProxyError) as refused:
+        receiver.open_head(message, now_ms, complete=True)
+    return refused.value
+
+
+def assert_unproven(receiver: Receiver, message: bytes) -> None:
+    """Refused, and in no way that tells an outsider why."""
+    refused = refusal(receiver, message)
+    assert refused.cause is IDENTITY_UNPROVEN
+    assert not isinstance(refused, ProvenRefusalError)
+    assert refused.detail == ""

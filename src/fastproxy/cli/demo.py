@@ -71,12 +71,16 @@ def _await_interrupt(console: Console, stage: Stage) -> None:
 
 @contextmanager
 def _ending_in_order() -> Iterator[None]:
-    """Let the signals that end a program do so as exceptions, so that everything is taken down."""
+    """Let the signals that end a program do so as exceptions, so that everything is taken down.
+
+    Ctrl-C is among them: a shell may have started this program with SIGINT ignored.
+    """
 
     def end(number: int, _: FrameType | None) -> None:
         sys.exit(128 + number)
 
-    former = {number: signal.signal(number, end) for number in (signal.SIGTERM, signal.SIGHUP)}
+    handlers = {signal.SIGINT: signal.default_int_handler, signal.SIGTERM: end, signal.SIGHUP: end}
+    former = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:

@@ -166,6 +166,8 @@ class ClientConnection(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Ready for the first exchange."""
         self._transport = cast(asyncio.Transport, transport)  # uvloop's own, no subclass
+        if self.closed:  # given up while it was being made
+            self._transport.abort()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever was under way is broken, unless its body ends with the connection."""
@@ -276,10 +278,10 @@ class ClientConnection(asyncio.Protocol):
             self._reusable = False
         self._response_done = True
         if self._request_sent:
-            self._end_exchange()
-        body.finish(content, framing.trailers)
-        if self._sending is not None:
+            self._end_exchange()  # which may begin the next one at once
+        else:
             self.abort()  # answered in full before the request was through: the rest of it is of no use
+        body.finish(content, framing.trailers)
 
     def _end_exchange(self) -> None:
         """Both directions are through: back to the pool, or away."""

@@ -45,7 +45,7 @@ _FIELD = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+")
 TRAILER = re.compile(
     rb"(" + _TOKEN + rb"):[\t ]*+((?:[!-~\x80-\xff]++(?:[\t ]++(?=[!-~\x80-\xff]))?+)*+)[\t ]*+"
 )
-_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]$")
+_VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#]++)([/?][^#]*+)?")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
@@ -178,7 +178,7 @@ class _Fields:
         self.status = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
-        self.fields.append((name, value))
+        self.fields.append((name, value.rstrip(b" \t")))  # llhttp takes off the space in front only
 
 
 def _malformed(detail: str) -> ProxyError:
@@ -221,6 +221,8 @@ class HeadParser:
         known = self._requests.get(head)
         if known is not None:
             return known
+        if len(head) > limits.header_bytes:  # what comes sealed was bounded by nobody before
+            raise oversized_head(head, limits)
         if _REQUEST.fullmatch(head) is None:
             raise _diagnose_request(head, limits)
         collected = _Fields()
@@ -319,6 +321,8 @@ class HeadParser:
         known = self._responses.get(head)
         if known is not None:
             return known
+        if len(head) > self.limits.header_bytes:
+            raise response_overflow(self.limits)
         if _RESPONSE.fullmatch(head) is None:
             raise _diagnose_response(head)
         collected = _Fields()
@@ -340,8 +344,8 @@ class HeadParser:
             if name not in _RESPONSE_SPECIAL:
                 headers.append(field)
             elif name == b"content-length":
-                if length is not None and length != field[1]:
-                    raise _bad_response("two different Content-Length fields")
+                if length is not None:
+                    raise _bad_response("more than one Content-Length field")
                 length = field[1]
             elif name == b"transfer-encoding":
                 coding = field[1] if coding is None else coding + b", " + field[1]
@@ -351,6 +355,8 @@ class HeadParser:
                 result.has_date = True
                 headers.append(field)
         if length is not None or coding is not None:
+            if _ODD_FRAMING.search(head) is not None:
+                raise _bad_response("odd space around Content-Length or Transfer-Encoding")
             result.length, result.chunked = _framing(length, coding, result.minor, _bad_response)
         if connection is not None:
             result.keep_alive, headers = _connection(connection, result.minor, headers)

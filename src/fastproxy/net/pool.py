@@ -112,20 +112,13 @@ class Pool:
                 return free
 
     async def _connect(self) -> ClientConnection:
-        endpoint, loop = self.endpoint, self._loop
+        endpoint = self.endpoint
+        connection = ClientConnection(self._parser, endpoint, self._freed, self._lost)
+        connected = False
         self._connecting += 1
-
-        def make() -> ClientConnection:
-            return ClientConnection(self._parser, endpoint, self._freed, self._lost)
-
         try:
-            if endpoint.port:
-                opening = loop.create_connection(make, endpoint.host, endpoint.port)
-            else:
-                opening = loop.create_unix_connection(make, endpoint.host)
-            _, connection = await until(
-                loop.create_task(asyncio.wait_for(opening, self._limits.connect_timeout_s))
-            )
+            await until(self._loop.create_task(self._open(connection)))
+            connected = not connection.closed
         except TimeoutError as error:
             raise ProxyError(
                 CONNECT_TIMEOUT, f"{endpoint}: no answer within {self._limits.connect_timeout_s:g} s"
@@ -134,10 +127,23 @@ class Pool:
             raise ProxyError(CONNECT_REFUSED, f"{endpoint}: {error.strerror or error}") from error
         finally:
             self._connecting -= 1
-            self._call_next()
-        self._all.add(connection)
-        self.opened += 1
+            if connected:  # it takes the place that was kept for it before anybody else may look
+                self._all.add(connection)
+                self.opened += 1
+            else:
+                connection.abort()  # it may be made in the very moment in which the wait is cancelled
+                self._call_next()
+        if not connected:
+            raise ProxyError(CONNECT_REFUSED, f"{endpoint}: the connection was closed at once")
         return connection
+
+    async def _open(self, connection: ClientConnection) -> None:
+        endpoint, loop = self.endpoint, self._loop
+        async with asyncio.timeout(self._limits.connect_timeout_s):
+            if endpoint.port:
+                await loop.create_connection(lambda: connection, endpoint.host, endpoint.port)
+            else:
+                await loop.create_unix_connection(lambda: connection, endpoint.host)
 
     def _freed(self, connection: ClientConnection) -> None:
         """An exchange is through: the next in line gets the connection, or it is kept."""

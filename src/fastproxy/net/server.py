@@ -473,6 +473,8 @@ class Connection(asyncio.Protocol):
             parts.append(whole)
             self.bytes_out = len(whole)
             self._write(b"".join(parts))
+            if self._drained is not None:  # or a peer that never reads could make answers pile up
+                await self._drained
             return
         self._write(b"".join(parts))
         if not bodiless:

@@ -1,8 +1,8 @@
 """One coarse wheel for all timeouts: no timer of the loop per request.
 
 A `Timer` belongs to something long-lived (a connection). Setting it to a later time is an attribute store;
-when the wheel reaches the time that was armed first, it looks again. Timeouts come late by at most one
-tick, never early.
+when the wheel reaches the time that was armed first, it looks again. Timeouts come late by at most two
+ticks (one to the end of the bucket, one to the next turn of the wheel), never early.
 """
 
 from __future__ import annotations

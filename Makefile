@@ -1,0 +1,40 @@
+# Everything runs in the virtual environment .venv, which is made when first needed.
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test test-long lint packages bench docs
+
+BIN := .venv/bin
+READY := .venv/.ready
+ROUNDS ?= 5
+
+help:  ## list these targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+
+setup: $(READY)  ## make .venv and install the package with its tools into it
+
+$(READY): pyproject.toml constraints.txt scripts/setup-venv.sh
+	@scripts/setup-venv.sh
+
+demo: $(READY)  ## show the main job on loopback, in seconds
+	@$(BIN)/fastproxy demo
+
+test: $(READY) packages lint  ## lint, types, import rules and all tests but the long ones
+	$(BIN)/pytest
+
+test-long: $(READY) packages  ## the tests that take minutes
+	$(BIN)/pytest -m long
+
+lint: $(READY)  ## style, format, types and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports --no-cache
+
+packages:  # the Debian packages that tests and measurements need
+	@scripts/setup-debian.sh
+
+bench: $(READY) packages  ## measure against HAProxy, nginx and Envoy (ROUNDS=5)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
+	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m fastproxy.bench.compare --rounds $(ROUNDS)
+
+docs: $(READY)  ## write docs/configuration.md anew from the schema
+	$(BIN)/python -m fastproxy.config.reference > docs/configuration.md

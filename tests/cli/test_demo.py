@@ -1,0 +1,154 @@
+"""The demo as people run it: what it shows, when it fails, and that it leaves nothing behind."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from fastproxy.demo.eavesdropper import Eavesdropper, hex_lines
+from fastproxy.demo.scene import Scene
+
+DEMO = [sys.executable, "-m", "fastproxy", "demo"]
+LIMIT_S = 50.0
+
+
+def environment(folder: Path) -> dict[str, str]:
+    return {**os.environ, "TMPDIR": str(folder), "TERM": "dumb"}
+
+
+def run_demo(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [*DEMO, *arguments], env=environment(folder), capture_output=True, text=True, timeout=LIMIT_S
+    )
+
+
+def running_in(folder: Path) -> list[str]:
+    """Command lines of all processes that name the folder."""
+    found = []
+    for file in Path("/proc").glob("[0-9]*/cmdline"):
+        try:
+            command = file.read_bytes().replace(b"\0", b" ").decode(errors="replace")
+        except OSError:  # it has just ended
+            continue
+        if str(folder) in command:
+            found.append(command)
+    return found
+
+
+def status_of(curl: str) -> str:
+    """Run a curl command as it was printed, and return the status of the answer."""
+    command = [*shlex.split(curl), "-s", "-o", "/dev/null", "-w", "%{http_code}"]
+    return subprocess.run(command, capture_output=True, text=True, timeout=LIMIT_S).stdout
+
+
+def section(output: str, number: int) -> str:
+    """What was printed of one scene, its lines joined."""
+    found = re.search(rf"^{number}\. .*?(?=^\d+\. |\Z)", output, re.MULTILINE | re.DOTALL)
+    assert found is not None, output
+    return " ".join(found.group().split())
+
+
+def test_it_shows_every_scene(tmp_path: Path) -> None:
+    result = run_demo(tmp_path)
+    assert result.returncode == 0, result.stdout + result.stderr
+    output = result.stdout
+    assert result.stderr == ""
+    assert "8 of 8 scenes went as they should." in output
+    first = section(output, 1)
+    for words in (
+        "the caller sends POST /token_service/api/service param=hello C_ServiceName: song_service",
+        "an eavesdropper sees an envelope of",
+        "the service gets POST /api/service param=hello Fastproxy-Caller: song_service",
+        'what comes back 200 {"service": "token_service", "caller": "song_service", "you_sent":',
+    ):
+        assert words in first
+    assert "chat_service calls search_service" in section(output, 2)
+    for number, status, refused in (
+        (3, 403, "the in proxy, phase privilege: no_privilege"),
+        (4, 429, "the in proxy, phase rate: rate_limited"),
+        (5, 502, "the in proxy, phase open: identity_unproven"),
+        (6, 401, "the in proxy, phase open: envelope_replayed"),
+        (7, 504, "the out proxy, phase deadline: deadline_exceeded"),
+        (8, 502, "the in proxy, phase open: identity_unproven"),
+    ):
+        assert f"refused by {refused}" in section(output, number)
+        assert str(status) in section(output, number)
+    assert max(len(line) for line in output.splitlines()) <= 100
+    assert "\x1b" not in output
+    assert list(tmp_path.iterdir()) == []
+    assert running_in(tmp_path) == []
+
+
+def test_it_fails_when_the_in_proxy_lets_pass_what_it_should_refuse(tmp_path: Path) -> None:
+    result = run_demo(tmp_path, "--enforce", "report")
+    assert result.returncode == 1
+    assert "6 of 8 scenes went as they should." in result.stdout
+    for number in (3, 4):
+        assert "✗ not as it should be status: 200, and should be" in section(result.stdout, number)
+    assert "what reached the services: 1, and should be 0" in section(result.stdout, 3)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)], ids=str
+)
+def test_kept_running_it_can_be_tried_and_ends_without_a_trace(
+    tmp_path: Path, number: signal.Signals, status: int
+) -> None:
+    with subprocess.Popen(
+        [*DEMO, "--keep"], env=environment(tmp_path), stdout=subprocess.PIPE, text=True, process_group=0
+    ) as demo:
+        assert demo.stdout is not None
+        printed = ""
+        for line in demo.stdout:
+            printed += line
+            if line.startswith("Ctrl-C"):
+                break
+        assert len(running_in(tmp_path)) == 3
+        commands = [line.strip() for line in printed.splitlines() if line.startswith("  curl ")]
+        answers = [status_of(command) for command in commands]
+        # Whether the rate is used up depends on how long ago the scene was.
+        assert answers.pop(3) in ("200", "429")
+        assert answers == ["200", "200", "403", "504", "502", "200", "200"]
+        demo.send_signal(number)
+        assert demo.wait(LIMIT_S) == status
+    assert list(tmp_path.iterdir()) == []
+    assert running_in(tmp_path) == []
+
+
+def test_a_scene_notes_what_is_otherwise_than_expected() -> None:
+    scene = Scene("a title")
+    scene.expect("status", 403, 403)
+    assert scene.wrong == []
+    scene.expect("status", 200, 403)
+    assert scene.wrong == ["status: 200, and should be 403"]
+
+
+def test_the_eavesdropper_changes_one_bit_of_one_envelope() -> None:
+    envelope = b"POST / HTTP/1.1\r\n\r\nFPV2" + bytes(200)
+    changed = envelope[:-1] + b"\x01"
+    with socket.create_server(("127.0.0.1", 0)) as in_proxy, Eavesdropper(in_proxy.getsockname()[1]) as spy:
+        spy.tamper_with_next()
+        with socket.create_connection(("127.0.0.1", spy.port)) as out_proxy, in_proxy.accept()[0] as inner:
+            for sent, wanted in ((b"no envelope", b"no envelope"), (envelope, changed), (envelope, envelope)):
+                out_proxy.sendall(sent)
+                assert inner.recv(1000) == wanted
+            inner.sendall(b"answer")
+            assert out_proxy.recv(100) == b"answer"
+        assert [piece.inward for piece in spy.seen] == [True, True, True, False]
+        assert spy.seen[1].data == envelope  # as it came, not as it went on
+
+
+def test_hex_lines() -> None:
+    assert hex_lines(b"FPV2\x00\xff" + bytes(40), 1) == [
+        "46 50 56 32 00 ff 00 00 00 00 00 00 00 00 00 00  FPV2............"
+    ]
+    assert hex_lines(b"ab", 4) == ["61 62" + " " * 42 + "  ab"]

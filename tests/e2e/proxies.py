@@ -1,0 +1,320 @@
+"""Proxies as real processes: `fastproxy run FILE`, told by config files and known by what they print.
+
+Nothing here looks inside a proxy: its addresses come from the log line `ready`, the rest from its answers,
+its metrics, its logs and its exit code.
+"""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import IO, Any, Self
+
+from prometheus_client.openmetrics.parser import text_string_to_metric_families
+
+from fastproxy.wire.identity import PrivateKey
+from tests.e2e.client import Address, Answer, fetch
+
+Config = dict[str, Any]
+Line = dict[str, Any]
+
+_START_S = 15.0
+_STOP_S = 15.0
+_LINE_S = 10.0
+
+
+class LineFeed:
+    """The lines of JSON that a process writes, as they come; what is no JSON stands under "text"."""
+
+    def __init__(self, pipe: IO[bytes]) -> None:
+        self.lines: list[Line] = []
+        self._pipe = pipe
+        self._ended = False
+        self._changed = threading.Condition()
+        self._thread = threading.Thread(target=self._read, daemon=True)
+        self._thread.start()
+
+    def _read(self) -> None:
+        for raw in self._pipe:
+            try:
+                line = json.loads(raw)
+            except ValueError:
+                line = {"text": raw.decode(errors="replace")}
+            with self._changed:
+                self.lines.append(line)
+                self._changed.notify_all()
+        with self._changed:
+            self._ended = True
+            self._changed.notify_all()
+
+    def find(self, **wanted: Any) -> list[Line]:
+        """Return the lines so far in which these fields have these values."""
+        with self._changed:
+            return [line for line in self.lines if line.items() >= wanted.items()]
+
+    def wait_for(self, **wanted: Any) -> Line:
+        """Return the first line in which these fields have these values, waiting for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or bool(self.find(**wanted)), _LINE_S)
+        found = self.find(**wanted)
+        assert found, f"no line with {wanted}; the last ones are {self.lines[-3:]}"
+        return found[0]
+
+    def close(self) -> None:
+        """Wait for the end of the stream, which comes with that of the process."""
+        self._thread.join(_STOP_S)
+        self._pipe.close()
+
+
+class Samples:
+    """What `/metrics` said at one moment."""
+
+    def __init__(self, text: str) -> None:
+        families = text_string_to_metric_families(text)  # type: ignore[no-untyped-call]
+        self._samples = [sample for family in families for sample in family.samples]
+
+    def total(self, name: str, **labels: str) -> float:
+        """Sum of all samples of this name that have these labels."""
+        return float(
+            sum(
+                sample.value
+                for sample in self._samples
+                if sample.name == name and sample.labels.items() >= labels.items()
+            )
+        )
+
+    def refusals(self, cause: str) -> float:
+        """How often this cause was counted."""
+        return self.total("fastproxy_refusals_total", cause=cause)
+
+
+class ProxyProcess:
+    """One running proxy.
+
+    Args:
+        folder: for its config file; keys lie there already.
+        config: what the file says. `listen` and `admin` may have port 0.
+    """
+
+    def __init__(self, folder: Path, config: Config) -> None:
+        self.config = config
+        self.file = folder / f"{config['name']}.yaml"
+        self.file.write_text(json.dumps(config, indent=1))  # JSON is YAML
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "fastproxy", "run", str(self.file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+        assert self._process.stdout is not None
+        assert self._process.stderr is not None
+        self.access = LineFeed(self._process.stdout)
+        self.log = LineFeed(self._process.stderr)
+        try:
+            ready = self.log.wait_for(message="ready")
+        except AssertionError:
+            self._process.kill()
+            self.wait()
+            raise
+        self.listen = _address(ready["listen"])
+        self.admin = _address(ready["admin"])
+        self.pid = self._process.pid
+
+    def probe(self, path: str) -> Answer:
+        """Ask the admin address."""
+        return fetch(self.admin, "GET", path)
+
+    def metrics(self) -> Samples:
+        """Scrape the metrics."""
+        answer = self.probe("/metrics")
+        assert answer.status == 200
+        return Samples(answer.body.decode())
+
+    def wait_for_gauge(self, name: str, value: float) -> None:
+        """Scrape until this gauge has this value; the test's time limit bounds it."""
+        while self.metrics().total(name) != value:
+            pass
+
+    def memory_bytes(self, row: str) -> int:
+        """A row of /proc/PID/status: VmRSS for resident memory now, VmHWM for its peak."""
+        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+            name, _, value = line.partition(":")
+            if name == row:
+                return int(value.split()[0]) * 1024
+        raise AssertionError(row)
+
+    def begin_peak(self) -> int:
+        """Forget the peak of resident memory so far; return what is resident now."""
+        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        return self.memory_bytes("VmRSS")
+
+    def signal(self) -> None:
+        """Tell it to stop, without waiting."""
+        self._process.send_signal(signal.SIGTERM)
+
+    def wait(self) -> int:
+        """Wait for its end; return its exit code."""
+        code = self._process.wait(_STOP_S)
+        self.access.close()
+        self.log.close()
+        return code
+
+    def stop(self) -> None:
+        """Let it drain, and check that it went well all along."""
+        if self._process.poll() is None:
+            self.signal()
+        try:
+            assert self.wait() == 0
+        finally:
+            if self._process.returncode is None:
+                self._process.kill()
+                self.wait()
+        bad = [line for line in self.log.lines if self._is_bad(line)]
+        assert not bad, bad
+
+    def _is_bad(self, line: Line) -> bool:
+        """Whether it tells of a mistake of the proxy's own. Warnings about the config come as text."""
+        if "text" in line:
+            return not line["text"].startswith(f"{self.file}:")
+        return line["level"] in ("error", "critical")
+
+
+class Pair:
+    """An out proxy and an in proxy that know each other.
+
+    Args:
+        folder: for keys and configs.
+        services: name to endpoints, as the in proxy knows them.
+        out, inner: settings of the out and the in proxy that differ from the plain ones, merged in depth.
+        between: given the in proxy's address, returns what the out proxy connects to instead.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        services: Mapping[str, Sequence[str]],
+        *,
+        out: Config | None = None,
+        inner: Config | None = None,
+        between: Callable[[Address], str] | None = None,
+    ) -> None:
+        self.folder = folder
+        self.caller_key = write_key(folder, "web")
+        self.receiver_key = write_key(folder, "in")
+        config = in_config(services, {"web": self.caller_key})
+        self.inner = ProxyProcess(folder, merged(config, inner or {}))
+        try:
+            endpoint = between(self.inner.listen) if between else endpoint_of(self.inner.listen)
+            config = out_config(services, self.receiver_key, endpoint)
+            self.out = ProxyProcess(folder, merged(config, out or {}))
+        except BaseException:
+            self.inner.stop()
+            raise
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.out.stop()
+        finally:
+            self.inner.stop()
+
+    @property
+    def address(self) -> Address:
+        """Where callers connect."""
+        return self.out.listen
+
+    def fetch(
+        self,
+        method: str,
+        target: str,
+        body: bytes | None = None,
+        headers: list[str] | tuple[str, ...] = (),
+    ) -> Answer:
+        """Make one request of a caller on a connection of its own."""
+        return fetch(self.address, method, target, body, headers)
+
+    def restart_inner(self) -> None:
+        """Replace the in proxy by a new process at the same address."""
+        self.inner.stop()
+        config = merged(self.inner.config, {"listen": {"address": endpoint_of(self.inner.listen)}})
+        self.inner = ProxyProcess(self.folder, config)
+
+
+def key_of(name: str) -> PrivateKey:
+    """The key of this name, in every test the same."""
+    return PrivateKey(name.encode().ljust(32, b"."))
+
+
+def write_key(folder: Path, name: str) -> PrivateKey:
+    """Write the file of a key."""
+    key = key_of(name)
+    file = folder / f"{name}.key"
+    file.write_text(key.reveal() + "\n")
+    file.chmod(0o600)
+    return key
+
+
+def in_config(services: Mapping[str, Sequence[str]], callers: Mapping[str, PrivateKey]) -> Config:
+    """The plain config of an in proxy that lets its callers call everything."""
+    return {
+        "role": "in",
+        "name": "in",
+        "listen": {"address": "127.0.0.1:0"},
+        "private_key": {"file": "in.key"},
+        "callers": {name: {"public_keys": [key.public_key.hex()]} for name, key in callers.items()},
+        "services": {name: {"endpoints": list(endpoints)} for name, endpoints in services.items()},
+        "privileges": [{"callers": ["*"], "services": ["*"]}],
+        "admin": {"address": "127.0.0.1:0"},
+        "drain": {"grace_s": 1},
+    }
+
+
+def out_config(services: Mapping[str, Sequence[str]], receiver_key: PrivateKey, endpoint: str) -> Config:
+    """The plain config of an out proxy for one caller."""
+    receiver = {"public_keys": [receiver_key.public_key.hex()], "endpoints": [endpoint]}
+    return {
+        "role": "out",
+        "name": "out",
+        "listen": {"address": "127.0.0.1:0"},
+        "caller": "web",
+        "private_key": {"file": "web.key"},
+        "receivers": {"in": receiver},
+        "defaults": {"receiver": "in"},
+        "services": {name: {} for name in services},
+        "admin": {"address": "127.0.0.1:0"},
+        "drain": {"grace_s": 1},
+    }
+
+
+def merged(config: Config, changes: Config) -> Config:
+    """Lay changes over a config, in depth; None takes a setting out."""
+    result = dict(config)
+    for name, value in changes.items():
+        if value is None:
+            result.pop(name, None)
+        elif isinstance(value, dict) and isinstance(result.get(name), dict):
+            result[name] = merged(result[name], value)
+        else:
+            result[name] = value
+    return result
+
+
+def endpoint_of(address: Address) -> str:
+    """An address as configs write it."""
+    return f"unix:{address}" if isinstance(address, str) else f"{address[0]}:{address[1]}"
+
+
+def _address(text: str) -> Address:
+    if text.startswith("unix:"):
+        return text.removeprefix("unix:")
+    host, _, port = text.rpartition(":")
+    return host, int(port)

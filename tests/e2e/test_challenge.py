@@ -1,0 +1,73 @@
+"""The receiver's epoch: learned at first contact, and again after each restart; callers don't notice."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.e2e.client import Client, request_bytes
+from tests.e2e.conftest import Maker
+from tests.e2e.http_wire import chunked
+from tests.e2e.services import ScriptedService, echo
+
+
+@pytest.fixture(scope="module")
+def echo_service(make_shared: Maker) -> ScriptedService:
+    """A service that sends back what it gets."""
+    return make_shared.service(echo)
+
+
+def test_the_first_request_is_challenged_once_and_served_once(
+    make: Maker, echo_service: ScriptedService
+) -> None:
+    before = len(echo_service.requests)
+    relay = make.relay()
+    pair = make.pair({"echo": [echo_service.endpoint]}, relay=relay)
+    for _ in range(3):
+        assert pair.fetch("POST", "/echo/", b"content").body == b"content"
+    assert len(echo_service.requests) == before + 3
+    assert len(relay.requests) == 4, "one of them asked for the epoch"
+    assert pair.inner.metrics().total("fastproxy_challenges_total") == 1
+
+
+def test_even_the_first_request_may_be_a_stream(make: Maker, echo_service: ScriptedService) -> None:
+    pair = make.pair({"echo": [echo_service.endpoint]})
+    with Client(pair.address) as client:
+        client.send(request_bytes("POST", "/echo/", headers=["Transfer-Encoding: chunked"]))
+        client.send(chunked(b"one", b"two"))
+        assert client.answer().body == b"onetwo"
+
+
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_restart_of_the_in_proxy_goes_unnoticed(
+    make: Maker, echo_service: ScriptedService, method: str
+) -> None:
+    """A challenge proves that nothing was processed: a POST, too, may be sealed anew."""
+    pair = make.pair({"echo": [echo_service.endpoint]})
+    body = b"content" if method == "POST" else None
+    with Client(pair.address) as client:
+        assert client.request(method, "/echo/", body).status == 200
+        pair.restart_inner()
+        before = len(echo_service.requests)
+        answer = client.request(method, "/echo/", body)
+        assert (answer.status, answer.body) == (200, body or b"")
+        assert len(echo_service.requests) == before + 1
+    assert pair.inner.metrics().total("fastproxy_challenges_total") == 1
+
+
+def test_a_stream_that_meets_a_restart_fails_cleanly_and_the_next_one_passes(
+    make: Maker, echo_service: ScriptedService
+) -> None:
+    """Its beginning is gone and can't be sealed anew; the caller is told that nothing was processed."""
+    pair = make.pair({"echo": [echo_service.endpoint]})
+    assert pair.fetch("GET", "/echo/").status == 200
+    pair.restart_inner()
+    before = len(echo_service.requests)
+    with Client(pair.address) as client:
+        client.send(request_bytes("POST", "/echo/", headers=["Transfer-Encoding: chunked"]))
+        answer = client.answer()
+        assert (answer.status, answer.cause) == (503, "epoch_mismatch")
+    assert len(echo_service.requests) == before
+    with Client(pair.address) as client:
+        client.send(request_bytes("POST", "/echo/", headers=["Transfer-Encoding: chunked"]))
+        client.send(chunked(b"one", b"two"))
+        assert client.answer().body == b"onetwo"

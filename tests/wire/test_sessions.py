@@ -1,0 +1,169 @@
+"""What a receiver keeps of sessions: how many, how long, and what becomes of them under new keys."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from dataclasses import replace
+
+import pytest
+
+from fastproxy.errors import (
+    ENVELOPE_EXPIRED,
+    ENVELOPE_REPLAYED,
+    SESSIONS_EXHAUSTED,
+    ProxyError,
+)
+from fastproxy.wire.envelope import (
+    UNKNOWN_EPOCH,
+)
+from fastproxy.wire.identity import PrivateKey
+from fastproxy.wire.receiver import ProvenRefusalError, Receiver
+from fastproxy.wire.sessions import CallerKey
+from tests.wire.parties import (
+    CALLER,
+    EPOCH,
+    EXPIRY_MS,
+    LIMITS,
+    NAME,
+    NOW_MS,
+    PSK,
+    RECEIVER_KEY,
+    SENDER_KEY,
+    STRANGER_KEY,
+    assert_unproven,
+    make_receiver,
+    make_session,
+    opened,
+    refusal,
+    seal,
+)
+
+# --- what is kept ---------------------------------------------------------------------------------------
+
+
+def test_invented_sessions_leave_nothing_behind() -> None:
+    """100,000 of them with ephemeral keys that were never there before.
+
+    Every hundredth names the caller's key and so gets as far as the tag; the rest names keys that nobody
+    has, for the curve operations of all of them would take a quarter of a minute.
+    """
+    receiver = make_receiver()
+    message = bytearray(seal(make_session()))
+    blocks = sys.getallocatedblocks()
+    for number in range(100_000):
+        message[24:56] = pow(9, number, 2**255 - 19).to_bytes(32, "little")
+        message[8:16] = number.to_bytes(8, "big") if number % 100 else SENDER_KEY.key_id
+        with contextlib.suppress(ProxyError):
+            receiver.open_head(bytes(message), NOW_MS)
+            pytest.fail("an invented session was taken")
+    assert receiver.session_count == 0
+    assert sys.getallocatedblocks() - blocks < 1_000
+
+
+def test_a_caller_has_its_share_of_sessions_and_takes_none_from_others() -> None:
+    other = CallerKey("other_service", STRANGER_KEY.public_key)
+    receiver = make_receiver(callers=(CALLER, other), limits=LIMITS)
+    first = make_session(1)
+    opened(receiver, seal(first))
+    opened(receiver, seal(make_session(2)))
+    opened(receiver, seal(make_session(3)))
+    refused = refusal(receiver, seal(make_session(4)))
+    assert refused.cause is SESSIONS_EXHAUSTED
+    assert isinstance(refused, ProvenRefusalError)
+    opened(receiver, seal(make_session(4, key=STRANGER_KEY)))
+    opened(receiver, seal(first))
+    assert receiver.session_count == 4
+
+
+def test_a_live_window_is_never_evicted_for_a_newcomer_and_an_idle_one_is() -> None:
+    receiver = make_receiver(limits=LIMITS)
+    messages = [seal(make_session(number), expiry_ms=NOW_MS + 61_000) for number in range(1, 4)]
+    for message in messages:
+        opened(receiver, message)
+    last_chance_ms = NOW_MS + 61_000 + 1_000  # the greatest expiry, on the greatest skew
+    for now_ms in (NOW_MS, last_chance_ms):
+        newcomer = seal(make_session(9), expiry_ms=now_ms)
+        assert refusal(receiver, newcomer, now_ms).cause is SESSIONS_EXHAUSTED
+        assert refusal(receiver, messages[0], now_ms).cause is ENVELOPE_REPLAYED
+    now_ms = last_chance_ms + 1
+    opened(receiver, seal(make_session(9), expiry_ms=now_ms), now_ms)
+    assert receiver.session_count == 1
+    for message in messages:
+        assert refusal(receiver, message, now_ms).cause is ENVELOPE_EXPIRED
+
+
+def test_use_keeps_a_session() -> None:
+    receiver = make_receiver(limits=LIMITS)
+    idle, used = make_session(1), make_session(2)
+    opened(receiver, seal(used))
+    opened(receiver, seal(idle))
+    later_ms = NOW_MS + LIMITS.lifetime_ms
+    opened(receiver, seal(used, expiry_ms=later_ms), later_ms)
+    receiver.expire(later_ms + 1)
+    assert receiver.session_count == 1
+    receiver.expire(later_ms + LIMITS.lifetime_ms + 1)
+    assert receiver.session_count == 0
+
+
+def test_a_clock_that_is_set_back_lets_no_replay_in() -> None:
+    receiver = make_receiver(limits=LIMITS)
+    message = seal(make_session())
+    opened(receiver, message)
+    receiver.expire(NOW_MS + 3_600_000)  # the clock was an hour ahead for a moment
+    assert receiver.session_count == 0
+    refused = refusal(receiver, message)
+    assert refused.cause is ENVELOPE_EXPIRED
+    opened(receiver, seal(make_session(), expiry_ms=EXPIRY_MS + 1))
+
+
+# --- new keys -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("callers", "keys"),
+    [
+        ([], [RECEIVER_KEY]),
+        ([replace(CALLER, psk=PSK)], [RECEIVER_KEY]),
+        ([CALLER], [PrivateKey(b"\x44" * 32)]),
+    ],
+    ids=["caller gone", "psk changed", "receiver key gone"],
+)
+def test_a_revoked_key_is_refused_at_once_and_its_window_survives(
+    callers: list[CallerKey], keys: list[PrivateKey]
+) -> None:
+    receiver = make_receiver()
+    session = make_session()
+    message = seal(session)
+    opened(receiver, message)
+    receiver.replace_keys(keys, callers)
+    assert_unproven(receiver, seal(session))
+    receiver.replace_keys([RECEIVER_KEY], [CALLER])
+    assert refusal(receiver, message).cause is ENVELOPE_REPLAYED
+    opened(receiver, seal(session))
+
+
+def test_a_key_that_moves_to_another_name_takes_its_sessions_along() -> None:
+    receiver = make_receiver()
+    session = make_session()
+    assert opened(receiver, seal(session)).caller.name == "chat_service"
+    receiver.replace_keys([RECEIVER_KEY], [replace(CALLER, name="chat2")])
+    assert opened(receiver, seal(session)).caller.name == "chat2"
+
+
+@pytest.mark.parametrize(
+    "callers", [[CALLER, replace(CALLER, name="twin")], [CallerKey("self", RECEIVER_KEY.public_key)]]
+)
+def test_one_key_in_two_places_is_refused(callers: list[CallerKey]) -> None:
+    with pytest.raises(ValueError, match="two places"):
+        Receiver([RECEIVER_KEY], NAME, EPOCH, callers)
+
+
+@pytest.mark.parametrize("epoch", [UNKNOWN_EPOCH, b"short"])
+def test_an_epoch_is_16_bytes_not_all_zero(epoch: bytes) -> None:
+    with pytest.raises(ValueError, match="epoch"):
+        make_receiver(epoch=epoch)
+
+
+def test_secrets_do_not_show() -> None:
+    assert "UUUU" not in repr(replace(CALLER, psk=PSK))
