@@ -181,11 +181,12 @@ class Proxy:
 
             def way(
                 pools: Pools,
+                name: str = name,
                 settings: OutServiceSettings = settings,
                 identity: ReceiverIdentity = identity,
             ) -> Transport:
                 return OverHttp(
-                    keys, identity, ciphers[settings.cipher], _packing(settings), pools, parser, self._fields,
+                    name, keys, identity, ciphers[settings.cipher], _packing(settings), pools, parser,
                     time.monotonic, time.time, os.urandom,
                 )  # fmt: skip
 
@@ -197,6 +198,7 @@ class Proxy:
                 config.listen.service_from, services, config.listen.service or config.listen.default_service
             ),
             services,
+            self._fields,
             self._recorder,
             config.limits.in_flight,
             self._new_id,
@@ -231,11 +233,11 @@ class Proxy:
         for name, service in snapshot.services.items():
             settings = service.settings
 
-            def way(pools: Pools, host: str = settings.host) -> Transport:
-                return ToService(pools, self._fields, host, time.monotonic)
+            def way(pools: Pools) -> Transport:
+                return ToService(pools, time.monotonic)
 
             services[name] = LocalService(
-                self._next_hop(name, service.endpoints, settings, way), _packing(settings)
+                self._next_hop(name, service.endpoints, settings, way), _packing(settings), settings.host
             )
         http_receiver = HttpReceiver(
             receiver,

@@ -1,17 +1,18 @@
 """Request, response and exchange as every layer above sees them; bodies are streams.
 
-A `Body` yields pieces. One that arrived whole with its head says so in `whole`, so that the hot path
-handles small messages without a single suspension; everything else reads piece by piece.
+Content that is here entirely is `bytes`; everything else is a `Body` that is read piece by piece. So the hot
+path handles a small message without a single suspension, and nothing ever has to be held whole.
 Knows nothing of sockets, sealing or policy.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import lru_cache
 from math import inf
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
+
+from msgspec import Struct
 
 Headers = list[tuple[bytes, bytes]]
 """Header fields in the order in which they came; names as they were spelled, values without outer spaces."""
@@ -22,15 +23,13 @@ them was taken out when they were parsed, so that nothing has to take them apart
 
 
 class Body(Protocol):
-    """The content of a message, read once, from front to back.
+    """The content of a message that is still on its way, read once, from front to back.
 
-    whole: the entire content when it is already here, else None; trailers never come with a whole body.
     length: number of bytes when the sender declared it, else None.
-    started: whether anything of it was read; a body is read once.
+    started: whether anything of it was read.
     trailers: the trailer fields; complete once `read` has returned b"".
     """
 
-    whole: bytes | None
     length: int | None
     started: bool
     trailers: Headers
@@ -48,68 +47,101 @@ class Body(Protocol):
         ...
 
 
-class WholeBody:
-    """A body that is here entirely."""
-
-    __slots__ = ("length", "started", "trailers", "whole")
-
-    def __init__(self, content: bytes) -> None:
-        self.whole: bytes | None = content
-        self.length: int | None = len(content)
-        self.trailers: Headers = []
-        self.started = False
-
-    async def read(self) -> bytes:
-        """Return the content at the first call, b"" after."""
-        if self.started:
-            return b""
-        self.started = True
-        return self.whole or b""
-
-    def close(self) -> None:
-        """Nothing to release."""
+Content = bytes | Body
+"""What a message carries: bytes when all of it is here."""
 
 
-@dataclass(slots=True)
-class Request:
-    """One request, parsed and checked.
+class RequestHead:
+    """A request's head, judged and taken apart. Requests with the same head share it: only `plans` changes.
 
-    method: as sent, e.g. b"POST".
-    target: origin form (path and query), exactly as it will be forwarded; b"*" for OPTIONS only.
-    fields: end-to-end fields only; Host, framing and hop-by-hop fields are not among them.
+    method: as sent, e.g. b"POST". minor: HTTP/1.minor.
+    target: origin form (path and query); b"*" for OPTIONS only.
     host: the authority that the request is for, or b"" (HTTP/1.0 without Host).
-    body: the content; `WholeBody(b"")` when there is none.
-    has_body: whether the message declared a content, be it of zero bytes.
+    fields: end-to-end fields only; Host, framing and hop-by-hop fields are not among them.
+    control: values of the fields that the proxy itself consumes, by lower-case name, repeated ones joined by
+        ", "; they are not among `fields`.
     absolute: the target came in absolute form.
-    peer: the address of the connection's other end, for logs and Forwarded.
-    control: values of the fields that the proxy itself consumes, by lower-case name; not among `fields`.
+    length: Content-Length, or None. chunked: the body comes in chunks.
+    keep_alive: the connection may go on. expects_continue: the body comes after a 100 (Continue).
+    plans: what a proxy decided on requests with this head, so that it needn't decide again.
     """
 
-    method: bytes
-    target: bytes
-    fields: FieldBlock
-    host: bytes
-    body: Body
-    has_body: bool = False
-    absolute: bool = False
+    __slots__ = (
+        "absolute",
+        "chunked",
+        "control",
+        "expects_continue",
+        "fields",
+        "host",
+        "keep_alive",
+        "length",
+        "method",
+        "minor",
+        "plans",
+        "target",
+    )
+
+    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
+        self.method = method
+        self.target = target
+        self.minor = minor
+        self.fields: FieldBlock = b""
+        self.control: dict[bytes, bytes] = {}
+        self.host = b""
+        self.absolute = False
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        self.expects_continue = False
+        self.plans: dict[Any, Any] = {}
+
+    @property
+    def has_body(self) -> bool:
+        """Whether the message declares a content, be it of zero bytes."""
+        return self.chunked or self.length is not None
+
+
+class ResponseHead:
+    """A response's head, judged and taken apart; shared like a request's, and never changed.
+
+    start: status line and end-to-end fields, as they go on. has_date: whether Date is among them.
+    The others as in `RequestHead`.
+    """
+
+    __slots__ = ("chunked", "has_date", "keep_alive", "length", "minor", "start", "status")
+
+    def __init__(self, status: int, minor: int) -> None:
+        self.status = status
+        self.minor = minor
+        self.start = b""
+        self.length: int | None = None
+        self.chunked = False
+        self.keep_alive = minor == 1
+        self.has_date = False
+
+
+class Request(Struct):
+    """One request.
+
+    peer: the address of the connection's other end, for logs and Forwarded.
+    """
+
+    head: RequestHead
+    content: Content
     peer: str = ""
-    control: dict[bytes, bytes] | None = None
 
 
-@dataclass(slots=True)
-class Response:
-    """One response, parsed and checked.
+class Response(Struct):
+    """One response.
 
-    fields: end-to-end fields only. body: `WholeBody(b"")` when there is none.
-    declared_length: Content-Length of an answer that carries none of the content itself
-        (HEAD, 304), passed on as it is.
+    start: status line and end-to-end fields, each with its line end.
+    declared_length: Content-Length of an answer that carries none of the content itself (HEAD, 304).
     has_date: whether a Date field is among the fields; the first recipient adds a missing one.
     """
 
     status: int
-    reason: bytes
-    fields: FieldBlock
-    body: Body
+    start: bytes
+    content: Content
     declared_length: int | None = None
     has_date: bool = True
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Request, Response, WholeBody
+from fastproxy.model import Request, Response
 from fastproxy.net.server import Connection
 from fastproxy.proxy.answer import answer_to
 from fastproxy.telemetry.exposition import CONTENT_TYPE, render
@@ -29,21 +29,19 @@ class AdminHandler:
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request."""
         response = self._route(request)
-        response.fields += connection.date_line
+        response.start += connection.date_line
         await connection.respond(response)
 
     def _route(self, request: Request) -> Response:
-        path = request.target.partition(b"?")[0]
+        path = request.head.target.partition(b"?")[0]
         if path not in (b"/healthz", b"/readyz", b"/metrics"):
             return _text(404, b"Not Found", b"there are /healthz, /readyz and /metrics here\n")
-        if request.method not in (b"GET", b"HEAD"):
+        if request.head.method not in (b"GET", b"HEAD"):
             refused = _text(405, b"Method Not Allowed", b"only GET and HEAD\n")
-            refused.fields += b"allow: GET, HEAD\r\n"
+            refused.start += b"allow: GET, HEAD\r\n"
             return refused
         if path == b"/metrics":
-            return Response(
-                200, b"OK", b"content-type: %b\r\n" % CONTENT_TYPE.encode(), WholeBody(render(self._metrics))
-            )
+            return _answer(200, b"OK", CONTENT_TYPE.encode(), render(self._metrics))
         reason = self._not_ready() if path == b"/readyz" else ""
         if reason:
             return _text(503, b"Service Unavailable", reason.encode() + b"\n")
@@ -55,4 +53,9 @@ class AdminHandler:
 
 
 def _text(status: int, reason: bytes, content: bytes) -> Response:
-    return Response(status, reason, b"content-type: text/plain; charset=utf-8\r\n", WholeBody(content))
+    return _answer(status, reason, b"text/plain; charset=utf-8", content)
+
+
+def _answer(status: int, reason: bytes, content_type: bytes, content: bytes) -> Response:
+    start = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\n" % (status, reason, content_type)
+    return Response(status, start, content)

@@ -12,10 +12,10 @@ from collections.abc import Callable
 from typing import cast
 
 from fastproxy.errors import CONNECTION_LOST, RESPONSE_MALFORMED, ProxyError
-from fastproxy.model import Body, Endpoint, Response, WholeBody
+from fastproxy.model import Body, Content, Endpoint, Response, ResponseHead
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized, UntilClose
-from fastproxy.net.http1 import HeadParser, ResponseHead, response_overflow, write_fields
+from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
 
 
 class ClientConnection(asyncio.Protocol):
@@ -83,20 +83,20 @@ class ClientConnection(asyncio.Protocol):
 
     # --- the exchange's side -----------------------------------------------------------------------------
 
-    async def call(self, method: bytes, head: bytes, body: Body, *, chunked: bool) -> Response:
+    async def call(self, method: bytes, head: bytes, content: Content, *, chunked: bool) -> Response:
         """Carry one exchange: send the request, wait for the head of the answer.
 
-        A body that is here entirely leaves in one write with the head; another one is sent as it comes,
+        Content that is here entirely leaves in one write with the head; another one is sent as it comes,
         while the answer may already be on its way.
 
         Args:
             method: of the request: it decides whether the answer has a body.
             head: the serialised head, empty line included.
-            body: what follows it. chunked: whether it has to be framed in chunks.
+            content: what follows it. chunked: whether it has to be framed in chunks.
 
         Raises:
             ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE, or what
-                reading `body` raised.
+                reading `content` raised.
         """
         assert self._transport is not None
         self.busy = True
@@ -104,15 +104,14 @@ class ClientConnection(asyncio.Protocol):
         self._method = method
         self._response_done = self._reusable = False
         answer = self._waiter = Waiter()
-        whole = body.whole
         try:
-            if whole is not None:
+            if type(content) is bytes:
                 self._request_sent = True
-                self._transport.write(head + whole if whole else head)
+                self._transport.write(head + content)
             else:
                 self._request_sent = False
                 self._transport.write(head)
-                self._sending = Drive(self._send_body(body, chunked), self._sent)
+                self._sending = Drive(self._send_body(cast(Body, content), chunked), self._sent)
                 self._sending.start()
             return await answer
         except BaseException:
@@ -231,7 +230,6 @@ class ClientConnection(asyncio.Protocol):
         rest, self._buffer = self._buffer, b""
         self._reusable = head.keep_alive
         declared = None
-        body: Body
         length = head.length
         if self._method == b"HEAD" or head.status in (204, 304):
             declared, length = length, 0
@@ -246,17 +244,15 @@ class ClientConnection(asyncio.Protocol):
             assert length is not None
             if len(rest) > length:
                 raise ProxyError(RESPONSE_MALFORMED, "more bytes came than the answer has")
-            body = WholeBody(rest)
             self._response_done = True
-            response = Response(head.status, head.reason, head.fields, body, declared, head.has_date)
             if self._request_sent:
                 self._end_exchange()
             else:
                 self.abort()  # answered in full before the request was through: the rest of it is of no use
-            waiter.set(response)
+            waiter.set(Response(head.status, head.start, rest, declared, head.has_date))
             return
         body = self._body = IncomingBody(length, None, self._pause, self._resume, self.abort)
-        response = Response(head.status, head.reason, head.fields, body, None, head.has_date)
+        response = Response(head.status, head.start, body, None, head.has_date)
         if rest:
             self._feed_body(rest)
         waiter.set(response)

@@ -223,7 +223,6 @@ class IncomingBody:
         "length",
         "started",
         "trailers",
-        "whole",
     )
 
     def __init__(
@@ -235,7 +234,6 @@ class IncomingBody:
         on_close: Callable[[], None],
         on_read: Callable[[], None] | None = None,
     ) -> None:
-        self.whole: bytes | None = None
         self.length = length
         self.started = False
         self.trailers: Headers = []

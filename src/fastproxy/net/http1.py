@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Any, TypeVar
 
 from httptools import HttpParserError, HttpParserUpgrade, HttpRequestParser, HttpResponseParser
@@ -29,10 +30,9 @@ from fastproxy.errors import (
     TOO_MANY_HEADERS,
     UPGRADE_UNSUPPORTED,
     VERSION_UNSUPPORTED,
-    Cause,
     ProxyError,
 )
-from fastproxy.model import FieldBlock, Headers
+from fastproxy.model import Headers, RequestHead, ResponseHead
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n"
@@ -107,75 +107,21 @@ class HeadLimits:
     target_bytes: int = 8192
 
 
-class RequestHead:
-    """A request's head, judged and taken apart. Shared by all requests with the same bytes: never changed.
-
-    method, target, host, absolute, fields: as in `model.Request`.
-    control: values of the fields that this proxy consumes itself, by lower-case name; repeated ones joined
-        by ", ". They are not among `fields`.
-    length: Content-Length, or None. chunked: the body comes in chunks. keep_alive: the connection may go on.
-    expects_continue: the sender waits for a 100 before it sends the body. minor: HTTP/1.minor.
-    """
-
-    __slots__ = (
-        "absolute",
-        "chunked",
-        "control",
-        "expects_continue",
-        "fields",
-        "host",
-        "keep_alive",
-        "length",
-        "method",
-        "minor",
-        "target",
-    )
-
-    def __init__(self, method: bytes, target: bytes, minor: int) -> None:
-        self.method = method
-        self.target = target
-        self.minor = minor
-        self.fields: FieldBlock = b""
-        self.control: dict[bytes, bytes] | None = None
-        self.host = b""
-        self.absolute = False
-        self.length: int | None = None
-        self.chunked = False
-        self.keep_alive = minor == 1
-        self.expects_continue = False
-
-
-class ResponseHead:
-    """A response's head, judged and taken apart; fields as in `RequestHead`."""
-
-    __slots__ = ("chunked", "fields", "has_date", "keep_alive", "length", "minor", "reason", "status")
-
-    def __init__(self, status: int, reason: bytes, minor: int) -> None:
-        self.status = status
-        self.reason = reason
-        self.minor = minor
-        self.fields: FieldBlock = b""
-        self.length: int | None = None
-        self.chunked = False
-        self.keep_alive = minor == 1
-        self.has_date = False
-
-
 class _Fields:
     """What httptools calls back with, collected."""
 
-    __slots__ = ("fields", "status", "target")
+    __slots__ = ("fields", "reason", "target")
 
     def __init__(self) -> None:
         self.fields: Headers = []
         self.target = b""
-        self.status = b""
+        self.reason = b""
 
     def on_url(self, target: bytes) -> None:
         self.target = target
 
     def on_status(self, reason: bytes) -> None:
-        self.status = reason
+        self.reason = reason
 
     def on_header(self, name: bytes, value: bytes) -> None:
         self.fields.append((name, value.rstrip(b" \t")))  # llhttp takes off the space in front only
@@ -336,7 +282,7 @@ class HeadParser:
         fields = collected.fields
         if len(fields) > self.limits.header_count:
             raise ProxyError(RESPONSE_TOO_LARGE, f"{len(fields)} header fields")
-        result = ResponseHead(parser.get_status_code(), collected.status, head[7] - 48)
+        result = ResponseHead(parser.get_status_code(), head[7] - 48)
         headers: Headers = []
         length = coding = connection = None
         for field in fields:
@@ -360,7 +306,7 @@ class HeadParser:
             result.length, result.chunked = _framing(length, coding, result.minor, _bad_response)
         if connection is not None:
             result.keep_alive, headers = _connection(connection, result.minor, headers)
-        result.fields = write_fields(headers)
+        result.start = b"HTTP/1.1 %d %b\r\n%b" % (result.status, collected.reason, write_fields(headers))
         _remember(self._responses, head, result)
         return result
 
@@ -488,6 +434,12 @@ def write_fields(headers: Headers) -> bytes:
     return b"".join([b"%b: %b\r\n" % field for field in headers])
 
 
+@lru_cache(1024)
+def length_line(length: int) -> bytes:
+    """Return the line of a Content-Length field."""
+    return b"content-length: %d\r\n" % length
+
+
 def response_overflow(limits: HeadLimits) -> ProxyError:
     """The error for a response whose header section outgrew its limit."""
     return ProxyError(RESPONSE_TOO_LARGE, f"more than {limits.header_bytes} bytes")
@@ -513,19 +465,3 @@ REASONS: dict[int, bytes] = {
     505: b"HTTP Version Not Supported",
 }
 """Reason phrases of the statuses that the proxies themselves answer with."""
-
-__all__ = [
-    "FORBIDDEN_TRAILERS",
-    "HOP_BY_HOP",
-    "REASONS",
-    "TRAILER",
-    "Cause",
-    "HeadLimits",
-    "HeadParser",
-    "RequestHead",
-    "ResponseHead",
-    "hopeless_head",
-    "oversized_head",
-    "response_overflow",
-    "write_fields",
-]

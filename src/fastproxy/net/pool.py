@@ -236,6 +236,11 @@ class Pools:
         """Number of connections opened so far."""
         return self._opened_before + sum(pool.opened for pool in self._pools.values())
 
+    def take(self, endpoint: Endpoint) -> ClientConnection | None:
+        """Take a kept connection to `endpoint`, if there is one; see `Pool.take`."""
+        pool = self._pools.get(endpoint)
+        return None if pool is None else pool.take()
+
     async def acquire(self, endpoint: Endpoint) -> ClientConnection:
         """Take a connection to `endpoint`; see `Pool.acquire`."""
         pool = self._pools.get(endpoint)
@@ -244,7 +249,7 @@ class Pools:
                 self._forget()
             pool = Pool(endpoint, self._parser, self._limits, self._wheel, self._loop)
             self._pools[endpoint] = pool
-        return pool.take() or await pool.acquire()
+        return await pool.acquire()
 
     def _forget(self) -> None:
         for endpoint, pool in list(self._pools.items()):

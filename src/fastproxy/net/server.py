@@ -28,14 +28,14 @@ from fastproxy.errors import (
     TOO_MANY_CONNECTIONS,
     ProxyError,
 )
-from fastproxy.model import Body, Exchange, Request, Response, WholeBody
+from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
 from fastproxy.net.http1 import (
     HeadLimits,
     HeadParser,
-    RequestHead,
     hopeless_head,
+    length_line,
     oversized_head,
     write_fields,
 )
@@ -76,7 +76,7 @@ class Handler(Protocol):
         ...
 
     def refuse(self, error: ProxyError, peer: str) -> Response:
-        """The answer to something that never became a request; it is recorded there."""
+        """The whole answer to something that never became a request; it is recorded there."""
         ...
 
 
@@ -320,27 +320,21 @@ class Connection(asyncio.Protocol):
             self._keep_alive = head.keep_alive
             self._continue = head.expects_continue
             self._responded = False
-            body: Body
+            content: Content = b""
             length = head.length
             if head.chunked:
                 self._framing = Chunked(trailer_bytes=limits.head.header_bytes)
-                body = self._body = self._incoming(None)
-                self._buffer = buffer[end:]
-            elif not length:
-                body = WholeBody(b"")
-                self._buffer = buffer[end:]
-            elif len(buffer) >= end + length:
-                body = WholeBody(buffer[end : end + length])
-                self._buffer = buffer[end + length :]
-            else:
-                self._framing = Sized(length)
-                body = self._body = self._incoming(length)
-                self._buffer = buffer[end:]
+                content = self._body = self._incoming(None)
+            elif length:
+                content = buffer[end : end + length]
+                if len(content) < length:
+                    self._framing = Sized(length)
+                    content = self._body = self._incoming(length)
+                else:
+                    end += length
+            self._buffer = buffer[end:]
             self.bytes_in = length or 0
-            request = Request(
-                head.method, head.target, head.fields, head.host, body,
-                head.chunked or length is not None, head.absolute, self.peer, head.control,
-            )  # fmt: skip
+            request = Request(head, content, self.peer)
             if self._framing is not None:
                 rest, self._buffer = self._buffer, b""
                 self._timer.set(server.loop.time() + limits.body_timeout_s)
@@ -436,53 +430,49 @@ class Connection(asyncio.Protocol):
         assert head is not None
         server = self._server
         self._responded = True
-        body = response.body
-        whole = body.whole
+        content = response.content
         close = (
             not self._keep_alive
             or server.draining
             or self._framing is not None  # the request's body isn't read to its end
-            or (
-                server.limits.requests_per_connection
-                and self._served >= server.limits.requests_per_connection
-            )
+            or self._served == server.limits.requests_per_connection
         )
-        parts = [b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason), response.fields]
         chunked = False
-        bodiless = head.method == b"HEAD" or response.status in _NO_BODY_STATUSES
-        if bodiless:
+        if head.method == b"HEAD" or response.status in _NO_BODY_STATUSES:
+            if type(content) is not bytes:
+                cast(Body, content).close()
+            content = framing = b""
             if response.declared_length is not None and response.status != 204:
-                parts.append(b"content-length: %d\r\n" % response.declared_length)
-        elif whole is not None:
-            parts.append(b"content-length: %d\r\n" % len(whole))
-        elif body.length is not None:
-            parts.append(b"content-length: %d\r\n" % body.length)
+                framing = length_line(response.declared_length)
+        elif type(content) is bytes:
+            framing = length_line(len(content))
+        elif (length := cast(Body, content).length) is not None:
+            framing = length_line(length)
         elif head.minor:
-            parts.append(b"transfer-encoding: chunked\r\n")
+            framing = b"transfer-encoding: chunked\r\n"
             chunked = True
         else:
+            framing = b""
             close = True
         if close:
             self._keep_alive = False
-            parts.append(b"connection: close\r\n\r\n")
+            framing += b"connection: close\r\n\r\n"
         else:
-            parts.append(b"connection: keep-alive\r\n\r\n" if not head.minor else b"\r\n")
-        if bodiless:
-            body.close()
-        elif whole is not None:
-            parts.append(whole)
-            self.bytes_out = len(whole)
-            self._write(b"".join(parts))
+            framing += b"\r\n" if head.minor else b"connection: keep-alive\r\n\r\n"
+        if type(content) is bytes:
+            self.bytes_out = len(content)
+            self._write(b"".join((response.start, framing, content)))
             if self._drained is not None:  # or a peer that never reads could make answers pile up
                 await self._drained
             return
-        self._write(b"".join(parts))
-        if not bodiless:
-            try:
-                await self._write_body(body, chunked)
-            except BaseException:
-                body.close()  # whoever sends it must not wait for a reader that is gone
-                raise
+        self.bytes_out = 0
+        self._write(response.start + framing)
+        body = cast(Body, content)
+        try:
+            await self._write_body(body, chunked)
+        except BaseException:
+            body.close()  # whoever sends it must not wait for a reader that is gone
+            raise
 
     async def _write_body(self, body: Body, chunked: bool) -> None:
         while data := await body.read():
@@ -536,10 +526,9 @@ class Connection(asyncio.Protocol):
     def _refuse(self, error: ProxyError) -> None:
         """Answer something that never became a request, and end the connection."""
         response = self._server.handler.refuse(error, self.peer)
-        content = response.body.whole or b""
+        content = cast(bytes, response.content)
         self._write(
-            b"HTTP/1.1 %d %b\r\n%bcontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (response.status, response.reason, response.fields, len(content), content)
+            b"".join((response.start, length_line(len(content)), b"connection: close\r\n\r\n", content))
         )
         self._linger()
 

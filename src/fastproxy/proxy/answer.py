@@ -11,7 +11,7 @@ from math import ceil
 import msgspec
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Response, WholeBody
+from fastproxy.model import Response
 from fastproxy.net.http1 import REASONS, write_fields
 
 _ENCODER = msgspec.json.Encoder()
@@ -52,9 +52,8 @@ def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Re
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
     reason = REASONS.get(cause.status, b"")
-    return Response(
-        cause.status, reason, write_fields(headers), WholeBody(_ENCODER.encode(problem)), has_date=False
-    )
+    start = b"HTTP/1.1 %d %b\r\n%b" % (cause.status, reason, write_fields(headers))
+    return Response(cause.status, start, _ENCODER.encode(problem), has_date=False)
 
 
 def _quotable(text: str) -> str:

@@ -21,10 +21,10 @@ FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
 VIA = b"via"
 
-CONTROL = frozenset((BUDGET, CALLER, EXCHANGE, DEAD_TIME, FORWARDED_FOR, FORWARDED, VIA))
+PLANS_PER_HEAD = 16
+"""What is decided on a head is kept for so many peers (or callers); more decide anew."""
 
-_KNOWN = 512
-"""Lines that are remembered; each is bounded by the limit on the header section."""
+CONTROL = frozenset((BUDGET, CALLER, EXCHANGE, DEAD_TIME, FORWARDED_FOR, FORWARDED, VIA))
 
 
 class HopFields:
@@ -34,25 +34,15 @@ class HopFields:
         name: of this proxy, for Via.
     """
 
-    __slots__ = ("_known", "_name", "via")
+    __slots__ = ("_name", "via")
 
     def __init__(self, name: str) -> None:
         self._name = name.encode()
         self.via = b"via: 1.1 %b\r\n" % self._name
-        self._known: dict[tuple[str, bytes | None, bytes | None, bytes | None], bytes] = {}
 
-    def of(self, peer: str, control: dict[bytes, bytes] | None) -> bytes:
+    def of(self, peer: str, control: dict[bytes, bytes]) -> bytes:
         """Return the lines for a request from `peer`, continuing what earlier hops wrote."""
-        if control is None:
-            key: tuple[str, bytes | None, bytes | None, bytes | None] = (peer, None, None, None)
-        else:
-            key = (peer, control.get(FORWARDED_FOR), control.get(FORWARDED), control.get(VIA))
-        lines = self._known.get(key)
-        if lines is None:
-            if len(self._known) >= _KNOWN:
-                self._known.clear()
-            lines = self._known[key] = self._write(*key)
-        return lines
+        return self._write(peer, control.get(FORWARDED_FOR), control.get(FORWARDED), control.get(VIA))
 
     def _write(
         self, peer: str, forwarded_for: bytes | None, forwarded: bytes | None, via: bytes | None
@@ -69,3 +59,8 @@ class HopFields:
 
 def _chain(before: bytes | None, own: bytes) -> bytes:
     return own if not before else before + b", " + own
+
+
+def dead_time_line(dead_time: bytes | None) -> bytes:
+    """Return the line that tells the next hop the caller's absolute deadline, or nothing."""
+    return b"" if dead_time is None else b"%b: %b\r\n" % (DEAD_TIME, dead_time)

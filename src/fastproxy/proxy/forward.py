@@ -10,11 +10,11 @@ from collections.abc import Callable
 from typing import Protocol
 
 from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, ProxyError
-from fastproxy.model import Endpoint, Exchange, Request, Response
+from fastproxy.model import Content, Endpoint, Exchange, Response
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.deadline import remaining_s
 from fastproxy.policy.retry import may_repeat
-from fastproxy.proxy.transport import Transport
+from fastproxy.proxy.transport import Outgoing, Transport
 
 _NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT)
 ATTEMPTS = 5
@@ -73,14 +73,14 @@ class NextHop:
         self._repeat_idempotent = repeat_idempotent
         self._clock = clock
 
-    async def forward(self, exchange: Exchange, request: Request) -> Response:
-        """Carry the request there and return the answer, its body perhaps still on its way.
+    async def forward(self, exchange: Exchange, outgoing: Outgoing, content: Content) -> Response:
+        """Carry a request there and return the answer, its body perhaps still on its way.
 
         Raises:
             ProxyError: no attempt succeeded; it is the error of the last one.
         """
         clock, balancer = self._clock, self._balancer
-        tried: list[Endpoint] = []
+        tried: list[Endpoint] = []  # those that couldn't be connected to
         resends = 0
         failure: ProxyError | None = None
         while True:
@@ -94,7 +94,7 @@ class NextHop:
             exchange.endpoint = endpoint
             exchange.attempts += 1
             try:
-                response = await self._transport.attempt(exchange, request, endpoint)
+                response = await self._transport.attempt(exchange, outgoing, content, endpoint)
             except ProxyError as error:
                 failure = error
                 now_s = clock()
@@ -105,11 +105,11 @@ class NextHop:
                     raise
                 if not may_repeat(
                     error,
-                    request.method,
+                    outgoing.method,
                     attempts=exchange.attempts,
                     attempts_limit=ATTEMPTS,
                     resends=resends,
-                    body_in_hand=request.body.whole is not None or not request.body.started,
+                    body_in_hand=isinstance(content, bytes) or not content.started,
                     left_s=exchange.deadline - now_s,
                 ):
                     raise

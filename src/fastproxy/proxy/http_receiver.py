@@ -7,22 +7,23 @@ alike for every cause, and everything after it sealed and bound to the request.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+
+from msgspec import Struct
 
 from fastproxy.errors import (
     BODY_TOO_LARGE,
     CODING_UNSUPPORTED,
-    EPOCH_MISMATCH,
     MALFORMED_REQUEST,
     MESSAGE_BROKEN,
     NOT_AN_ENVELOPE,
     ProxyError,
 )
-from fastproxy.model import Body, Request, Response, WholeBody
-from fastproxy.net.http1 import HeadParser
+from fastproxy.model import Content, Request, RequestHead, Response
+from fastproxy.net.http1 import HeadParser, length_line
 from fastproxy.proxy.over_http import CONTENT_TYPE, TARGET
-from fastproxy.proxy.sealed_body import OpenedBody, SealedBody, seal_all
+from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
 from fastproxy.wire.envelope import (
+    RESPONSE_NONCE_BYTES,
     Challenge,
     Refusal,
     ServiceResponse,
@@ -33,14 +34,14 @@ from fastproxy.wire.receiver import OpenedRequest, ProvenRefusalError, Receiver
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk, Packing
 from fastproxy.wire.responses import ResponseBinding
 
-_FIELDS = b"content-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
+_START = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
 
 
-class Received(NamedTuple):
+class Received(Struct):
     """A request whose sender is proven.
 
     caller: by name. binding: seals the answer. exchange_id, service, budget_ms: from the sealed head.
-    request: the inner one, judged; None when `error` says why it can't be served.
+    head, content: of the inner request, judged; head is None when `error` says why it can't be served.
     """
 
     caller: str
@@ -48,7 +49,8 @@ class Received(NamedTuple):
     exchange_id: str = ""
     service: str = ""
     budget_ms: int = 0
-    request: Request | None = None
+    head: RequestHead | None = None
+    content: Content = b""
     error: ProxyError | None = None
 
 
@@ -85,45 +87,57 @@ class HttpReceiver:
         Raises:
             ProxyError: the sender isn't proven; answer in the clear.
         """
-        if outer.target != TARGET or outer.method != b"POST":
+        if outer.head.target != TARGET or outer.head.method != b"POST":
             raise ProxyError(NOT_AN_ENVELOPE)
+        sealed = outer.content
         try:
-            opened, rest = await self._open_first(outer)
+            if isinstance(sealed, bytes):
+                opened = self._open(sealed, outer.peer, complete=True)
+                assert opened is not None
+            else:
+                opened = None
+                buffer = b""
+                while opened is None:  # the receiver bounds how much a first record can be
+                    piece = await sealed.read()
+                    buffer += piece
+                    opened = self._open(buffer, outer.peer, complete=not piece)
         except ProvenRefusalError as refusal:
             return Received(refusal.caller.name, refusal.binding, error=refusal)
-        caller, binding = opened.caller.name, opened.binding
+        received = Received(opened.caller.name, opened.binding)
         try:
             head = parse_request_head(opened.chunk.meta)
-        except ProxyError as error:
-            return Received(caller, binding, error=error)
-        try:
-            request = self._inner(head.http, opened, rest, outer)
-        except ProxyError as error:
-            return Received(caller, binding, head.exchange_id, head.service, error=error)
-        return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, request)
-
-    async def _open_first(self, outer: Request) -> tuple[OpenedRequest, bytes]:
-        """Read as much as the first record needs; the opener of the rest bounds how much that can be."""
-        receiver, body = self._receiver, outer.body
-        now_ms = int(self._unix_clock() * 1000)
-        buffer = body.whole
-        if buffer is not None:
-            opened = receiver.open_head(
-                buffer, now_ms, complete=True, admit_newcomer=self._admit_newcomer, peer=outer.peer
+            received.exchange_id, received.service, received.budget_ms = (
+                head.exchange_id,
+                head.service,
+                head.budget_ms,
             )
-            assert opened is not None
-            return opened, buffer[opened.consumed_bytes :]
-        buffer = b""
-        while True:
-            data = await body.read()
-            buffer += data
-            opened = receiver.open_head(
-                buffer, now_ms, complete=not data, admit_newcomer=self._admit_newcomer, peer=outer.peer
-            )
-            if opened is not None:
-                return opened, buffer[opened.consumed_bytes :]
+            rest = sealed if isinstance(sealed, bytes) else buffer
+            more = NO_MORE if isinstance(sealed, bytes) else sealed
+            received.head = inner = self._judge(head.http)
+            chunk = opened.chunk
+            if chunk.last:
+                self._check_length(inner, len(chunk.data))
+                received.content = chunk.data
+            else:
+                opener = opened.opener()
+                chunks = [Chunk(b"", chunk.data, last=False), *opener.feed(rest[opened.consumed_bytes :])]
+                received.content = OpenedBody(
+                    chunks, opener, more, inner.length, self._limit, MESSAGE_BROKEN, BODY_TOO_LARGE
+                )
+        except ProxyError as error:
+            received.error = error
+        return received
 
-    def _inner(self, http: bytes, opened: OpenedRequest, rest: bytes, outer: Request) -> Request:
+    def _open(self, buffer: bytes, peer: str, *, complete: bool) -> OpenedRequest | None:
+        return self._receiver.open_head(
+            buffer,
+            int(self._unix_clock() * 1000),
+            complete=complete,
+            admit_newcomer=self._admit_newcomer,
+            peer=peer,
+        )
+
+    def _judge(self, http: bytes) -> RequestHead:
         """Judge the sealed head as strictly as one in the clear; frame the body by the records alone."""
         head = self._parser.request(http)
         if head.chunked:
@@ -132,32 +146,20 @@ class HttpReceiver:
             raise ProxyError(
                 MALFORMED_REQUEST, "a sealed request has a path as its target and expects nothing"
             )
-        length, limit = head.length, self._limit
-        if limit is not None and length is not None and length > limit:
-            raise ProxyError(BODY_TOO_LARGE, f"{length} bytes, {limit} allowed")
-        chunk = opened.chunk
-        body: Body
-        if chunk.last:
-            if length is not None and length != len(chunk.data):
-                raise ProxyError(MESSAGE_BROKEN, "the body has another length than its head says")
-            if limit is not None and len(chunk.data) > limit:
-                raise ProxyError(BODY_TOO_LARGE, f"{len(chunk.data)} bytes, {limit} allowed")
-            body = WholeBody(chunk.data)
-        else:
-            opener = opened.opener()
-            chunks = [Chunk(b"", chunk.data, last=False)]
-            if rest:
-                chunks += opener.feed(rest)
-            body = OpenedBody(chunks, opener, outer.body, length, limit, MESSAGE_BROKEN, BODY_TOO_LARGE)
-        return Request(
-            head.method, head.target, head.fields, head.host, body,
-            length is not None, peer=outer.peer, control=head.control,
-        )  # fmt: skip
+        if self._limit is not None and head.length is not None and head.length > self._limit:
+            raise ProxyError(BODY_TOO_LARGE, f"{head.length} bytes, {self._limit} allowed")
+        return head
+
+    def _check_length(self, head: RequestHead, received_bytes: int) -> None:
+        if head.length is not None and head.length != received_bytes:
+            raise ProxyError(MESSAGE_BROKEN, "the body has another length than its head says")
+        if self._limit is not None and received_bytes > self._limit:
+            raise ProxyError(BODY_TOO_LARGE, f"{received_bytes} bytes, {self._limit} allowed")
 
     def challenge(self, binding: ResponseBinding) -> Response:
         """The answer to a request for another epoch: the present one, sealed and bound to that request."""
         meta = build_response_head(Challenge(self._receiver.epoch))
-        return _outer(WholeBody(binding.seal_whole(self._random(16), meta, b"")))
+        return Response(200, _START, binding.seal_whole(self._random(RESPONSE_NONCE_BYTES), meta, b""))
 
     def seal(
         self, binding: ResponseBinding, response: Response, fields: bytes, packing: Packing, refusal: str
@@ -171,33 +173,17 @@ class HttpReceiver:
             packing: compression and padding.
             refusal: the cause's label when this proxy refuses, else "".
         """
-        body = response.body
-        content = body.whole
-        length = response.declared_length if response.declared_length is not None else body.length
-        http = b"".join(
-            (
-                b"HTTP/1.1 %d %b\r\n" % (response.status, response.reason),
-                response.fields,
-                fields,
-                b"\r\n"
-                if length is None or response.status == 204
-                else b"content-length: %d\r\n\r\n" % length,
-            )
-        )
+        content = response.content
+        length = response.declared_length
+        if length is None and response.status not in (204, 304):
+            length = len(content) if isinstance(content, bytes) else content.length
+        framing = b"\r\n" if length is None else length_line(length) + b"\r\n"
+        http = b"".join((response.start, fields, framing))
         meta = build_response_head(Refusal(refusal, http) if refusal else ServiceResponse(http))
-        random = self._random(16)
-        if content is not None:
+        random = self._random(RESPONSE_NONCE_BYTES)
+        if isinstance(content, bytes):
             if len(content) <= MAX_DATA_BYTES:
-                return _outer(WholeBody(binding.seal_whole(random, meta, content, packing)))
-            return _outer(WholeBody(seal_all(binding.sealer(random, packing), meta, content)))
+                return Response(200, _START, binding.seal_whole(random, meta, content, packing))
+            return Response(200, _START, seal_all(binding.sealer(random, packing), meta, content))
         sealer = binding.sealer(random, packing)
-        return _outer(SealedBody(sealer, sealer.record(meta, b"", last=False), body))
-
-
-def is_challenge(error: ProxyError) -> bool:
-    """Whether the answer to this error is a challenge."""
-    return error.cause is EPOCH_MISMATCH
-
-
-def _outer(body: Body) -> Response:
-    return Response(200, b"OK", _FIELDS, body)
+        return Response(200, _START, SealedBody(sealer, sealer.record(meta, b"", last=False), content))

@@ -9,30 +9,57 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
-from fastproxy.errors import OVERLOADED, SERVICE_UNKNOWN, ProxyError
-from fastproxy.model import Exchange, Request, Response
+from msgspec import Struct
+
+from fastproxy.errors import EPOCH_MISMATCH, OVERLOADED, SERVICE_UNKNOWN, ProxyError
+from fastproxy.model import Exchange, Request, RequestHead, Response
 from fastproxy.net.server import Connection
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
 from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.answer import answer_to
-from fastproxy.proxy.fields import BUDGET, DEAD_TIME, HopFields
+from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
-from fastproxy.proxy.http_receiver import HttpReceiver, Received, is_challenge
+from fastproxy.proxy.http_receiver import HttpReceiver, Received
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.records import PLAIN, Packing
 
 _CHALLENGED = "challenged"
 
 
 class LocalService(NamedTuple):
-    """A service behind this proxy: the way to it, and how its answers are packed."""
+    """A service behind this proxy: the way to it, and how its answers are packed.
+
+    host: the Host that it gets: "endpoint", "caller", or the value itself.
+    """
 
     hop: NextHop
     packing: Packing
+    host: str
+
+    @property
+    def host_field(self) -> bytes:
+        """The fixed Host, or b"" for the endpoint's."""
+        return b"" if self.host in ("endpoint", "caller") else self.host.encode()
+
+
+class Plan(Struct, frozen=True):
+    """What is decided on requests of one caller to one service with the same head, from the same peer.
+
+    target: canonical, as it was judged. rate_key: whose rate it counts towards.
+    dead_time, timeout_ms: what the caller says of its deadline, if anything.
+    """
+
+    route: Route
+    target: bytes
+    rate_key: tuple[str, str]
+    outgoing: Outgoing
+    dead_time: bytes | None
+    timeout_ms: bytes | None
 
 
 class InProxy:
@@ -74,6 +101,7 @@ class InProxy:
         self._privileges = privileges
         self._limiter = limiter
         self._enforce = enforce
+        self._hop_fields = fields
         self._via = fields.via
         self._recorder = recorder
         self._in_flight_limit = in_flight_limit
@@ -116,13 +144,12 @@ class InProxy:
         try:
             if received.error is not None:
                 raise received.error
-            assert received.request is not None
             service = self._services.get(received.service)
             if service is not None:
                 packing = service.packing
-            response = await self._serve(exchange, received, received.request, service, connection)
+            response = await self._serve(exchange, received, service, connection)
         except ProxyError as error:
-            if is_challenge(error):
+            if error.cause is EPOCH_MISMATCH:
                 exchange.cause = _CHALLENGED
                 self._recorder.challenged()
                 return self._receiver.challenge(received.binding)
@@ -137,12 +164,12 @@ class InProxy:
         self,
         exchange: Exchange,
         received: Received,
-        request: Request,
         service: LocalService | None,
         connection: Connection,
     ) -> Response:
         """The order of things at this hop; each step may refuse."""
-        exchange.method, exchange.path = request.method, request.target
+        head = cast(RequestHead, received.head)
+        exchange.method, exchange.path = head.method, head.target
         if self.in_flight > self._in_flight_limit:  # before any work is done for it
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
         exchange.phase = "route"  # which service?
@@ -150,34 +177,67 @@ class InProxy:
             raise ProxyError(SERVICE_UNKNOWN, "the request names no service of the in proxy's config")
         exchange.service = service.hop.name
         exchange.phase = "privilege"  # may this caller call this route?
-        route, request.target = self._admit(exchange, request)
-        exchange.route = route.pattern
-        exchange.path = request.target
+        key = (received.caller, received.service, exchange.peer)
+        plan = head.plans.get(key) or self._plan(exchange, head, service, key)
+        exchange.route, exchange.path = plan.route.pattern, plan.target
         exchange.phase = "rate"  # within its rate? After privilege: only routes that exist have one.
-        if route.rate is not None:
+        if plan.route.rate is not None:
             try:
-                self._limiter.check((exchange.caller, route.rate_key), route.rate, exchange.started)
+                self._limiter.check(plan.rate_key, plan.route.rate, exchange.started)
             except ProxyError as error:
                 self._enforced(exchange, error)
         exchange.phase = "deadline"  # before its deadline?
-        control = request.control or {}
         exchange.deadline = set_deadline(
-            exchange.started, self._unix_clock(), service.hop.timeout_s,
-            dead_time=control.get(DEAD_TIME), timeout_ms=control.get(BUDGET),
+            exchange.started,
+            self._unix_clock(),
+            service.hop.timeout_s,
+            dead_time=plan.dead_time,
+            timeout_ms=plan.timeout_ms,
             sealed_budget_ms=received.budget_ms,
-        )  # fmt: skip
+        )
         connection.set_deadline(exchange)
-        return await service.hop.forward(exchange, request)  # pick an endpoint of the service, forward, wait
+        # pick an endpoint of the service, forward, wait
+        return await service.hop.forward(exchange, plan.outgoing, received.content)
 
-    def _admit(self, exchange: Exchange, request: Request) -> tuple[Route, bytes]:
+    def _plan(
+        self, exchange: Exchange, head: RequestHead, service: LocalService, key: tuple[str, str, str]
+    ) -> Plan:
+        """Decide what head, proven caller and service decide; it is kept with the head."""
         try:
-            return self._privileges.admit(exchange.caller, exchange.service, request.method, request.target)
+            route, target = self._privileges.admit(key[0], key[1], head.method, head.target)
         except ProxyError as error:
             if error.cause.phase != "privilege":  # a path of two readings is refused in any case
                 raise
             self._enforced(exchange, error)
-            path, query = canonical_path(request.target)
-            return NO_ROUTE, path + query
+            path, query = canonical_path(head.target)
+            route, target = NO_ROUTE, path + query
+        dead_time = head.control.get(DEAD_TIME)
+        plan = Plan(
+            route,
+            target,
+            (key[0], route.rate_key),
+            Outgoing(
+                head.method,
+                b"%b %b HTTP/1.1\r\nhost: " % (head.method, target),
+                head.host if service.host == "caller" else service.host_field,
+                b"\r\n%b%b%b%b: %b\r\n"
+                % (
+                    head.fields,
+                    self._hop_fields.of(key[2], head.control),
+                    dead_time_line(dead_time),
+                    CALLER,
+                    key[0].encode(),
+                ),
+                head.has_body,
+            ),
+            dead_time,
+            head.control.get(BUDGET),
+        )
+        if (
+            len(head.plans) < PLANS_PER_HEAD and route is not NO_ROUTE
+        ):  # what is only reported counts each time
+            head.plans[key] = plan
+        return plan
 
     def _enforced(self, exchange: Exchange, error: ProxyError) -> None:
         """Raise the refusal, or only note it where the config says so."""

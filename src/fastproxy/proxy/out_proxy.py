@@ -10,15 +10,18 @@ import asyncio
 from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, ProxyError
-from fastproxy.model import Exchange, Request, Response
+from fastproxy.model import Exchange, Request, RequestHead, Response
 from fastproxy.net.server import Connection
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.answer import answer_to
-from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE
+from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.proxy.transport import Outgoing
 
 
 class CallerRule(NamedTuple):
@@ -32,6 +35,19 @@ class CallerRule(NamedTuple):
     names: frozenset[str] = frozenset()
 
 
+class Plan(Struct, frozen=True):
+    """What is decided on requests with the same head from the same peer: it depends on nothing else.
+
+    dead_time, timeout_ms: what the caller says of its deadline, if anything.
+    """
+
+    caller: str
+    hop: NextHop
+    outgoing: Outgoing
+    dead_time: bytes | None
+    timeout_ms: bytes | None
+
+
 class OutProxy:
     """Handles requests of callers.
 
@@ -39,6 +55,7 @@ class OutProxy:
         name: of this proxy.
         caller_rule: how the caller is found. choice: how the service is.
         services: the way to each service's receiver, by service name.
+        fields: writes Via and its like.
         recorder: notes every exchange.
         in_flight_limit: bound on exchanges at a time.
         new_id: makes exchange ids.
@@ -53,6 +70,7 @@ class OutProxy:
         caller_rule: CallerRule,
         choice: ServiceChoice,
         services: Mapping[str, NextHop],
+        fields: HopFields,
         recorder: Recorder,
         in_flight_limit: int,
         new_id: Callable[[], str],
@@ -63,7 +81,8 @@ class OutProxy:
         self.caller_rule = caller_rule
         self._choice = choice
         self._services = services
-        self._via = b"via: 1.1 %b\r\n" % name.encode()
+        self._hop_fields = fields
+        self._own_fields = b"%b%b: " % (fields.via, EXCHANGE)
         self._recorder = recorder
         self._in_flight_limit = in_flight_limit
         self._new_id = new_id
@@ -74,7 +93,6 @@ class OutProxy:
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request of a caller."""
         exchange = self._recorder.begin(self._new_id(), request.peer)
-        exchange.method, exchange.path = request.method, request.target
         self.in_flight += 1
         try:
             try:
@@ -83,9 +101,14 @@ class OutProxy:
                 response = self._refusal(exchange, error)
             exchange.status = response.status
             exchange.phase = "answer"
-            response.fields += self._own_fields(exchange)
-            if not response.has_date:
-                response.fields += connection.date_line
+            response.start = b"".join(
+                (
+                    response.start,
+                    self._own_fields,
+                    exchange.id.encode(),
+                    b"\r\n" if response.has_date else b"\r\n" + connection.date_line,
+                )
+            )
             await connection.respond(response)
         except ProxyError as error:
             exchange.cause = exchange.cause or error.cause.label
@@ -99,27 +122,54 @@ class OutProxy:
 
     async def _call(self, exchange: Exchange, request: Request, connection: Connection) -> Response:
         """The order of things at this hop; each step may refuse."""
+        head = request.head
+        exchange.method, exchange.path = head.method, head.target
         if self.in_flight > self._in_flight_limit:  # before any work is done for it
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
-        exchange.phase = "identify"  # who is calling?
-        exchange.caller = self._identify(request)
-        exchange.phase = "route"  # which service?
-        exchange.service, request.target = self._choice.choose(request.target, request.host, request.absolute)
-        hop = self._services[exchange.service]
+        plan = head.plans.get(request.peer) or self._plan(exchange, head, request.peer)
+        exchange.caller, exchange.service = plan.caller, plan.hop.name
         exchange.phase = "deadline"  # until when? From here on nothing can take longer.
-        control = request.control or {}
         exchange.deadline = set_deadline(
-            exchange.started, self._unix_clock(), hop.timeout_s,
-            dead_time=control.get(DEAD_TIME), timeout_ms=control.get(BUDGET),
-        )  # fmt: skip
+            exchange.started,
+            self._unix_clock(),
+            plan.hop.timeout_s,
+            dead_time=plan.dead_time,
+            timeout_ms=plan.timeout_ms,
+        )
         connection.set_deadline(exchange)
-        return await hop.forward(exchange, request)  # pick an endpoint, seal and send, wait, open
+        # pick an endpoint, seal and send, wait, open
+        return await plan.hop.forward(exchange, plan.outgoing, request.content)
 
-    def _identify(self, request: Request) -> str:
+    def _plan(self, exchange: Exchange, head: RequestHead, peer: str) -> Plan:
+        """Decide what the head alone decides; it is kept with the head, for requests that have the same."""
+        control = head.control
+        exchange.phase = "identify"  # who is calling?
+        exchange.caller = self._identify(control)
+        exchange.phase = "route"  # which service?
+        service, target = self._choice.choose(head.target, head.host, head.absolute)
+        dead_time = control.get(DEAD_TIME)
+        plan = Plan(
+            exchange.caller,
+            self._services[service],
+            Outgoing(
+                head.method,
+                b"%b %b HTTP/1.1\r\nhost: " % (head.method, target),
+                head.host,
+                b"\r\n%b%b%b" % (head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time)),
+                head.has_body,
+            ),
+            dead_time,
+            control.get(BUDGET),
+        )
+        if len(head.plans) < PLANS_PER_HEAD:
+            head.plans[peer] = plan
+        return plan
+
+    def _identify(self, control: dict[bytes, bytes]) -> str:
         rule = self.caller_rule
         if rule.fixed:
             return rule.fixed
-        claimed = (request.control or {}).get(rule.header, b"").decode("latin-1")
+        claimed = control.get(rule.header, b"").decode("latin-1")
         if claimed not in rule.names:
             raise ProxyError(CALLER_UNKNOWN, "the request names no caller that may be claimed here")
         return claimed
@@ -129,14 +179,11 @@ class OutProxy:
         self._recorder.failed(exchange, error)
         return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
 
-    def _own_fields(self, exchange: Exchange) -> bytes:
-        return b"%b%b: %b\r\n" % (self._via, EXCHANGE, exchange.id.encode())
-
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
         exchange = self._recorder.begin(self._new_id(), peer)
         response = self._refusal(exchange, error)
         exchange.status = response.status
-        response.fields += self._own_fields(exchange)
+        response.start += self._own_fields + exchange.id.encode() + b"\r\n"
         self._recorder.end(exchange, 0, 0)
         return response

@@ -18,12 +18,12 @@ from fastproxy.errors import (
     RESPONSE_UNSEALED,
     ProxyError,
 )
-from fastproxy.model import Body, Endpoint, Exchange, Request, Response, WholeBody, host_field
-from fastproxy.net.http1 import HeadParser
+from fastproxy.model import Content, Endpoint, Exchange, Response, host_field
+from fastproxy.net.http1 import HeadParser, length_line
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import budget_ms, remaining_s
-from fastproxy.proxy.fields import DEAD_TIME, HopFields
-from fastproxy.proxy.sealed_body import OpenedBody, SealedBody, seal_all
+from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
+from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.ciphers import Cipher
 from fastproxy.wire.envelope import (
     UNKNOWN_EPOCH,
@@ -45,6 +45,9 @@ SESSION_S = 600.0
 LIFETIME_MS = 60_000
 """How far ahead an envelope's expiry lies; what was recorded is of no use after it."""
 _CHALLENGES = 3
+_REQUEST_START = b"POST %b HTTP/1.1\r\nhost: " % TARGET
+_REQUEST_FIELDS = b"\r\ncontent-type: %b\r\n" % CONTENT_TYPE
+_NOTHING = Outgoing(b"", b"", b"", b"", has_body=False)
 _EPOCHS = 1024
 
 
@@ -57,163 +60,170 @@ class ReceiverIdentity(NamedTuple):
 
 
 class OverHttp:
-    """Carries exchanges to one receiver.
+    """Carries exchanges of one service to its receiver.
 
     Args:
+        service: its name, for the receiver.
         keys: private keys of the callers that may occur.
         receiver: whom requests are sealed for.
         cipher, packing: how they are sealed.
         pools: connections by endpoint.
         parser: judges the heads inside sealed answers.
-        fields: writes Via and its like.
         clock: monotonic time in seconds. unix_clock: seconds since 1970. random: n random bytes.
     """
 
     def __init__(
         self,
+        service: str,
         keys: Mapping[str, PrivateKey],
         receiver: ReceiverIdentity,
         cipher: Cipher,
         packing: Packing,
         pools: Pools,
         parser: HeadParser,
-        fields: HopFields,
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
         random: Callable[[int], bytes],
     ) -> None:
+        self._service = service
         self._keys = keys
         self._receiver = receiver
         self._cipher = cipher
         self._packing = packing
         self._pools = pools
         self._parser = parser
-        self._fields = fields
         self._clock = clock
         self._unix_clock = unix_clock
         self._random = random
         self._sessions: dict[str, SenderSession] = {}
         self._epochs: dict[Endpoint, bytes] = {}
 
-    async def attempt(self, exchange: Exchange, request: Request, endpoint: Endpoint) -> Response:
-        """Seal the request, send it to `endpoint` and open the answer; see `Transport.attempt`."""
-        if endpoint not in self._epochs:
-            await self._learn_epoch(exchange, endpoint)
+    async def attempt(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint
+    ) -> Response:
+        """Seal a request, send it to `endpoint` and open the answer; see `Transport.attempt`."""
+        epoch = self._epochs.get(endpoint)
+        if epoch is None:
+            epoch = await self._learn_epoch(exchange, endpoint)
         for _ in range(_CHALLENGES):
-            answer = await self._send(exchange, request, endpoint)
+            answer = await self._send(exchange, outgoing, content, endpoint, epoch)
             if isinstance(answer, Response):
                 return answer
-            self._keep_epoch(endpoint, answer)
-            if request.body.whole is None:
+            epoch = self._keep_epoch(endpoint, answer)
+            if not isinstance(content, bytes):
                 raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver has restarted")
         raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver's epoch changes with every answer")
 
-    async def _learn_epoch(self, exchange: Exchange, endpoint: Endpoint) -> None:
+    async def _learn_epoch(self, exchange: Exchange, endpoint: Endpoint) -> bytes:
         """Ask for the receiver's epoch with an envelope that says nothing: it can only be challenged."""
-        empty = Request(b"", b"", b"", b"", WholeBody(b""))
-        answer = await self._send(exchange, empty, endpoint)
+        answer = await self._send(exchange, _NOTHING, b"", endpoint, UNKNOWN_EPOCH)
         if isinstance(answer, Response):
             raise ProxyError(RESPONSE_BROKEN, f"{endpoint}: the receiver answered what was no request")
-        self._keep_epoch(endpoint, answer)
+        return self._keep_epoch(endpoint, answer)
 
-    def _keep_epoch(self, endpoint: Endpoint, epoch: bytes) -> None:
+    def _keep_epoch(self, endpoint: Endpoint, epoch: bytes) -> bytes:
         if len(self._epochs) >= _EPOCHS:
             self._epochs.clear()
         self._epochs[endpoint] = epoch
+        return epoch
 
-    async def _send(self, exchange: Exchange, request: Request, endpoint: Endpoint) -> Response | bytes:
+    async def _send(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, epoch: bytes
+    ) -> Response | bytes:
         """Make one envelope and open the answer: a response, or the epoch of a challenge."""
         exchange.phase = "connect"
-        connection = await self._pools.acquire(endpoint)
+        connection = self._pools.take(endpoint) or await self._pools.acquire(endpoint)
         exchange.phase = "seal"
-        # Another exchange may have learnt the epoch meanwhile, but the empty request only asks for it.
-        epoch = self._epochs.get(endpoint, UNKNOWN_EPOCH) if request.method else UNKNOWN_EPOCH
         try:
-            body, opener = self._seal(exchange, request, epoch)
-        except ProxyError:  # the wait for a connection used the time up
+            sealed, opener = self._seal(exchange, outgoing, content, epoch)
+        except BaseException:  # the wait for a connection used the time up
             connection.release()
             raise
         exchange.phase = "wait"
-        sealed = body.whole
-        framing = b"transfer-encoding: chunked" if sealed is None else b"content-length: %d" % len(sealed)
-        head = b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: %b\r\n%b\r\n\r\n" % (
-            TARGET, host_field(endpoint), CONTENT_TYPE, framing,
-        )  # fmt: skip
-        outer = await connection.call(b"POST", head, body, chunked=sealed is None)
+        is_whole = isinstance(sealed, bytes)
+        head = b"".join(
+            (
+                _REQUEST_START,
+                host_field(endpoint),
+                _REQUEST_FIELDS,
+                length_line(len(sealed)) if isinstance(sealed, bytes) else b"transfer-encoding: chunked\r\n",
+                b"\r\n",
+            )
+        )
+        outer = await connection.call(b"POST", head, sealed, chunked=not is_whole)
         exchange.phase = "open"
         try:
-            return await self._open(exchange, request, outer, opener)
+            return await self._open(exchange, outgoing.method, outer, opener)
         except BaseException as error:
-            outer.body.close()
+            if not isinstance(outer.content, bytes):
+                outer.content.close()
             if isinstance(error, ProxyError):
                 error.sent = True
             raise
 
-    # --- sealing --------------------------------------------------------------------------------------------
+    # --- sealing ------------------------------------------------------------------------------
 
-    def _seal(self, exchange: Exchange, request: Request, epoch: bytes) -> tuple[Body, ResponseOpener]:
+    def _seal(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, epoch: bytes
+    ) -> tuple[Content, ResponseOpener]:
         now_s = self._clock()
-        session = self._session(exchange.caller, now_s)
+        session = self._sessions.get(exchange.caller)
+        if session is None or now_s - session.born_s > SESSION_S:
+            session = self._new_session(exchange.caller, now_s)
         expiry_ms = int(self._unix_clock() * 1000) + LIFETIME_MS
         left_s = remaining_s(exchange.deadline, now_s, "seal")
-        http = self._http_head(exchange, request) if request.method else b""
-        meta = build_request_head(RequestHead(budget_ms(left_s), exchange.id, exchange.service, http))
-        body = request.body
-        content = body.whole
-        if content is not None and len(content) <= MAX_DATA_BYTES:
-            message, opener = session.seal_whole(epoch, expiry_ms, meta, content, self._packing)
-            return WholeBody(message), opener
+        length = len(content) if isinstance(content, bytes) else content.length
+        http = b"".join(
+            (
+                outgoing.line,
+                outgoing.host,
+                outgoing.fields,
+                length_line(length) if length is not None and outgoing.has_body else b"",
+                b"\r\n",
+            )
+        )
+        meta = build_request_head(RequestHead(budget_ms(left_s), exchange.id, self._service, http))
+        if isinstance(content, bytes):
+            if len(content) <= MAX_DATA_BYTES:
+                return session.seal_whole(epoch, expiry_ms, meta, content, self._packing)
+            sealer = session.seal(epoch, expiry_ms, self._packing)
+            return seal_all(sealer, meta, content), sealer.opener()
         sealer = session.seal(epoch, expiry_ms, self._packing)
-        if content is not None:
-            return WholeBody(seal_all(sealer, meta, content)), sealer.opener()
         first = sealer.record(meta, b"", last=False)  # the receiver judges before the body has come
-        return SealedBody(sealer, first, body), sealer.opener()
+        return SealedBody(sealer, first, content), sealer.opener()
 
-    def _session(self, caller: str, now_s: float) -> SenderSession:
-        session = self._sessions.get(caller)
-        if session is None or now_s - session.born_s > SESSION_S:
-            receiver = self._receiver
-            session = self._sessions[caller] = SenderSession(
-                self._keys[caller], receiver.name, receiver.public_key, self._random(32),
-                cipher=self._cipher, psk=receiver.psk, born_s=now_s,
-            )  # fmt: skip
+    def _new_session(self, caller: str, now_s: float) -> SenderSession:
+        receiver = self._receiver
+        session = self._sessions[caller] = SenderSession(
+            self._keys[caller],
+            receiver.name,
+            receiver.public_key,
+            self._random(32),
+            cipher=self._cipher,
+            psk=receiver.psk,
+            born_s=now_s,
+        )
         return session
 
-    def _http_head(self, exchange: Exchange, request: Request) -> bytes:
-        host = request.host or exchange.service.encode()  # HTTP/1.0 may leave it out, HTTP/1.1 may not
-        parts = [
-            b"%b %b HTTP/1.1\r\nhost: %b\r\n" % (request.method, request.target, host),
-            request.fields,
-            self._fields.of(request.peer, request.control),
-        ]
-        control = request.control
-        if control is not None and DEAD_TIME in control:
-            parts.append(b"%b: %b\r\n" % (DEAD_TIME, control[DEAD_TIME]))
-        if request.body.length is not None and request.has_body:
-            parts.append(b"content-length: %d\r\n\r\n" % request.body.length)
-        else:
-            parts.append(b"\r\n")
-        return b"".join(parts)
-
-    # --- opening --------------------------------------------------------------------------------------------
+    # --- opening ------------------------------------------------------------------------------
 
     async def _open(
-        self, exchange: Exchange, request: Request, outer: Response, opener: ResponseOpener
+        self, exchange: Exchange, method: bytes, outer: Response, opener: ResponseOpener
     ) -> Response | bytes:
-        sealed = outer.body.whole
         if outer.status != 200:
             raise ProxyError(
                 RESPONSE_UNSEALED, f"{exchange.endpoint} answered {outer.status} in the clear", sent=True
             )
-        if sealed is not None:
+        sealed = outer.content
+        chunks: list[Chunk] = []
+        if isinstance(sealed, bytes):
             chunks = opener.feed(sealed)
             opener.eof()
         else:
-            chunks = []
             while not chunks:
-                sealed = await outer.body.read()
-                if sealed:
-                    chunks = opener.feed(sealed)
+                piece = await sealed.read()
+                if piece:
+                    chunks = opener.feed(piece)
                 else:
                     opener.eof()
         head = parse_response_head(chunks[0])
@@ -221,26 +231,24 @@ class OverHttp:
             return head.epoch
         if isinstance(head, Refusal):
             exchange.cause = head.cause
-        return self._response(request.method, head.http, chunks, opener, outer.body)
+        return self._response(method, head.http, chunks, opener, sealed)
 
     def _response(
-        self, method: bytes, http: bytes, chunks: list[Chunk], opener: ResponseOpener, outer: Body
+        self, method: bytes, http: bytes, chunks: list[Chunk], opener: ResponseOpener, sealed: Content
     ) -> Response:
         """Judge the sealed head as strictly as one in the clear; frame the body by the records alone."""
         head = self._parser.response(http)
         if head.chunked or head.status < 200:
             raise ProxyError(RESPONSE_MALFORMED, "a sealed answer is final and frames its body by records")
-        response = Response(head.status, head.reason, head.fields, WholeBody(b""), has_date=head.has_date)
-        length = head.length
+        length, declared = head.length, None
         if method == b"HEAD" or head.status in (204, 304):
-            response.declared_length, length = length, 0
-        if opener.finished:
+            declared, length = length, 0
+        if opener.finished and (len(chunks) == 1 or not chunks[-1].meta):
             data = chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
             if length is not None and length != len(data):
                 raise ProxyError(RESPONSE_BROKEN, "the body has another length than its head says")
-            if len(chunks) == 1 or not chunks[-1].meta:
-                response.body = WholeBody(data)
-                return response
+            return Response(head.status, head.start, data, declared, head.has_date)
         chunks[0] = Chunk(b"", chunks[0].data, chunks[0].last)
-        response.body = OpenedBody(chunks, opener, outer, length, None, RESPONSE_BROKEN, BODY_TOO_LARGE)
-        return response
+        outer = NO_MORE if isinstance(sealed, bytes) else sealed
+        body = OpenedBody(chunks, opener, outer, length, None, RESPONSE_BROKEN, BODY_TOO_LARGE)
+        return Response(head.status, head.start, body, declared, head.has_date)

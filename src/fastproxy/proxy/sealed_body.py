@@ -56,14 +56,13 @@ class SealedBody:
         body: the plain body.
     """
 
-    __slots__ = ("_body", "_ended", "_first", "_sealer", "length", "started", "trailers", "whole")
+    __slots__ = ("_body", "_ended", "_first", "_sealer", "length", "started", "trailers")
 
     def __init__(self, sealer: Sealer, first: bytes, body: Body) -> None:
         self._sealer = sealer
         self._first = first
         self._body = body
         self._ended = False
-        self.whole: bytes | None = None
         self.length: int | None = None
         self.started = False
         self.trailers: Headers = []
@@ -119,7 +118,6 @@ class OpenedBody:
         "length",
         "started",
         "trailers",
-        "whole",
     )
 
     def __init__(
@@ -140,7 +138,6 @@ class OpenedBody:
         self._too_large = too_large
         self._received = 0
         self._ended = False
-        self.whole: bytes | None = None
         self.length = length
         self.started = False
         self.trailers: Headers = []
@@ -195,3 +192,23 @@ def parse_trailers(block: bytes, cause: Cause) -> Headers:
     if not block.endswith(b"\r\n"):
         raise ProxyError(cause, "the trailer block does not end with a line")
     return [parse_trailer(line, cause) for line in block[:-2].split(b"\r\n")]
+
+
+class _NoMore:
+    """What follows a message that came whole: nothing."""
+
+    __slots__ = ("length", "started", "trailers")
+
+    def __init__(self) -> None:
+        self.length: int | None = 0
+        self.started = False
+        self.trailers: Headers = []
+
+    async def read(self) -> bytes:
+        return b""
+
+    def close(self) -> None:
+        pass
+
+
+NO_MORE: Body = _NoMore()

@@ -8,14 +8,33 @@ from __future__ import annotations
 
 from typing import Protocol
 
-from fastproxy.model import Endpoint, Exchange, Request, Response
+from msgspec import Struct
+
+from fastproxy.model import Content, Endpoint, Exchange, Response
+
+
+class Outgoing(Struct, frozen=True):
+    """A request's head on its way to the next hop, serialised; the same for all requests with the same head.
+
+    line: b"METHOD target HTTP/1.1\\r\\nhost: ". host: the Host to send, or b"" for the endpoint's own.
+    fields: all others, each with its line end, but for framing and what changes with every request.
+    has_body: whether a body was declared.
+    """
+
+    method: bytes
+    line: bytes
+    host: bytes
+    fields: bytes
+    has_body: bool
 
 
 class Transport(Protocol):
     """A way to the next hop."""
 
-    async def attempt(self, exchange: Exchange, request: Request, endpoint: Endpoint) -> Response:
-        """Carry the request to `endpoint` and wait for the head of the answer.
+    async def attempt(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint
+    ) -> Response:
+        """Carry a request to `endpoint` and wait for the head of the answer.
 
         Raises:
             ProxyError: with `sent` telling whether the next hop may have acted on a part of it.
