@@ -146,72 +146,6 @@ class Response(Struct):
     has_date: bool = True
 
 
-class Exchange:
-    """One request and its response, as one hop sees it; what logs and metrics say of it stands here.
-
-    id: the same at both hops. caller, service, route: names from the config, "" until they are known.
-    phase: where it stands now, a word of the error table. started, deadline: monotonic time, seconds.
-    status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
-    """
-
-    __slots__ = (
-        "attempts",
-        "caller",
-        "cause",
-        "deadline",
-        "endpoint",
-        "id",
-        "method",
-        "path",
-        "peer",
-        "phase",
-        "route",
-        "service",
-        "started",
-        "status",
-    )
-
-    def __init__(self, exchange_id: str, started: float, peer: str) -> None:
-        self.id = exchange_id
-        self.started = started
-        self.peer = peer
-        self.deadline = inf
-        self.caller = ""
-        self.service = ""
-        self.route = ""
-        self.method = b""
-        self.path = b""
-        self.phase = "read"
-        self.endpoint: Endpoint | None = None
-        self.attempts = 0
-        self.status = 0
-        self.cause = ""
-
-
-class TimedExchange(Exchange):
-    """An exchange that notes when it enters each phase; for the access log, paid only when that is on.
-
-    marks: (phase, monotonic time it was entered).
-    """
-
-    __slots__ = ("_clock", "_phase", "marks")
-
-    def __init__(self, exchange_id: str, started: float, peer: str, clock: Callable[[], float]) -> None:
-        self._clock = clock
-        self.marks: list[tuple[str, float]] = []
-        super().__init__(exchange_id, started, peer)
-
-    @property
-    def phase(self) -> str:
-        """Where it stands now."""
-        return self._phase
-
-    @phase.setter
-    def phase(self, phase: str) -> None:
-        self._phase = phase
-        self.marks.append((phase, self._clock()))
-
-
 class Endpoint(NamedTuple):
     """One address of a service or a receiver, resolved.
 
@@ -225,6 +159,46 @@ class Endpoint(NamedTuple):
 
     def __str__(self) -> str:
         return self.authority or f"{self.host}:{self.port}"
+
+
+class Exchange(Struct):
+    """One request and its response, as one hop sees it; what logs and metrics say of it stands here.
+
+    id: the same at both hops. started, deadline: monotonic time, seconds.
+    caller, service, route: names from the config, "" until they are known.
+    phase: where it stands now, a word of the error table.
+    status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
+    """
+
+    id: str
+    started: float
+    peer: str
+    deadline: float = inf
+    caller: str = ""
+    service: str = ""
+    route: str = ""
+    method: bytes = b""
+    path: bytes = b""
+    phase: str = "read"
+    endpoint: Endpoint | None = None
+    attempts: int = 0
+    status: int = 0
+    cause: str = ""
+
+
+class TimedExchange(Exchange, kw_only=True):
+    """An exchange that notes when it enters each phase; for the access log, paid only when that is on.
+
+    clock: monotonic time in seconds. marks: (phase, time it was entered).
+    """
+
+    clock: Callable[[], float]
+    marks: list[tuple[str, float]] = []
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        if name == "phase":
+            self.marks.append((value, self.clock()))
+        super().__setattr__(name, value)
 
 
 @lru_cache(1024)

@@ -65,7 +65,7 @@ def test_it_shows_every_scene(tmp_path: Path) -> None:
     first = section(output, 1)
     for words in (
         "the caller sends POST /token_service/api/service param=hello C_ServiceName: song_service",
-        "an eavesdropper sees an envelope of",
+        "an eavesdropper sees POST /fastproxy/v2, and an envelope; inside:",
         "the service gets POST /api/service param=hello Fastproxy-Caller: song_service",
         'what comes back 200 {"service": "token_service", "caller": "song_service", "you_sent":',
     ):
@@ -134,7 +134,8 @@ def test_a_scene_notes_what_is_otherwise_than_expected() -> None:
 
 def test_the_eavesdropper_changes_one_bit_of_one_envelope() -> None:
     envelope = b"POST / HTTP/1.1\r\n\r\nFPV2" + bytes(200)
-    changed = envelope[:-1] + b"\x01"
+    changed = bytearray(envelope)
+    changed[envelope.index(b"FPV2") + 128] ^= 1  # beyond the header, in what is sealed
     with socket.create_server(("127.0.0.1", 0)) as in_proxy, Eavesdropper(in_proxy.getsockname()[1]) as spy:
         spy.tamper_with_next()
         with socket.create_connection(("127.0.0.1", spy.port)) as out_proxy, in_proxy.accept()[0] as inner:

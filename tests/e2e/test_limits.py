@@ -315,3 +315,19 @@ def test_a_reset_in_the_middle_of_everything_leaves_nothing_open(make: Maker, ga
 def test_garbage_at_the_callers_side_is_answered_and_ends_the_connection(pair: Pair) -> None:
     for garbage in (b"\x16\x03\x01\x02\x00\x01" + bytes(100) + b"\r\n\r\n", b"hello\r\n\r\n", b"GET\r\n\r\n"):
         assert refused(pair, garbage, "malformed_request").status == 400
+
+
+def test_what_callers_say_is_not_kept_however_much_it_varies(make: Maker, nginx: Nginx) -> None:
+    """Heads that come again are remembered: a caller whose heads never do must not fill the memory."""
+    pair = make.pair(
+        {"web": [nginx.endpoint]}, out={"log": {"access": "off"}}, inner={"log": {"access": "off"}}
+    )
+    peaks = []
+    with Client(pair.address) as client:
+        for number in range(4000):
+            if number == 1000:
+                peaks = [proxy.begin_peak() for proxy in (pair.out, pair.inner)]
+            filling = f"X-Filling: {number}{'x' * (5000 if number % 2 else 1500)}"
+            assert client.request("GET", f"/web/hello?{number}", headers=[filling]).status == 200
+    for proxy, before in zip((pair.out, pair.inner), peaks, strict=True):
+        assert proxy.memory_bytes("VmHWM") - before < 8 * MIB

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from fastproxy.errors import BODY_TIMEOUT, ProxyError
-from fastproxy.model import Body, Endpoint, Response, WholeBody
+from fastproxy.model import Body, Content, Endpoint, Response
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
@@ -30,22 +30,30 @@ class Caller:
         self.connection = ClientConnection(parser, endpoint, self.freed.append, self.lost.append)
         self.wire = Wire(self.connection)
 
-    def call(self, method: bytes = b"POST", body: Body | None = None, chunked: bool = False) -> Run:
+    def call(self, method: bytes = b"POST", content: Content = b"", chunked: bool = False) -> Run:
         """Begin an exchange that reads its answer to the end: (response, content)."""
-        return Run(self._exchange(method, body or WholeBody(b""), chunked))
+        return Run(self._exchange(method, content, chunked))
 
-    async def _exchange(self, method: bytes, body: Body, chunked: bool) -> tuple[Response, bytes]:
-        response = await self.connection.call(method, HEAD, body, chunked=chunked)
-        content = b""
-        while data := await response.body.read():
-            content += data
-        return response, content
+    async def _exchange(self, method: bytes, content: Content, chunked: bool) -> tuple[Response, bytes]:
+        response = await self.connection.call(method, HEAD, content, chunked=chunked)
+        if isinstance(response.content, bytes):
+            return response, response.content
+        read = b""
+        while data := await response.content.read():
+            read += data
+        return response, read
 
 
 def cause(run: Run) -> str:
     assert run.done
     assert isinstance(run.error, ProxyError)
     return run.error.cause.label
+
+
+def stream(response: Response) -> Body:
+    """The content of an answer that didn't come whole."""
+    assert not isinstance(response.content, bytes)
+    return response.content
 
 
 def upload() -> IncomingBody:
@@ -67,19 +75,19 @@ def test_an_answer_is_the_same_in_every_cut(message: bytes) -> None:
         assert (response.status, content) == (200, b"hello")
         assert caller.freed == [caller.connection]
         if message is CHUNKED:
-            assert response.body.trailers == [(b"X-Sum", b"5")]
+            assert stream(response).trailers == [(b"X-Sum", b"5")]
 
 
 def test_a_whole_answer_comes_whole() -> None:
     caller = Caller()
     run = caller.call()
     caller.wire.receive(SIZED)
-    assert run.value()[0].body.whole == b"hello"
+    assert run.value()[0].content == b"hello"
 
 
 def test_request_and_body_leave_in_one_write() -> None:
     caller = Caller()
-    caller.call(body=WholeBody(b"param=hello"))
+    caller.call(content=b"param=hello")
     assert (caller.wire.take(), caller.wire.writes) == (HEAD + b"param=hello", 1)
 
 
@@ -233,7 +241,7 @@ def test_an_exchange_that_begins_in_the_moment_the_last_one_ends_is_left_alone()
 
     connection = ClientConnection(HeadParser(HeadLimits()), endpoint, begin_next, lambda _: None)
     wire = Wire(connection)
-    first = Run(connection.call(b"GET", HEAD, WholeBody(b""), chunked=False))
+    first = Run(connection.call(b"GET", HEAD, b"", chunked=False))
     wire.receive(*in_bytes(CHUNKED))
     assert first.done
     assert not wire.aborted
@@ -257,7 +265,7 @@ def test_a_connection_that_was_not_used_goes_back() -> None:
 def test_a_body_is_sent_as_it_comes() -> None:
     caller = Caller()
     body = upload()
-    run = caller.call(body=body, chunked=True)
+    run = caller.call(content=body, chunked=True)
     assert caller.wire.take() == HEAD
     body.push(b"hello")
     assert caller.wire.take() == b"5\r\nhello\r\n"
@@ -271,7 +279,7 @@ def test_a_body_is_sent_as_it_comes() -> None:
 def test_a_slow_endpoint_holds_the_sender_back() -> None:
     caller = Caller()
     body = upload()
-    caller.call(body=body)
+    caller.call(content=body)
     caller.connection.pause_writing()
     body.push(b"one")
     body.push(b"two")
@@ -282,10 +290,10 @@ def test_a_slow_endpoint_holds_the_sender_back() -> None:
 
 def test_a_slow_reader_holds_the_endpoint_back() -> None:
     caller = Caller()
-    run = Run(caller.connection.call(b"GET", HEAD, WholeBody(b""), chunked=False))
+    run = Run(caller.connection.call(b"GET", HEAD, b"", chunked=False))
     caller.wire.receive(OK + b"Content-Length: %d\r\n\r\n" % (2 * BUFFER_BYTES), b"a" * (BUFFER_BYTES + 1))
     assert not caller.wire.reading
-    Run(run.value().body.read())
+    Run(stream(run.value()).read())
     assert caller.wire.reading
 
 
@@ -293,7 +301,7 @@ def test_an_early_final_answer_ends_the_upload() -> None:
     for message in (b"HTTP/1.1 413 Too Much\r\nContent-Length: 5\r\n\r\nhello", CHUNKED):
         caller = Caller()
         body = upload()
-        run = caller.call(body=body, chunked=True)
+        run = caller.call(content=body, chunked=True)
         caller.wire.receive(message)
         assert run.value()[1] == b"hello"
         assert caller.wire.aborted
@@ -306,7 +314,7 @@ def test_an_early_final_answer_ends_the_upload() -> None:
 def test_an_answer_may_begin_before_the_request_ends() -> None:
     caller = Caller()
     body = upload()
-    run = caller.call(body=body, chunked=True)
+    run = caller.call(content=body, chunked=True)
     caller.wire.receive(OK + b"Content-Length: 5\r\n\r\nhel")
     body.finish(b"", [])
     caller.wire.receive(b"lo")
@@ -317,7 +325,7 @@ def test_an_answer_may_begin_before_the_request_ends() -> None:
 def test_a_request_body_that_breaks_off_breaks_the_exchange() -> None:
     caller = Caller()
     body = upload()
-    run = caller.call(body=body, chunked=True)
+    run = caller.call(content=body, chunked=True)
     body.push(b"half")
     body.fail(ProxyError(BODY_TIMEOUT))
     assert cause(run) == "body_timeout"
@@ -332,8 +340,8 @@ def test_a_request_body_that_breaks_off_breaks_the_exchange() -> None:
 @pytest.mark.parametrize("streamed", [False, True])
 def test_an_exchange_that_is_cancelled_takes_its_connection_along(received: bytes, streamed: bool) -> None:
     caller = Caller()
-    body = upload() if streamed else WholeBody(b"whole")
-    run = caller.call(body=body, chunked=streamed)
+    body = upload() if streamed else b"whole"
+    run = caller.call(content=body, chunked=streamed)
     caller.wire.receive(received)
     run.drive.cancel()
     assert isinstance(run.error, asyncio.CancelledError)
@@ -345,11 +353,19 @@ def test_an_exchange_that_is_cancelled_takes_its_connection_along(received: byte
     assert caller.lost == [caller.connection]
 
 
+def test_a_connection_that_is_given_up_before_it_is_made_does_not_stay_open() -> None:
+    connection = ClientConnection(
+        HeadParser(HeadLimits()), Endpoint("192.0.2.9", 80), lambda _: None, lambda _: None
+    )
+    connection.abort()
+    assert Wire(connection).aborted
+
+
 def test_closing_an_unfinished_answer_gives_the_connection_up() -> None:
     caller = Caller()
-    run = Run(caller.connection.call(b"GET", HEAD, WholeBody(b""), chunked=False))
+    run = Run(caller.connection.call(b"GET", HEAD, b"", chunked=False))
     caller.wire.receive(OK + b"Content-Length: 5\r\n\r\nhe")
-    run.value().body.close()
+    stream(run.value()).close()
     assert caller.wire.aborted
     assert caller.freed == []
 
@@ -358,6 +374,6 @@ def test_closing_a_finished_answer_changes_nothing() -> None:
     caller = Caller()
     run = caller.call()
     caller.wire.receive(*in_bytes(CHUNKED))
-    run.value()[0].body.close()
+    stream(run.value()[0]).close()
     assert not caller.wire.aborted
     assert caller.freed == [caller.connection]

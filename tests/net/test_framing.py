@@ -76,6 +76,7 @@ def test_whole_and_byte_by_byte_come_to_the_same_verdict(message: bytes) -> None
         b"5\r\nhello\n0\r\n\r\n",
         b"5\r\nhello!\r\n0\r\n\r\n",
         b"5\r\nhell\r\n0\r\n\r\n",
+        b"5\r\nhello~~0\r\n\r\n",
         b"+5\r\nhello\r\n0\r\n\r\n",
         b"-5\r\nhello\r\n0\r\n\r\n",
         b"0x5\r\nhello\r\n0\r\n\r\n",

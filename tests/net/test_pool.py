@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Endpoint, WholeBody
+from fastproxy.model import Endpoint
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.pool import Pool, PoolLimits, Pools
@@ -87,7 +87,7 @@ async def acquire(pool: Pool) -> Run:
 
 def use(connection: ClientConnection) -> None:
     """Carry a whole exchange, after which the connection is free."""
-    run = Run(connection.call(b"GET", b"GET / HTTP/1.1\r\n\r\n", WholeBody(b""), chunked=False))
+    run = Run(connection.call(b"GET", b"GET / HTTP/1.1\r\n\r\n", b"", chunked=False))
     connection.data_received(ANSWER)
     assert run.done
 

@@ -8,7 +8,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fastproxy.errors import BODY_TOO_LARGE, ProxyError
-from fastproxy.model import Body, Exchange, Request, Response, WholeBody
+from fastproxy.model import Content, Exchange, Request, Response
 from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
@@ -22,16 +22,21 @@ LATE_S = 3 * TICK_S
 Answer = Callable[[Request, Connection], Awaitable[None]]
 
 
-async def read_all(body: Body) -> bytes:
-    content = b""
-    while data := await body.read():
-        content += data
-    return content
+def answer_of(content: Content, status: int = 200, reason: bytes = b"OK") -> Response:
+    return Response(status, b"HTTP/1.1 %d %b\r\n" % (status, reason), content)
+
+
+async def read_all(content: Content) -> bytes:
+    if isinstance(content, bytes):
+        return content
+    read = b""
+    while data := await content.read():
+        read += data
+    return read
 
 
 async def echo(request: Request, connection: Connection) -> None:
-    content = request.target + b" " + await read_all(request.body)
-    await connection.respond(Response(200, b"OK", b"", WholeBody(content)))
+    await connection.respond(answer_of(request.head.target + b" " + await read_all(request.content)))
 
 
 class Listener:
@@ -53,7 +58,7 @@ class Listener:
         self.ends.append(None)
 
     def refuse(self, error: ProxyError, peer: str) -> Response:
-        return Response(error.cause.status, b"Refused", b"", WholeBody(error.cause.label.encode()))
+        return answer_of(error.cause.label.encode(), error.cause.status, b"Refused")
 
     def connect(self, host: str = "192.0.2.1") -> Wire:
         return Wire(Connection(self.server), (host, 4711))
@@ -71,11 +76,11 @@ class Gate:
         self.opened: list[Waiter[None]] = []
 
     async def __call__(self, request: Request, connection: Connection) -> None:
-        self.requests.append(request.target)
+        self.requests.append(request.head.target)
         waiter: Waiter[None] = Waiter()
         self.opened.append(waiter)
         await waiter
-        await connection.respond(Response(200, b"OK", b"", WholeBody(request.target)))
+        await connection.respond(answer_of(request.head.target))
 
     def open(self, number: int) -> None:
         self.opened[number].set(None)
@@ -94,6 +99,7 @@ def refusal(status: int, label: bytes) -> bytes:
     return head % (status, len(label)) + label
 
 
+OK = b"HTTP/1.1 200 OK\r\n"
 POST = b"POST /a HTTP/1.1\r\nHost: a\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED_HEAD = b"POST /b HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
 CHUNKED = CHUNKED_HEAD + b"2\r\nhe\r\n3\r\nllo\r\n0\r\nX: 1\r\n\r\n"
@@ -180,10 +186,10 @@ def test_a_connection_serves_no_more_than_its_share() -> None:
 @pytest.mark.parametrize(
     ("method", "response", "expected"),
     [
-        (b"HEAD", Response(200, b"OK", b"", WholeBody(b""), 7), b"content-length: 7\r\n"),
-        (b"HEAD", Response(200, b"OK", b"", WholeBody(b"content")), b""),
-        (b"GET", Response(204, b"OK", b"", WholeBody(b""), 0), b""),
-        (b"GET", Response(304, b"OK", b"", WholeBody(b""), 7), b"content-length: 7\r\n"),
+        (b"HEAD", Response(200, OK, b"", 7), b"content-length: 7\r\n"),
+        (b"HEAD", Response(200, OK, b"content"), b""),
+        (b"GET", Response(204, OK, b"", 0), b""),
+        (b"GET", Response(304, OK, b"", 7), b"content-length: 7\r\n"),
     ],
 )
 def test_answers_without_a_body(method: bytes, response: Response, expected: bytes) -> None:
@@ -192,7 +198,7 @@ def test_answers_without_a_body(method: bytes, response: Response, expected: byt
 
     wire = Listener(answer).connect()
     wire.receive(method + get()[3:])
-    assert wire.take() == b"HTTP/1.1 %d OK\r\n%b\r\n" % (response.status, expected)
+    assert wire.take() == OK + expected + b"\r\n"
     assert not wire.closing
 
 
@@ -210,7 +216,7 @@ class Streaming:
         )  # fmt: skip
 
     async def __call__(self, request: Request, connection: Connection) -> None:
-        await connection.respond(Response(200, b"OK", b"", self.body))
+        await connection.respond(answer_of(self.body))
 
 
 def test_an_answer_goes_out_as_it_comes() -> None:
@@ -330,7 +336,7 @@ def test_whoever_waits_for_a_100_gets_it_when_somebody_reads() -> None:
     assert wire.take() == ok(b"/a hello")
 
     async def refuse_unread(request: Request, connection: Connection) -> None:
-        await connection.respond(Response(403, b"No", b"", WholeBody(b"")))
+        await connection.respond(answer_of(b"", 403, b"No"))
 
     wire = Listener(refuse_unread).connect()
     wire.receive(head)
@@ -364,6 +370,13 @@ def test_what_is_no_request_is_refused_and_the_connection_ended(
     wire.receive(get(b"/later"))
     listener.clock.advance(LINGER_S + LATE_S)
     assert (wire.take(), wire.aborted) == (b"", True)
+
+
+@pytest.mark.parametrize("beginning", [b"\x16\x03\x01", b"GET /\r\n", b"\n"])
+def test_nobody_waits_for_the_rest_of_what_can_not_become_a_request(beginning: bytes) -> None:
+    wire = Listener().connect()
+    wire.receive(beginning)
+    assert wire.take() == refusal(400, b"malformed_request")
 
 
 @pytest.mark.parametrize(
@@ -470,9 +483,7 @@ def test_the_deadline_reaches_an_exchange_wherever_it_waits() -> None:
         try:
             await waiter
         except ProxyError as error:
-            await connection.respond(
-                Response(error.cause.status, b"Late", b"", WholeBody(error.phase.encode()))
-            )
+            await connection.respond(answer_of(error.phase.encode(), error.cause.status, b"Late"))
 
     listener = Listener(answer)
     wire = listener.connect()
@@ -486,13 +497,13 @@ def test_the_deadline_reaches_an_exchange_wherever_it_waits() -> None:
 
 def test_a_deadline_ends_with_its_exchange() -> None:
     async def answer(request: Request, connection: Connection) -> None:
-        if request.target == b"/1":
+        if request.head.target == b"/1":
             exchange = Exchange("id", 0.0, "peer")
             exchange.deadline = listener.clock.now + 1
             connection.set_deadline(exchange)
         else:
             await waiter
-        await connection.respond(Response(200, b"OK", b"", WholeBody(b"")))
+        await connection.respond(answer_of(b""))
 
     waiter: Waiter[None] = Waiter()
     listener = Listener(answer)

@@ -23,7 +23,7 @@ def lines(file: BinaryIO) -> list[Any]:
 
 
 def exchange_of(exchange_id: str = "a1b2") -> TimedExchange:
-    exchange = TimedExchange(exchange_id, 10.0, "", lambda: 10.0)
+    exchange = TimedExchange(exchange_id, 10.0, "", clock=lambda: 10.0)
     exchange.marks.clear()
     exchange.caller = "chat"
     exchange.service = "search"

@@ -72,7 +72,7 @@ def case(
         "expiry_ms": NOW_MS + 30_000,
         "now_ms": NOW_MS,
         "request_chunks": [[meta.hex(), data.hex()] for meta, data in request],
-        "response_nonce": bytes(range(0xC0, 0xD0)).hex(),
+        "response_nonce": bytes(range(0xC0, 0xCC)).hex(),
         "response_chunks": [[meta.hex(), data.hex()] for meta, data in response],
     }
 

@@ -330,6 +330,6 @@ def test_a_response_is_bound_to_a_first_record() -> None:
         make_session().seal(EPOCH, EXPIRY_MS).opener()
 
 
-def test_a_response_nonce_has_16_bytes() -> None:
-    with pytest.raises(ValueError, match="16 bytes"):
+def test_a_response_nonce_has_12_bytes() -> None:
+    with pytest.raises(ValueError, match="12 bytes"):
         opened(make_receiver(), seal(make_session())).binding.sealer(b"short")

@@ -87,24 +87,43 @@ class Eavesdropper:
             threading.Thread(target=self._relay, args=(caller, receiver), daemon=True).start()
 
     def _relay(self, caller: socket.socket, receiver: socket.socket) -> None:
-        with caller, receiver, selectors.DefaultSelector() as ready, contextlib.suppress(OSError):
+        with caller, receiver, selectors.DefaultSelector() as ready:
             ready.register(caller, selectors.EVENT_READ, (caller, receiver, True))
             ready.register(receiver, selectors.EVENT_READ, (receiver, caller, False))
-            while True:
+            while ready.get_map():
                 for key, _ in ready.select():
-                    source, sink, inward = key.data
-                    data = source.recv(PIECE_BYTES)
-                    if not data:  # one end has closed, so both do
-                        return
-                    self.seen.append(Seen(inward, data))
-                    sink.sendall(self._changed(data) if inward else data)
+                    self._pass_on(ready, *key.data)
+
+    def _pass_on(
+        self, ready: selectors.BaseSelector, source: socket.socket, sink: socket.socket, inward: bool
+    ) -> None:
+        """Pass one piece on, or the end of what this source sends; the other direction has its own end."""
+        try:
+            data = source.recv(PIECE_BYTES)
+        except OSError:  # reset
+            data = b""
+        with contextlib.suppress(
+            OSError
+        ):  # a sink that is gone; what it still sent is passed on all the same
+            if data:
+                self.seen.append(Seen(inward, data))
+                sink.sendall(self._changed(data) if inward else data)
+            else:
+                ready.unregister(source)
+                sink.shutdown(socket.SHUT_WR)
 
     def _changed(self, data: bytes) -> bytes:
-        start = data.find(_ENVELOPE_START)
-        if not self._tamper.is_set() or start < 0 or len(data) <= start + _ENVELOPE_HEAD_BYTES:
+        at = sealed_part(data)
+        if not self._tamper.is_set() or at >= len(data):
             return data
         self._tamper.clear()
-        return data[:-1] + bytes((data[-1] ^ 1,))
+        return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
+
+
+def sealed_part(data: bytes) -> int:
+    """Return where in `data` the sealed part of the last envelope goes on; its length when there is none."""
+    start = data.rfind(_ENVELOPE_START)
+    return len(data) if start < 0 else start + _ENVELOPE_HEAD_BYTES
 
 
 def hex_lines(data: bytes, rows: int) -> list[str]:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from http.client import HTTPException
 from typing import Any
 
-from fastproxy.demo.eavesdropper import hex_lines
+from fastproxy.demo.eavesdropper import hex_lines, sealed_part
 from fastproxy.demo.scene import Scene
 from fastproxy.demo.stage import Answer, Proxy, Stage, call
 from fastproxy.errors import TABLE
@@ -21,8 +21,6 @@ CONTENT = "param=hello"
 SENT, OVERHEARD, GOT, BACK = "the caller sends", "an eavesdropper sees", "the service gets", "what comes back"
 REFUSED, ADVICE, IN_LOG = "refused by", "what to do", "in proxy's log"
 _HEX_ROWS = 4
-_SEALED_FROM = 128
-"""Where to begin to show an envelope: beyond its visible header, which says little to people."""
 
 
 def song_calls_token(stage: Stage) -> Scene:
@@ -147,11 +145,10 @@ def _goes_through(stage: Stage, caller: str, service: str, *, shows_bytes: bool)
     there, back = (_passed(stage, seen_before, inward=inward) for inward in (True, False))
     _expect_sealed(scene, there + back, (caller, service))
     if shows_bytes:
-        envelope = there.rpartition(b"\r\n\r\n")[2]
+        sealed = there[sealed_part(there) :]
         scene.tell(
             OVERHEARD,
-            f"an envelope of {len(envelope)} bytes; from byte {_SEALED_FROM} on:\n"
-            + "\n".join(hex_lines(envelope[_SEALED_FROM:], _HEX_ROWS)),
+            "POST /fastproxy/v2, and an envelope; inside:\n" + "\n".join(hex_lines(sealed, _HEX_ROWS)),
         )
     scene.tell(
         OVERHEARD, f"{len(there)} bytes there and {len(back)} back: no caller, service, path or content"

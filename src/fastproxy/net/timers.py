@@ -38,6 +38,7 @@ class Wheel:
             self._handle = self._loop.call_later(TICK_S, self._turn)
         tick = max(tick, self._last + 1)
         timer.tick = tick
+        timer.armed = tick * TICK_S
         bucket = self._buckets.get(tick)
         if bucket is None:
             self._buckets[tick] = {timer}
@@ -83,18 +84,19 @@ class Timer:
         on_timeout: called when the time has come; the timer is then unset.
     """
 
-    __slots__ = ("_on_timeout", "_wheel", "deadline", "tick")
+    __slots__ = ("_on_timeout", "_wheel", "armed", "deadline", "tick")
 
     def __init__(self, wheel: Wheel, on_timeout: Callable[[], None]) -> None:
         self._wheel = wheel
         self._on_timeout = on_timeout
         self.deadline = inf
+        self.armed = inf
         self.tick = 0
 
     def set(self, deadline: float) -> None:
         """Fire at `deadline` of the loop's clock, in seconds, instead of at any earlier setting."""
         self.deadline = deadline
-        if self.tick and deadline >= self.tick * TICK_S:
+        if deadline >= self.armed:
             return
         if self.tick:
             self._wheel.remove(self)
@@ -110,10 +112,12 @@ class Timer:
         if self.tick:
             self._wheel.remove(self)
             self.tick = 0
+            self.armed = inf
 
     def look(self, now: float) -> None:
         """Called by the wheel: fire, arm again, or rest."""
         self.tick = 0
+        self.armed = inf
         if self.deadline <= now:
             self.deadline = inf
             self._on_timeout()

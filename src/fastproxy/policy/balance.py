@@ -50,6 +50,8 @@ class Balancer:
         if not endpoints:
             raise ProxyError(NO_ENDPOINT)
         count = len(endpoints)
+        if count == 1 and not tried:
+            return endpoints[0]
         turn = self._turn = (self._turn + 1) % count
         failing = self._failing
         if failing and now_s >= self._all_well_s:
@@ -65,6 +67,11 @@ class Balancer:
                 return endpoint
             second_choice = second_choice or endpoint
         return second_choice
+
+    @property
+    def has_failing(self) -> bool:
+        """Whether any endpoint is avoided now."""
+        return bool(self._failing)
 
     def mark_failing(self, endpoint: Endpoint, now_s: float) -> None:
         """Move an endpoint to the back: it did not take a connection."""

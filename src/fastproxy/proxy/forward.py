@@ -81,18 +81,19 @@ class NextHop:
         """
         clock, balancer = self._clock, self._balancer
         tried: list[Endpoint] = []  # those that couldn't be connected to
-        resends = 0
+        resends = attempts = 0
         failure: ProxyError | None = None
         while True:
             exchange.phase = "pick"
             now_s = clock()
-            remaining_s(exchange.deadline, now_s, exchange.phase)  # what is past its deadline isn't sent
+            if now_s >= exchange.deadline:  # what is past its deadline isn't sent
+                remaining_s(exchange.deadline, now_s, "pick")
             endpoint = balancer.pick(self._source.endpoints, tried, now_s)
             if endpoint is None:
                 assert failure is not None
                 raise failure
             exchange.endpoint = endpoint
-            exchange.attempts += 1
+            exchange.attempts = attempts = attempts + 1
             try:
                 response = await self._transport.attempt(exchange, outgoing, content, endpoint)
             except ProxyError as error:
@@ -106,7 +107,7 @@ class NextHop:
                 if not may_repeat(
                     error,
                     outgoing.method,
-                    attempts=exchange.attempts,
+                    attempts=attempts,
                     attempts_limit=ATTEMPTS,
                     resends=resends,
                     body_in_hand=isinstance(content, bytes) or not content.started,
@@ -116,5 +117,6 @@ class NextHop:
                 resends += error.sent
                 self.repeats += 1
             else:
-                balancer.mark_working(endpoint)
+                if balancer.has_failing:
+                    balancer.mark_working(endpoint)
                 return response

@@ -154,7 +154,7 @@ class OutProxy:
             Outgoing(
                 head.method,
                 b"%b %b HTTP/1.1\r\nhost: " % (head.method, target),
-                head.host,
+                head.host or service.encode(),  # HTTP/1.0 may come without one
                 b"\r\n%b%b%b" % (head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time)),
                 head.has_body,
             ),

@@ -217,8 +217,7 @@ class OverHttp:
         sealed = outer.content
         chunks: list[Chunk] = []
         if isinstance(sealed, bytes):
-            chunks = opener.feed(sealed)
-            opener.eof()
+            chunks = opener.open_whole(sealed)
         else:
             while not chunks:
                 piece = await sealed.read()
@@ -243,7 +242,7 @@ class OverHttp:
         length, declared = head.length, None
         if method == b"HEAD" or head.status in (204, 304):
             declared, length = length, 0
-        if opener.finished and (len(chunks) == 1 or not chunks[-1].meta):
+        if chunks[-1].last and (len(chunks) == 1 or not chunks[-1].meta):
             data = chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
             if length is not None and length != len(data):
                 raise ProxyError(RESPONSE_BROKEN, "the body has another length than its head says")

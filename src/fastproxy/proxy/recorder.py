@@ -46,7 +46,7 @@ class Recorder:
         """Begin an exchange; its phases are timed only when somebody will read the times."""
         clock = self._clock
         if self._access_log.on:
-            return TimedExchange(exchange_id, clock(), peer, clock)
+            return TimedExchange(exchange_id, clock(), peer, clock=clock)
         return Exchange(exchange_id, clock(), peer)
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:

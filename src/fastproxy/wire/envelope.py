@@ -13,7 +13,7 @@ import struct
 from msgspec import Struct
 
 from fastproxy.errors import ENVELOPE_MALFORMED, RESPONSE_BROKEN, RESPONSE_UNSEALED, ProxyError
-from fastproxy.wire.records import Chunk
+from fastproxy.wire.records import WORD, Chunk
 
 INFO_LABEL = b"fastproxy envelope v2"
 PSK_ID = b"fastproxy psk"
@@ -30,7 +30,7 @@ MAX_COUNTER = 2**56 - 1
 MAX_NAME_BYTES = 255
 
 RESPONSE_START = b"FPV2\x02\x00"
-RESPONSE_NONCE_BYTES = 16
+RESPONSE_NONCE_BYTES = 12
 RESPONSE_HEADER_BYTES = len(RESPONSE_START) + RESPONSE_NONCE_BYTES
 
 _SERVICE_RESPONSE, _REFUSAL, _CHALLENGE = b"\x01", b"\x02", b"\x03"
@@ -114,11 +114,18 @@ def parse_request_head(meta: bytes) -> RequestHead:
     Raises:
         ProxyError: ENVELOPE_MALFORMED.
     """
-    exchange_id, at = _counted(meta, 4)
-    service, at = _counted(meta, at)
-    if not (_is_token(exchange_id) and _is_token(service)):
+    try:
+        id_end = 5 + meta[4]
+        service_end = id_end + 1 + meta[id_end]
+    except IndexError as exc:
+        raise ProxyError(ENVELOPE_MALFORMED, "the head of the request is cut") from exc
+    exchange_id, service = meta[5:id_end], meta[id_end + 1 : service_end]
+    if service_end > len(meta):
+        raise ProxyError(ENVELOPE_MALFORMED, "the head of the request is cut")
+    if _TOKEN.fullmatch(exchange_id) is None or _TOKEN.fullmatch(service) is None:
         raise ProxyError(ENVELOPE_MALFORMED, "exchange id or service is not visible ASCII")
-    return RequestHead(int.from_bytes(meta[:4], "big"), exchange_id.decode(), service.decode(), meta[at:])
+    budget_ms: int = WORD.unpack_from(meta)[0]
+    return RequestHead(budget_ms, exchange_id.decode(), service.decode(), meta[service_end:])
 
 
 def build_response_head(head: ResponseHead) -> bytes:
@@ -169,14 +176,6 @@ def check_response_start(received: bytes) -> None:
     """
     if not received.startswith(RESPONSE_START) and not RESPONSE_START.startswith(received):
         raise ProxyError(RESPONSE_UNSEALED)
-
-
-def _counted(meta: bytes, at: int) -> tuple[bytes, int]:
-    """Return the field that a length byte at `at` announces, and where it ends."""
-    end = at + 1 + meta[at] if at < len(meta) else at
-    if not at < end <= len(meta):
-        raise ProxyError(ENVELOPE_MALFORMED, "the head of the request is cut")
-    return meta[at + 1 : end], end
 
 
 def _is_token(field: bytes) -> bool:

@@ -62,10 +62,8 @@ from fastproxy.wire.records import (
 from fastproxy.wire.replay import DEFAULT_WIDTH
 from fastproxy.wire.responses import (
     EXPORT_CONTEXT,
-    SECRET_BYTES,
     ResponseBinding,
-    ResponseKeying,
-    request_hash,
+    binding_of,
 )
 from fastproxy.wire.sessions import CallerKey, Session, SessionTable
 
@@ -251,7 +249,7 @@ class Receiver:
         except InvalidTag as exc:
             raise ProxyError(IDENTITY_UNPROVEN) from exc
 
-        binding = ResponseBinding(session.keying, request_hash(message))
+        binding = ResponseBinding(session.response_aead, binding_of(message[:word_at], message))
         try:
             self._check_time(epoch, expiry_ms, now_ms, is_new=known is None)
             if known is None:
@@ -316,7 +314,7 @@ class Receiver:
             private_key.key_id,
             cipher.keyed(schedule.key),
             int.from_bytes(schedule.base_nonce, "big"),
-            ResponseKeying(cipher, schedule.export(EXPORT_CONTEXT, SECRET_BYTES)),
+            cipher.keyed(schedule.export(EXPORT_CONTEXT, cipher.key_bytes)),
             window_width=self._limits.window_width,
         )
 

@@ -147,9 +147,11 @@ class MessageSealer:
     finished: the last record has been sealed.
     """
 
-    __slots__ = ("_aead", "_base_nonce", "_header", "_index", "_packing", "finished")
+    __slots__ = ("_aead", "_authenticated", "_base_nonce", "_header", "_index", "_packing", "finished")
 
-    def __init__(self, aead: Aead, base_nonce: int, header: bytes, packing: Packing) -> None:
+    def __init__(
+        self, aead: Aead, base_nonce: int, header: bytes, packing: Packing, *, authenticated: bytes = b""
+    ) -> None:
         """Begin a message.
 
         Args:
@@ -157,10 +159,12 @@ class MessageSealer:
             base_nonce: 96 bits that the index (times 256) and the last flag are XORed into.
             header: authenticated with the first record and sent before it.
             packing: compression and padding.
+            authenticated: what the first record authenticates, when that is more than the header.
         """
         self._aead = aead
         self._base_nonce = base_nonce
         self._header = header
+        self._authenticated = authenticated or header
         self._index = 0
         self._packing = packing
         self.finished = False
@@ -184,7 +188,7 @@ class MessageSealer:
             raise ProxyError(INTERNAL_ERROR, "a message has more records than can be numbered")
         plaintext = pack(meta, data, self._packing)
         nonce = (self._base_nonce ^ (index << 8 | last)).to_bytes(NONCE_BYTES, "big")
-        ciphertext = self._aead.encrypt(nonce, plaintext, None if index else self._header)
+        ciphertext = self._aead.encrypt(nonce, plaintext, None if index else self._authenticated)
         self._index = index + 1
         self.finished = last
         word = WORD.pack(len(ciphertext) | last << 31)

@@ -8,7 +8,7 @@ processes with one session would seal under the same nonces.
 from __future__ import annotations
 
 from fastproxy.errors import INTERNAL_ERROR, ProxyError
-from fastproxy.wire.ciphers import AES_256_GCM, NONCE_BYTES, Cipher
+from fastproxy.wire.ciphers import AES_256_GCM, NONCE_BYTES, Aead, Cipher
 from fastproxy.wire.envelope import (
     COUNTER_EPOCH_EXPIRY,
     EPOCH_BYTES,
@@ -23,17 +23,23 @@ from fastproxy.wire.identity import PrivateKey, key_id
 from fastproxy.wire.records import LAST, PLAIN, WORD, MessageSealer, Packing, pack
 from fastproxy.wire.responses import (
     EXPORT_CONTEXT,
-    SECRET_BYTES,
-    ResponseKeying,
     ResponseOpener,
-    request_hash,
+    binding_of,
 )
 
 
 class SenderSession:
     """Seals requests to one receiver. born_s: as given, for whoever renews sessions."""
 
-    __slots__ = ("_aead", "_base_nonce", "_counter", "_header_end", "_header_start", "_keying", "born_s")
+    __slots__ = (
+        "_aead",
+        "_base_nonce",
+        "_counter",
+        "_header_end",
+        "_header_start",
+        "_response_aead",
+        "born_s",
+    )
 
     def __init__(
         self,
@@ -71,7 +77,7 @@ class SenderSession:
         )
         self._aead = cipher.keyed(schedule.key)
         self._base_nonce = int.from_bytes(schedule.base_nonce, "big")
-        self._keying = ResponseKeying(cipher, schedule.export(EXPORT_CONTEXT, SECRET_BYTES))
+        self._response_aead = cipher.keyed(schedule.export(EXPORT_CONTEXT, cipher.key_bytes))
         self._header_start = b"".join(
             (
                 REQUEST_START,
@@ -100,7 +106,7 @@ class SenderSession:
         counter = self._take_counter()
         header = self._header(counter, epoch, expiry_ms)
         sealer = MessageSealer(self._aead, self._base_nonce ^ (counter << 40), header, packing)
-        return RequestSealer(sealer, self._keying)
+        return RequestSealer(sealer, header, self._response_aead)
 
     def seal_whole(
         self, epoch: bytes, expiry_ms: int, meta: bytes, data: bytes, packing: Packing = PLAIN
@@ -114,7 +120,7 @@ class SenderSession:
         nonce = (self._base_nonce ^ (counter << 40 | 1)).to_bytes(NONCE_BYTES, "big")
         ciphertext = self._aead.encrypt(nonce, pack(meta, data, packing), header)
         message = b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
-        return message, ResponseOpener(self._keying, request_hash(message))
+        return message, ResponseOpener(self._response_aead, binding_of(header, ciphertext))
 
     def _take_counter(self) -> int:
         """Counters are taken before anything is sealed, so that no failure can make one serve twice."""
@@ -135,13 +141,14 @@ class SenderSession:
 class RequestSealer:
     """Seals one request record by record."""
 
-    __slots__ = ("_keying", "_request_hash", "_sealer")
+    __slots__ = ("_binding", "_header", "_response_aead", "_sealer")
 
-    def __init__(self, sealer: MessageSealer, keying: ResponseKeying) -> None:
-        """Seal with this sealer; responses are keyed by the session's keying."""
+    def __init__(self, sealer: MessageSealer, header: bytes, response_aead: Aead) -> None:
+        """Seal with this sealer, which sends this header; responses are sealed under `response_aead`."""
         self._sealer = sealer
-        self._keying = keying
-        self._request_hash: bytes | None = None
+        self._header = header
+        self._response_aead = response_aead
+        self._binding: bytes | None = None
 
     @property
     def finished(self) -> bool:
@@ -151,8 +158,8 @@ class RequestSealer:
     def record(self, meta: bytes, data: bytes, last: bool) -> bytes:
         """Return the next piece of the request; see `MessageSealer.record`."""
         piece = self._sealer.record(meta, data, last)
-        if self._request_hash is None:
-            self._request_hash = request_hash(piece)
+        if self._binding is None:
+            self._binding = binding_of(self._header, piece)
         return piece
 
     def opener(self) -> ResponseOpener:
@@ -161,6 +168,6 @@ class RequestSealer:
         Raises:
             ValueError: the first record hasn't been sealed.
         """
-        if self._request_hash is None:
+        if self._binding is None:
             raise ValueError("a response is bound to the first record of its request")
-        return ResponseOpener(self._keying, self._request_hash)
+        return ResponseOpener(self._response_aead, self._binding)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING
 from fastproxy.errors import SESSIONS_EXHAUSTED, ProxyError
 from fastproxy.wire.identity import key_id
 from fastproxy.wire.replay import ReplayWindow
-from fastproxy.wire.responses import ResponseKeying
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -50,10 +49,10 @@ class Session:
         "aead",
         "base_nonce",
         "caller",
-        "keying",
         "last_use_ms",
         "latest_expiry_ms",
         "receiver_key_id",
+        "response_aead",
         "revoked",
         "window",
     )
@@ -64,7 +63,7 @@ class Session:
         receiver_key_id: bytes,
         aead: Aead,
         base_nonce: int,
-        keying: ResponseKeying,
+        response_aead: Aead,
         *,
         window_width: int,
     ) -> None:
@@ -72,7 +71,7 @@ class Session:
         self.receiver_key_id = receiver_key_id
         self.aead = aead
         self.base_nonce = base_nonce
-        self.keying = keying
+        self.response_aead = response_aead
         self.window = ReplayWindow(window_width)
         self.revoked = False
         self.last_use_ms = 0
