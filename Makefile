@@ -36,5 +36,6 @@ bench: $(READY) packages  ## measure against HAProxy, nginx and Envoy (ROUNDS=5)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m fastproxy.bench.compare --rounds $(ROUNDS)
 
-docs: $(READY)  ## write docs/configuration.md anew from the schema
+docs: $(READY)  ## write the pages that are made from code anew
 	$(BIN)/python -m fastproxy.config.reference > docs/configuration.md
+	$(BIN)/python scripts/errors_page.py > docs/errors.md

@@ -53,7 +53,7 @@ class Maker:
         write_key(folder, "other")
         proxy = ProxyProcess(folder, merged(in_config(services, {"web": key_of("web")}), changes))
         self._stack.callback(proxy.stop)
-        return proxy
+        return proxy.ready()
 
     def relay(self) -> Relay:
         """Start a relay, to be given to `pair`."""

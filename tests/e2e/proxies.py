@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -24,7 +26,6 @@ from tests.e2e.client import Address, Answer, fetch
 Config = dict[str, Any]
 Line = dict[str, Any]
 
-_START_S = 15.0
 _STOP_S = 15.0
 _LINE_S = 10.0
 
@@ -115,15 +116,21 @@ class ProxyProcess:
         assert self._process.stderr is not None
         self.access = LineFeed(self._process.stdout)
         self.log = LineFeed(self._process.stderr)
-        try:
-            ready = self.log.wait_for(message="ready")
-        except AssertionError:
-            self._process.kill()
-            self.wait()
-            raise
-        self.listen = _address(ready["listen"])
-        self.admin = _address(ready["admin"])
         self.pid = self._process.pid
+        self.listen: Address = ""
+        self.admin: Address = ""
+
+    def ready(self) -> Self:
+        """Wait until it takes connections, and learn its addresses."""
+        line = self.log.wait_for(message="ready")
+        self.listen = address_of(line["listen"])
+        self.admin = address_of(line["admin"])
+        return self
+
+    def kill(self) -> None:
+        """End it at once, if it still runs."""
+        self._process.kill()
+        self.wait()
 
     def probe(self, path: str) -> Answer:
         """Ask the admin address."""
@@ -166,14 +173,13 @@ class ProxyProcess:
 
     def stop(self) -> None:
         """Let it drain, and check that it went well all along."""
-        if self._process.poll() is None:
-            self.signal()
+        self.signal()
         try:
-            assert self.wait() == 0
-        finally:
-            if self._process.returncode is None:
-                self._process.kill()
-                self.wait()
+            code = self.wait()
+        except subprocess.TimeoutExpired:
+            self.kill()
+            raise
+        assert code == 0
         bad = [line for line in self.log.lines if self._is_bad(line)]
         assert not bad, bad
 
@@ -207,14 +213,21 @@ class Pair:
         self.caller_key = write_key(folder, "web")
         self.receiver_key = write_key(folder, "in")
         config = in_config(services, {"web": self.caller_key})
-        self.inner = ProxyProcess(folder, merged(config, inner or {}))
-        try:
-            endpoint = between(self.inner.listen) if between else endpoint_of(self.inner.listen)
+        with reserved_port() as port:  # known in advance, so that both can start at a time
+            config["listen"] = {"address": f"127.0.0.1:{port}"}
+            config = merged(config, inner or {})
+            address = address_of(config["listen"]["address"])
+            endpoint = between(address) if between else endpoint_of(address)
+            self.inner = ProxyProcess(folder, config)
             config = out_config(services, self.receiver_key, endpoint)
             self.out = ProxyProcess(folder, merged(config, out or {}))
-        except BaseException:
-            self.inner.stop()
-            raise
+            try:
+                self.inner.ready()
+                self.out.ready()
+            except BaseException:
+                self.inner.kill()
+                self.out.kill()
+                raise
 
     def __enter__(self) -> Self:
         return self
@@ -222,6 +235,8 @@ class Pair:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self.out.signal()
+        self.inner.signal()
         try:
             self.out.stop()
         finally:
@@ -246,7 +261,7 @@ class Pair:
         """Replace the in proxy by a new process at the same address."""
         self.inner.stop()
         config = merged(self.inner.config, {"listen": {"address": endpoint_of(self.inner.listen)}})
-        self.inner = ProxyProcess(self.folder, config)
+        self.inner = ProxyProcess(self.folder, config).ready()
 
 
 def key_of(name: str) -> PrivateKey:
@@ -313,7 +328,17 @@ def endpoint_of(address: Address) -> str:
     return f"unix:{address}" if isinstance(address, str) else f"{address[0]}:{address[1]}"
 
 
-def _address(text: str) -> Address:
+@contextmanager
+def reserved_port() -> Iterator[int]:
+    """A free port that nobody else gets meanwhile. Whoever sets SO_REUSEADDR can still listen there."""
+    with socket.socket() as sock:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind(("127.0.0.1", 0))
+        yield sock.getsockname()[1]
+
+
+def address_of(text: str) -> Address:
+    """The address that a config or a log line writes."""
     if text.startswith("unix:"):
         return text.removeprefix("unix:")
     host, _, port = text.rpartition(":")

@@ -73,6 +73,7 @@ class Relay:
                 answer = inner.request("POST", target, self._on_request(request.body), [CONTENT_TYPE])
                 self.responses.append(answer.body)
                 content = self._on_response(answer.body)
-                conversation.send(sized(content, CONTENT_TYPE, status=answer.start.split(" ", 1)[1]))
-                if answer.get("connection") == "close":
+                ending = ["Connection: close"] if answer.get("connection") == "close" else []
+                conversation.send(sized(content, CONTENT_TYPE, *ending, status=answer.start.split(" ", 1)[1]))
+                if ending:
                     raise CutError

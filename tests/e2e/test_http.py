@@ -378,8 +378,7 @@ def test_chunks_arrive_as_chunks_both_ways_with_their_trailers(
     trailers = b"X-Checksum: 123\r\nX-Count: 3\r\nX-Count: 4\r\n"
     with Client(pair.address) as client:
         fields = ["Transfer-Encoding: chunked", "Trailer: X-Checksum"]
-        client.send(request_bytes("POST", "/echo/", headers=fields))
-        client.send(chunked(*pieces, trailers=trailers))
+        client.send(request_bytes("POST", "/echo/", headers=fields) + chunked(*pieces, trailers=trailers))
         answer = client.answer()
         assert echo_service.last.get("transfer-encoding") == "chunked"
         assert (answer.body, answer.get("transfer-encoding")) == (b"".join(pieces), "chunked")

@@ -14,7 +14,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from email.utils import formatdate
+from time import gmtime, strftime
 from typing import Protocol, cast
 
 from fastproxy.errors import (
@@ -127,7 +127,7 @@ class Server:
         """The line of a Date field for now, made once a second (RFC 9110, section 6.6.1)."""
         now = int(self.loop.time())
         if self._date[0] != now or not self._date[1]:
-            self._date = (now, b"date: %b\r\n" % formatdate(usegmt=True).encode())
+            self._date = (now, b"date: %b\r\n" % strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime()).encode())
         return self._date[1]
 
     def drain(self) -> None:
