@@ -6,13 +6,14 @@ from fastproxy.errors import TABLE
 
 _HEAD = """# Errors
 
-Every way in which an exchange can be refused or fail is a row of one table. The answer carries its status, a
-`Proxy-Status` header (RFC 9209) with the error type, and an `application/problem+json` document (RFC 9457) whose
-`hop` (`out` or `in`), `phase` and `cause` say where, when and why, and whose `exchange` is the id to look for in
-both proxies' logs. The cause is also a label in the metrics (`fastproxy_refusals_total`) and a field in the logs.
+Every way in which an exchange can be refused or fail is a row of one table. The answer carries its status,
+a `Proxy-Status` header (RFC 9209) with the error type, and an `application/problem+json` document (RFC 9457)
+whose `hop` (`out` or `in`), `phase` and `cause` say where, when and why, and whose `exchange` is the id to
+look for in both proxies' logs. The cause is also a label in the metrics (`fastproxy_refusals_total`) and a
+field in the logs.
 
-What an in proxy refuses before it knows who calls, it answers in the clear and without particulars; the out proxy
-then reports `response_unsealed`, and the in proxy's own log has the cause.
+What an in proxy refuses before it knows who calls, it answers in the clear and without particulars; the out
+proxy then reports `response_unsealed`, and the in proxy's own log has the cause.
 
 This page is made from `src/fastproxy/errors.py` by `make docs`.
 
@@ -23,16 +24,16 @@ This page is made from `src/fastproxy/errors.py` by `make docs`.
 
 def page() -> str:
     """Return the whole page."""
-    rows = [
-        f"| [`{row.label}`](#{row.label}) | {row.status} | {row.phase} | {row.title} |"
+    rows = "".join(
+        f"| [`{row.label}`](#{row.label}) | {row.status} | {row.phase} | {row.title} |\n"
         for row in TABLE.values()
-    ]
-    paragraphs = [
-        f"## {row.label}\n\n{row.title} ({row.status}, `{row.proxy_error}`, usually in phase *{row.phase}*).\n"
-        f"{row.advice}\n"
+    )
+    paragraphs = "".join(
+        f"\n## {row.label}\n\n{row.title} ({row.status}, `{row.proxy_error}`, usually in phase "
+        f"*{row.phase}*).\n{row.advice}\n"
         for row in TABLE.values()
-    ]
-    return _HEAD + "\n".join(rows) + "\n\n" + "\n".join(paragraphs)
+    )
+    return _HEAD + rows + paragraphs
 
 
 if __name__ == "__main__":

@@ -16,7 +16,8 @@ def test_fixed_endpoints_keep_their_order_and_never_age() -> None:
         )
         assert isinstance(source, FixedSource)
         await source.start()
-        assert [endpoint[:2] for endpoint in source.endpoints] == [("192.0.2.2", 80), ("/run/a", 0), ("::1", 80)]
+        addresses = [endpoint[:2] for endpoint in source.endpoints]
+        assert addresses == [("192.0.2.2", 80), ("/run/a", 0), ("::1", 80)]
         assert source.endpoints[0].authority == "192.0.2.2:80"
         assert source.age_s(1e9) == 0.0
         await source.close()

@@ -96,10 +96,11 @@ class DnsSource:
                 self._gather()
 
     def _gather(self) -> None:
-        found: dict[Endpoint, None] = {}
+        found: dict[tuple[str, int], Endpoint] = {}  # an address that two names lead to is one endpoint
         for place in self._places:
-            found.update(dict.fromkeys(place.endpoints if isinstance(place, _Name) else (place,)))
-        self.endpoints = tuple(found)
+            for endpoint in (place,) if isinstance(place, Endpoint) else place.endpoints:
+                found.setdefault((endpoint.host, endpoint.port), endpoint)
+        self.endpoints = tuple(found.values())
 
 
 class _Name:
