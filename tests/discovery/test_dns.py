@@ -85,8 +85,7 @@ def test_names_and_fixed_addresses_mix_in_the_order_of_the_config() -> None:
         assert hosts(source) == ["192.0.2.9", "/run/x.sock", "192.0.2.1"]
         await start(source, resolver, ["192.0.2.1"], ["192.0.2.3"])
         assert hosts(source) == ["192.0.2.9", "192.0.2.1", "/run/x.sock", "192.0.2.3"]
-        assert source.endpoints[2] == Endpoint("/run/x.sock", 0)
-        assert source.endpoints[2].authority == "localhost"
+        assert source.endpoints[2] == Endpoint("/run/x.sock", 0, "unix:/run/x.sock")
         await source.close()
 
     run(play)

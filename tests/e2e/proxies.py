@@ -117,6 +117,7 @@ class ProxyProcess:
         self.access = LineFeed(self._process.stdout)
         self.log = LineFeed(self._process.stderr)
         self.pid = self._process.pid
+        self._told = False
         self.listen: Address = ""
         self.admin: Address = ""
 
@@ -161,8 +162,10 @@ class ProxyProcess:
         return self.memory_bytes("VmRSS")
 
     def signal(self) -> None:
-        """Tell it to stop, without waiting."""
-        self._process.send_signal(signal.SIGTERM)
+        """Tell it to stop, once and without waiting."""
+        if not self._told:
+            self._told = True
+            self._process.send_signal(signal.SIGTERM)
 
     def wait(self) -> int:
         """Wait for its end; return its exit code."""

@@ -331,6 +331,6 @@ def test_what_callers_say_is_not_kept_however_much_it_varies(make: Maker, nginx:
         vary(client, 600, 1700)
         peaks = [proxy.begin_peak() for proxy in (pair.out, pair.inner)]
         vary(client, 1000, 1701)
-        vary(client, 300, 20_000)
+        vary(client, 300, 7000)
     for proxy, before in zip((pair.out, pair.inner), peaks, strict=True):
         assert proxy.memory_bytes("VmHWM") - before < 4 * MIB

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 import pytest
 
+from fastproxy.wire.envelope import NAME_AT, RESPONSE_HEADER_BYTES
 from tests.e2e.client import Answer, Client, fetch, request_bytes
 from tests.e2e.conftest import Maker
 from tests.e2e.http_wire import Message, chunked
@@ -18,9 +19,8 @@ from tests.e2e.proxies import Config, Pair, ProxyProcess
 from tests.e2e.relay import CONTENT_TYPE, TARGET, Change, Relay
 from tests.e2e.services import Conversation, ScriptedService, sized
 
-HEADER_BYTES = 88 + 1 + len("in")
+HEADER_BYTES = NAME_AT + 1 + len("in")
 """Of a request's envelope, up to the word of its first record."""
-RESPONSE_HEADER_BYTES = 22
 UNPROVEN = {"response_unsealed", "response_broken"}
 
 

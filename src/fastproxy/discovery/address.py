@@ -30,7 +30,7 @@ def endpoint_at(address: Address, ip: str = "") -> Endpoint:
     """Return the endpoint at an address.
 
     Args:
-        address: its `text` becomes the authority; a Unix socket has none, so that its is "localhost".
+        address: its `text` becomes the authority, for logs and the Host header.
         ip: what the address's name resolved to, when it is a name.
     """
-    return Endpoint(ip or address.host, address.port, "localhost" if address.is_unix else address.text)
+    return Endpoint(ip or address.host, address.port, address.text)

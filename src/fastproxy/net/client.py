@@ -17,6 +17,9 @@ from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized, UntilClose
 from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
 
+INTERIM_LIMIT = 16
+"""Interim (1xx) answers that one request may get; a service that sends them without end holds nobody up."""
+
 
 class ClientConnection(asyncio.Protocol):
     """One connection to an endpoint.
@@ -33,6 +36,7 @@ class ClientConnection(asyncio.Protocol):
         "_buffer",
         "_drained",
         "_framing",
+        "_interim",
         "_limit",
         "_method",
         "_on_free",
@@ -77,6 +81,7 @@ class ClientConnection(asyncio.Protocol):
         self._framing: Framing | None = None
         self._body: IncomingBody | None = None
         self._sending: Drive | None = None
+        self._interim = 0
         self._request_sent = False
         self._response_done = False
         self._reusable = False
@@ -102,6 +107,7 @@ class ClientConnection(asyncio.Protocol):
         self.busy = True
         self.used += 1
         self._method = method
+        self._interim = 0
         self._response_done = self._reusable = False
         answer = self._waiter = Waiter()
         try:
@@ -205,24 +211,33 @@ class ClientConnection(asyncio.Protocol):
         if not self.busy or self._response_done:
             self.abort()  # an answer that nobody asked for: nothing on this connection can be trusted
             return
-        self._buffer = buffer = self._buffer + data if self._buffer else data
+        buffer = self._buffer + data if self._buffer else data
+        at = 0
         try:
             while True:
-                end = buffer.find(b"\r\n\r\n", 0, self._limit)
-                if end < 0:
-                    if len(buffer) >= self._limit:
+                end = buffer.find(b"\r\n\r\n", at, at + self._limit) + 4
+                if end < 4:
+                    if len(buffer) - at >= self._limit:
                         raise response_overflow(self._parser.limits)
+                    self._buffer = buffer[at:]
                     return
-                head = self._parser.response(buffer[: end + 4])
-                self._buffer = buffer = buffer[end + 4 :]
+                head = self._parser.response(buffer[at:end])
+                at = end
                 if head.status >= 200:
                     break
-                if head.status == 101:
-                    raise ProxyError(RESPONSE_MALFORMED, "a change of protocol that nobody asked for")
-                # other interim answers end here: the hop between the proxies carries final ones only
+                self._count_interim(head)
+            self._buffer = buffer[at:]
             self._begin_body(head)
         except ProxyError as error:
             self._fail(error)
+
+    def _count_interim(self, head: ResponseHead) -> None:
+        """Interim answers end here: the hop between the proxies carries final ones only."""
+        if head.status == 101:
+            raise ProxyError(RESPONSE_MALFORMED, "a change of protocol that nobody asked for")
+        self._interim += 1
+        if self._interim > INTERIM_LIMIT:
+            raise ProxyError(RESPONSE_MALFORMED, f"more than {INTERIM_LIMIT} interim answers to one request")
 
     def _begin_body(self, head: ResponseHead) -> None:
         waiter = self._waiter

@@ -79,6 +79,7 @@ class Chunked:
     """
 
     __slots__ = (
+        "_at",
         "_buffer",
         "_cause",
         "_left",
@@ -96,6 +97,8 @@ class Chunked:
         self._trailer_bytes = trailer_bytes
         self._trailer_count = trailer_count
         self._buffer = b""
+        self._at = 0  # where in the buffer the next step begins: cutting it there for every chunk would let
+        # a peer that sends chunks of one byte make each read cost its square
         self._left = 0
         self._state = self._size_line
         self.trailers: Headers = []
@@ -108,13 +111,16 @@ class Chunked:
             ProxyError: of the given cause; the detail names the rule.
         """
         self._buffer = self._buffer + data if self._buffer else data
+        self._at = 0
         pieces: list[bytes] = []
         while not self.done and self._state(pieces):
             pass
         content = pieces[0] if len(pieces) == 1 else b"".join(pieces)
+        rest = self._buffer[self._at :]
         if not self.done:
+            self._buffer = rest
             return content, b""
-        rest, self._buffer = self._buffer, b""
+        self._buffer = b""
         return content, rest
 
     def eof(self) -> bool:
@@ -122,8 +128,9 @@ class Chunked:
         return False
 
     def _size_line(self, pieces: list[bytes]) -> bool:
-        end = self._buffer.find(b"\r\n", 0, _CHUNK_LINE_BYTES + 2)
-        line = self._buffer[: end if end >= 0 else _CHUNK_LINE_BYTES + 1]
+        at = self._at
+        end = self._buffer.find(b"\r\n", at, at + _CHUNK_LINE_BYTES + 2)
+        line = self._buffer[at : end if end >= 0 else at + _CHUNK_LINE_BYTES + 1]
         if end < 0:
             if len(line) > _CHUNK_LINE_BYTES:
                 raise ProxyError(self._cause, f"a chunk's size line is longer than {_CHUNK_LINE_BYTES} bytes")
@@ -133,42 +140,40 @@ class Chunked:
         match = _CHUNK_LINE.fullmatch(line)
         if match is None:
             raise ProxyError(self._cause, "a chunk's size line is not a hexadecimal size with extensions")
-        self._buffer = self._buffer[end + 2 :]
+        self._at = end + 2
         self._left = int(match[1], 16)
         self._state = self._data if self._left else self._trailer
         return True
 
     def _data(self, pieces: list[bytes]) -> bool:
-        available = len(self._buffer)
-        if available < self._left:
-            if available:
-                pieces.append(self._buffer)
-                self._left -= available
-                self._buffer = b""
-            return False
+        at = self._at
+        data = self._buffer[at : at + self._left]
+        if data:
+            pieces.append(data)
+            self._left -= len(data)
+            self._at = at = at + len(data)
         if self._left:
-            pieces.append(self._buffer[: self._left])
-            self._buffer = self._buffer[self._left :]
-            self._left = 0
-        if len(self._buffer) < 2:
-            if self._buffer not in (b"", b"\r"):
+            return False
+        end = self._buffer[at : at + 2]
+        if end != b"\r\n":
+            if end not in (b"", b"\r"):
                 raise ProxyError(self._cause, "a chunk's data is longer than its size")
             return False
-        if self._buffer[:2] != b"\r\n":
-            raise ProxyError(self._cause, "a chunk's data is longer than its size")
-        self._buffer = self._buffer[2:]
+        self._at = at + 2
         self._state = self._size_line
         return True
 
     def _trailer(self, pieces: list[bytes]) -> bool:
-        end = self._buffer.find(b"\r\n", 0, self._trailer_bytes + 2)
+        at = self._at
+        end = self._buffer.find(b"\r\n", at, at + self._trailer_bytes + 2)
         if end < 0:
-            if len(self._buffer) > self._trailer_bytes:
+            if len(self._buffer) - at > self._trailer_bytes:
                 raise ProxyError(HEADERS_TOO_LARGE, f"more than {self._trailer_bytes} bytes of trailers")
-            if b"\n" in self._buffer:
+            if self._buffer.find(b"\n", at) >= 0:
                 raise ProxyError(self._cause, "a bare line feed in the trailer section")
             return False
-        line, self._buffer = self._buffer[:end], self._buffer[end + 2 :]
+        line = self._buffer[at:end]
+        self._at = end + 2
         if not line:
             self.done = True
             return True
@@ -285,7 +290,7 @@ class IncomingBody:
 
     def push(self, data: bytes) -> None:
         """More content has come."""
-        if self._closed or not data:
+        if self._closed or self._error is not None or not data:
             return
         self._received += len(data)
         if self._limit is not None and self._received > self._limit:

@@ -269,9 +269,21 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """The peer has read on."""
         drained, self._drained = self._drained, None
-        self._timer.unset()
+        self._time_reading()
         if drained is not None:
             drained.set(None)
+
+    def _time_reading(self) -> None:
+        """Set the timer for what the peer owes, now that it has read: else it could stay for ever."""
+        limits = self._server.limits
+        if self._closing:
+            return  # the time to end, or to linger, runs on
+        if self._body is not None:
+            self._timer.set(self._server.loop.time() + limits.body_timeout_s)
+        elif self._drive is None:
+            self._timer.set(self._server.loop.time() + limits.idle_timeout_s)
+        else:
+            self._timer.unset()
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a head, of a body, or of requests behind the one being answered."""
@@ -372,6 +384,7 @@ class Connection(asyncio.Protocol):
             content, rest = framing.feed(data)
         except ProxyError as error:
             self._closing_after_answer()
+            self._pause_reading()  # no rule bounds what follows; the reader may be busy elsewhere for long
             body.fail(error)
             return
         self.bytes_in += len(content)
@@ -533,7 +546,7 @@ class Connection(asyncio.Protocol):
         self._linger()
 
     def _timed_out(self) -> None:
-        if self._drained is not None or self._lingering:
+        if self._drained is not None or self._closing:
             self.abort()
         elif self._body is not None:
             self._closing_after_answer()
@@ -568,11 +581,12 @@ class Connection(asyncio.Protocol):
             self._closing_after_answer()
 
     def close(self) -> None:
-        """Send what is written, then end the connection."""
+        """Send what is written, then end the connection; a peer that doesn't read it is cut off."""
         self._closing = True
         self._buffer = b""
         if self._transport is not None:
             self._transport.close()
+            self._timer.set(self._server.loop.time() + self._server.limits.write_timeout_s)
 
     def _linger(self) -> None:
         """Send what is written and no more, but read on for a moment, discarding.
