@@ -306,9 +306,7 @@ class Connection(asyncio.Protocol):
         limits = server.limits
         while self._drive is None and not self._closing:
             buffer = self._buffer
-            if (
-                buffer[:2] == b"\r\n"
-            ):  # RFC 9112, section 2.2: an empty line before a request is to be skipped
+            if buffer[:2] == b"\r\n":  # an empty line before a request is skipped (RFC 9112, section 2.2)
                 buffer = buffer[2:]
             end = buffer.find(b"\r\n\r\n", 0, limits.head.header_bytes)
             if end < 0:

@@ -77,7 +77,10 @@ def remaining_s(deadline_s: float, now_s: float, phase: str) -> float:
 
 def budget_ms(left_s: float) -> int:
     """Turn remaining seconds into the budget that travels on: at least 1, since 0 means none."""
-    return min(max(1, int(left_s * 1000)), LONGEST_BUDGET_MS)
+    left_ms = int(left_s * 1000)
+    if left_ms < 1:
+        return 1
+    return left_ms if left_ms < LONGEST_BUDGET_MS else LONGEST_BUDGET_MS
 
 
 def _whole_number(value: bytes, header: bytes) -> int:

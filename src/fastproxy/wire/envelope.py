@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 import struct
+from functools import lru_cache
 
 from msgspec import Struct
 
@@ -93,19 +94,20 @@ def build_request_head(head: RequestHead) -> bytes:
     """
     if not 0 <= head.budget_ms <= _MAX_BUDGET_MS:
         raise ValueError("the budget does not fit 32 bits")
-    exchange_id, service = head.exchange_id.encode(), head.service.encode()
-    if not (_is_token(exchange_id) and _is_token(service)):
-        raise ValueError("exchange id and service are 1 to 255 visible ASCII characters")
     return b"".join(
-        (
-            head.budget_ms.to_bytes(4, "big"),
-            bytes((len(exchange_id),)),
-            exchange_id,
-            bytes((len(service),)),
-            service,
-            head.http,
-        )
+        (WORD.pack(head.budget_ms), _token_field(head.exchange_id), _service_field(head.service), head.http)
     )
+
+
+def _token_field(token: str) -> bytes:
+    """Return a counted field: its length, then visible ASCII."""
+    text = token.encode()
+    if _TOKEN.fullmatch(text) is None:
+        raise ValueError("exchange id and service are 1 to 255 visible ASCII characters")
+    return b"%c%b" % (len(text), text)
+
+
+_service_field = lru_cache(1024)(_token_field)  # the names of services come from the config
 
 
 def parse_request_head(meta: bytes) -> RequestHead:

@@ -45,8 +45,6 @@ class ReplayWindow:
 
     def mark(self, counter: int) -> bool:
         """Enter an authentic counter; return False, and change nothing, when it isn't new."""
-        if not self.check(counter):
-            return False
         ring, words = self._ring, self._words
         if counter > self._highest:
             newest = self._highest >> 6  # of an empty window -1, so that word 0 comes next
@@ -55,5 +53,7 @@ class ReplayWindow:
                 for word in range(max(newest + 1, last - words + 1), last + 1):
                     ring[word % words] = 0
             self._highest = counter
+        elif not self.check(counter):
+            return False
         ring[(counter >> 6) % words] |= 1 << (counter & 63)
         return True
