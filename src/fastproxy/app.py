@@ -87,6 +87,9 @@ class Proxy:
         self._head_limits = HeadLimits(
             config.limits.header_bytes, config.limits.header_count, config.limits.target_bytes
         )
+        self._answer_parser = HeadParser(
+            self._head_limits
+        )  # one for all services: what it remembers is bounded
         proxy: OutProxy | InProxy
         if isinstance(snapshot, OutSnapshot):
             proxy = self._out_proxy(snapshot)
@@ -141,7 +144,7 @@ class Proxy:
         limits, discovery = config.limits, config.discovery
         source = source_of(addresses, refresh_s=discovery.dns_refresh_s, timeout_s=discovery.dns_timeout_s)
         pools = Pools(
-            HeadParser(self._head_limits),
+            self._answer_parser,
             PoolLimits(
                 connections=limits.connections_per_endpoint,
                 waiting=limits.waiting_per_endpoint,
@@ -173,7 +176,6 @@ class Proxy:
         config = snapshot.config
         keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
         ciphers = {cipher.name: cipher for cipher in CIPHERS.values()}
-        parser = HeadParser(self._head_limits)
         services: dict[str, NextHop] = {}
         for name, service in snapshot.services.items():
             settings, receiver = service.settings, service.receiver
@@ -186,7 +188,8 @@ class Proxy:
                 identity: ReceiverIdentity = identity,
             ) -> Transport:
                 return OverHttp(
-                    name, keys, identity, ciphers[settings.cipher], _packing(settings), pools, parser,
+                    name, keys, identity, ciphers[settings.cipher], _packing(settings), pools,
+                    self._answer_parser,
                     time.monotonic, time.time, os.urandom,
                 )  # fmt: skip
 
@@ -257,6 +260,7 @@ class Proxy:
             self._fields,
             self._recorder,
             limits.in_flight,
+            limits.header_timeout_s,
             self._new_id,
             time.monotonic,
             time.time,

@@ -327,6 +327,11 @@ class IncomingBody:
             self._waiter.set(None)
 
     @property
+    def paused(self) -> bool:
+        """Whether it is the reader that holds it up, not the peer."""
+        return self._paused
+
+    @property
     def complete(self) -> bool:
         """Whether all of it has come (read or not)."""
         return self._done

@@ -143,7 +143,7 @@ class HeadParser:
         control: lower-case names of the fields that this proxy consumes itself.
     """
 
-    __slots__ = ("_control", "_requests", "_responses", "_special", "limits")
+    __slots__ = ("_control", "_requests", "_reserved", "_responses", "_special", "limits")
 
     def __init__(self, limits: HeadLimits, control: frozenset[bytes] = frozenset()) -> None:
         self.limits = limits
@@ -153,6 +153,7 @@ class HeadParser:
         self._requests: dict[bytes, RequestHead] = {}
         self._responses: dict[bytes, ResponseHead] = {}
         self._special = HOP_BY_HOP | control | {b"content-type"}
+        self._reserved = frozenset(name.replace(b"_", b"-") for name in self._special)
 
     def request(self, head: bytes) -> RequestHead:
         """Judge and take apart a request's head.
@@ -196,7 +197,10 @@ class HeadParser:
         for field in fields:
             name = field[0].lower()
             if name not in special:
-                headers.append(field)
+                # Programs in the manner of CGI read `_` as `-`: what looks like a field that only a proxy may
+                # write doesn't go on.
+                if b"_" not in name or name.replace(b"_", b"-") not in self._reserved:
+                    headers.append(field)
             elif name in seen:
                 if name in _ONCE:
                     raise _malformed(f"the field {name.decode()} stands there more than once")
@@ -313,13 +317,18 @@ class HeadParser:
 
 _Head = TypeVar("_Head", RequestHead, ResponseHead)
 
-_REMEMBERED_HEADS = 512
-_REMEMBERED_BYTES = 2048
-"""Bounds on what is remembered; together they keep it below 2 MiB."""
+_REMEMBERED_HEADS = 96
+_REMEMBERED_BYTES = 1024
+"""Bounds on what is remembered. A request's head of 1 KiB takes up to 4 KiB, and up to 3 KiB more for each of
+the 4 plans that a proxy keeps with it (`PLANS_PER_HEAD`): 1.5 MiB in all. An answer's takes up to 3 KiB: 0.3
+MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB, however many services it has."""
+
+_CREDENTIAL = re.compile(rb"\r\n[^:\r]*(?:auth|cookie|token|secret|password|api-?key)[^:\r]*:", re.IGNORECASE)
 
 
 def _remember(heads: dict[bytes, _Head], head: bytes, parsed: _Head) -> None:
-    if len(head) <= _REMEMBERED_BYTES:
+    """Keep a parsed head for the next time, unless one of its fields by its name holds somebody's secret."""
+    if len(head) <= _REMEMBERED_BYTES and _CREDENTIAL.search(head) is None:
         if len(heads) >= _REMEMBERED_HEADS:
             heads.clear()
         heads[head] = parsed

@@ -179,7 +179,6 @@ class Connection(asyncio.Protocol):
         "_head",
         "_head_begun",
         "_keep_alive",
-        "_lingering",
         "_responded",
         "_served",
         "_server",
@@ -200,7 +199,6 @@ class Connection(asyncio.Protocol):
         self._drained: Waiter[None] | None = None
         self._closing = False
         self._head_begun = True
-        self._lingering = False
         self._served = 0
         self.peer = ""
         # per exchange
@@ -278,7 +276,7 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         if self._closing:
             return  # the time to end, or to linger, runs on
-        if self._body is not None:
+        if self._body is not None and not self._body.paused:
             self._timer.set(self._server.loop.time() + limits.body_timeout_s)
         elif self._drive is None:
             self._timer.set(self._server.loop.time() + limits.idle_timeout_s)
@@ -595,7 +593,6 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._buffer = b""
         if self._transport is not None and not self._transport.is_closing():
-            self._lingering = True
             if self._transport.can_write_eof():
                 self._transport.write_eof()
             self._transport.resume_reading()

@@ -21,10 +21,17 @@ FORWARDED_FOR = b"x-forwarded-for"
 FORWARDED = b"forwarded"
 VIA = b"via"
 
-PLANS_PER_HEAD = 16
-"""What is decided on a head is kept for so many peers (or callers); more decide anew."""
+PLANS_PER_HEAD = 4
+"""What is decided on a head is kept for so many peers (or callers); more decide anew. Bounds memory together
+with what `HeadParser` remembers."""
 
 CONTROL = frozenset((BUDGET, CALLER, EXCHANGE, DEAD_TIME, FORWARDED_FOR, FORWARDED, VIA))
+_RESERVED = frozenset(name.replace(b"_", b"-") for name in CONTROL)
+
+
+def is_reserved(name: bytes) -> bool:
+    """Whether only a proxy may write this field. `_` counts as `-`, as it does for programs like CGI's."""
+    return name.lower().replace(b"_", b"-") in _RESERVED
 
 
 class HopFields:

@@ -74,6 +74,7 @@ class InProxy:
         fields: writes Via.
         recorder: notes every exchange.
         in_flight_limit: bound on exchanges at a time.
+        open_timeout_s: for the first record to arrive, which proves who calls.
         new_id: makes ids for what can't be opened.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
@@ -91,6 +92,7 @@ class InProxy:
         fields: HopFields,
         recorder: Recorder,
         in_flight_limit: int,
+        open_timeout_s: float,
         new_id: Callable[[], str],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
@@ -105,6 +107,7 @@ class InProxy:
         self._via = fields.via
         self._recorder = recorder
         self._in_flight_limit = in_flight_limit
+        self._open_timeout_s = open_timeout_s
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
@@ -116,6 +119,9 @@ class InProxy:
         self.in_flight += 1
         try:
             exchange.phase = "open"  # who is calling, proven?
+            if not isinstance(outer.content, bytes):  # strangers could drip a first record for ever
+                exchange.deadline = exchange.started + self._open_timeout_s
+                connection.set_deadline(exchange)
             try:
                 received = await self._receiver.receive(outer)
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
@@ -155,8 +161,9 @@ class InProxy:
                 return self._receiver.challenge(received.binding)
             response = self._refusal(exchange, error)
             refusal = error.cause.label
+        else:
+            exchange.phase = "answer"  # a refusal keeps the phase in which it was made
         exchange.status = response.status
-        exchange.phase = "answer"
         fields = self._via if response.has_date else self._via + connection.date_line
         return self._receiver.seal(received.binding, response, fields, packing, refusal)
 
@@ -246,7 +253,7 @@ class InProxy:
         self._recorder.would_refuse(exchange, error)
 
     def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
-        exchange.cause = error.cause.label
+        exchange.cause, exchange.phase = error.cause.label, error.phase
         self._recorder.failed(exchange, error)
         return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
 

@@ -100,7 +100,8 @@ class OutProxy:
             except ProxyError as error:
                 response = self._refusal(exchange, error)
             exchange.status = response.status
-            exchange.phase = "answer"
+            if not exchange.cause:  # a refusal keeps the phase in which it was made or learned of
+                exchange.phase = "answer"
             response.start = b"".join(
                 (
                     response.start,
@@ -175,7 +176,7 @@ class OutProxy:
         return claimed
 
     def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
-        exchange.cause = error.cause.label
+        exchange.cause, exchange.phase = error.cause.label, error.phase
         self._recorder.failed(exchange, error)
         return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
 

@@ -12,6 +12,7 @@ from fastproxy.errors import Cause, ProxyError
 from fastproxy.model import Body, Headers
 from fastproxy.net.framing import parse_trailer
 from fastproxy.net.http1 import write_fields
+from fastproxy.proxy.fields import is_reserved
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk
 
 
@@ -24,7 +25,13 @@ class Sealer(Protocol):
 
 
 class Opener(Protocol):
-    """Opens one message, however its bytes arrive."""
+    """Opens one message, however its bytes arrive.
+
+    pending: records that are here wait to be opened, by `feed(b"")`.
+    """
+
+    @property
+    def pending(self) -> bool: ...
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Take the next bytes and return the chunks that they complete."""
@@ -151,6 +158,9 @@ class OpenedBody:
                 return data
             if self._ended:
                 break
+            if self._opener.pending:
+                self._chunks += self._opener.feed(b"")
+                continue
             sealed = await self._outer.read()
             if sealed:
                 self._chunks += self._opener.feed(sealed)
@@ -188,10 +198,11 @@ class OpenedBody:
 
 
 def parse_trailers(block: bytes, cause: Cause) -> Headers:
-    """Judge a sealed trailer block as strictly as one that came in the clear."""
+    """Judge a sealed trailer block as strictly as one that came in the clear; reserved names end here."""
     if not block.endswith(b"\r\n"):
         raise ProxyError(cause, "the trailer block does not end with a line")
-    return [parse_trailer(line, cause) for line in block[:-2].split(b"\r\n")]
+    fields = [parse_trailer(line, cause) for line in block[:-2].split(b"\r\n")]
+    return [field for field in fields if not is_reserved(field[0])]
 
 
 class _NoMore:

@@ -31,6 +31,8 @@ MAX_DATA_BYTES = 65536
 """Most data in a record. It bounds what one record can make the other side hold or decompress."""
 MAX_META_BYTES = 131072
 """Most bytes of a head or trailer block; limits on HTTP headers lie below it."""
+OPENED_BYTES = 1 << 20
+"""How much data is opened at a time: small records can decompress to a thousand times what came."""
 MAX_PAD_BYTES = 65535
 PREFIX_BYTES = 8
 MAX_CIPHERTEXT_BYTES = PREFIX_BYTES + MAX_META_BYTES + MAX_DATA_BYTES + MAX_PAD_BYTES + TAG_BYTES
@@ -199,6 +201,7 @@ class MessageOpener:
     """Opens the records of a message, however the bytes arrive. Holds at most one record.
 
     finished: the last record has come.
+    pending: more of what was fed waits to be opened, by `feed(b"")`; nothing else is fed before that.
     """
 
     __slots__ = (
@@ -211,6 +214,7 @@ class MessageOpener:
         "_intact",
         "_wanted_bytes",
         "finished",
+        "pending",
     )
 
     def __init__(
@@ -242,9 +246,10 @@ class MessageOpener:
         self._intact = True
         self._wanted_bytes = WORD_BYTES
         self.finished = finished
+        self.pending = False
 
     def feed(self, data: bytes) -> list[Chunk]:
-        """Take the next bytes of the message and return what they complete.
+        """Take the next bytes of the message and return what they complete, or part of it; see `pending`.
 
         Raises:
             ProxyError: the message is broken. What was returned before was authentic; the rest is lost.
@@ -262,7 +267,12 @@ class MessageOpener:
         chunks: list[Chunk] = []
         at = 0
         available = len(source)
+        opened_bytes = 0
+        self.pending = False
         while available - at >= WORD_BYTES:
+            if opened_bytes >= OPENED_BYTES:
+                self.pending = True
+                break
             (word,) = WORD.unpack_from(source, at)
             length = word & ~LAST
             if self.finished or not MIN_CIPHERTEXT_BYTES <= length <= MAX_CIPHERTEXT_BYTES:
@@ -271,7 +281,9 @@ class MessageOpener:
             if end > available:
                 self._wanted_bytes = WORD_BYTES + length
                 break
-            chunks.append(self._open(word, source[at + WORD_BYTES : end]))
+            chunk = self._open(word, source[at + WORD_BYTES : end])
+            opened_bytes += len(chunk.data)
+            chunks.append(chunk)
             self._wanted_bytes = WORD_BYTES
             at = end
         if at < available:

@@ -114,8 +114,15 @@ class ResponseOpener:
         """The last record has come."""
         return self._records is not None and self._records.finished
 
+    @property
+    def pending(self) -> bool:
+        """As in `MessageOpener`."""
+        return self._records is not None and self._records.pending
+
     def open_whole(self, message: bytes) -> list[Chunk]:
         """Open a response all of which is here; what `feed` and `eof` do, a single record in fewer steps.
+
+        While `pending` says that there is more, `feed(b"")` and at last `eof` have to follow.
 
         Raises:
             ProxyError: as `feed` and `eof`.
@@ -136,7 +143,8 @@ class ResponseOpener:
                 raise ProxyError(RESPONSE_BROKEN, "a record is not the one that belongs here") from exc
             return [unpack(plaintext, True, RESPONSE_FAULTS)]
         chunks = self.feed(message)
-        self.eof()
+        if not self.pending:
+            self.eof()
         return chunks
 
     def feed(self, data: bytes) -> list[Chunk]:
