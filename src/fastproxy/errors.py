@@ -76,351 +76,225 @@ def _row(label: str, status: int, proxy_error: str, phase: str, title: str, advi
 
 # --- read: the HTTP message at a plain edge, or inside an envelope ----------
 MALFORMED_REQUEST = _row(
-    "malformed_request",
-    400,
-    "http_request_error",
-    "read",
+    "malformed_request", 400, "http_request_error", "read",
     "The request is not well-formed HTTP/1.1",
     "Correct the client that sent it; the detail names the rule that it breaks.",
 )
 AMBIGUOUS_PATH = _row(
-    "ambiguous_path",
-    400,
-    "http_request_error",
-    "read",
+    "ambiguous_path", 400, "http_request_error", "read",
     "The path can be read in more than one way",
-    "Send the path without dot segments, empty segments, encoded separators and backslashes, "
-    "or allow them for this route.",
+    "Send the path without dot segments, empty segments, encoded separators and backslashes, or allow "
+    "them for this route.",
 )
 HEADER_TIMEOUT = _row(
-    "header_timeout",
-    408,
-    "http_request_error",
-    "read",
+    "header_timeout", 408, "http_request_error", "read",
     "The header section did not arrive in time",
     "Look for a slow or stuck client; `limits.header_timeout_s` is the limit.",
 )
 BODY_TIMEOUT = _row(
-    "body_timeout",
-    408,
-    "http_request_error",
-    "read",
+    "body_timeout", 408, "http_request_error", "read",
     "The request body stopped arriving",
     "Look for a slow or stuck client; `limits.body_timeout_s` is the limit.",
 )
 BODY_TOO_LARGE = _row(
-    "body_too_large",
-    413,
-    "http_request_error",
-    "read",
+    "body_too_large", 413, "http_request_error", "read",
     "The request body is larger than allowed",
     "Send less at once, or raise `limits.body_bytes`.",
 )
 TARGET_TOO_LONG = _row(
-    "target_too_long",
-    414,
-    "http_request_error",
-    "read",
+    "target_too_long", 414, "http_request_error", "read",
     "The request target is longer than allowed",
     "Move data from the query to the body, or raise `limits.target_bytes`.",
 )
 EXPECTATION_UNKNOWN = _row(
-    "expectation_unknown",
-    417,
-    "http_request_error",
-    "read",
+    "expectation_unknown", 417, "http_request_error", "read",
     "The Expect header asks for something other than 100-continue",
     "Send `Expect: 100-continue` or none.",
 )
 HEADERS_TOO_LARGE = _row(
-    "headers_too_large",
-    431,
-    "http_request_error",
-    "read",
+    "headers_too_large", 431, "http_request_error", "read",
     "The header section is larger than allowed",
     "Send smaller headers, or raise `limits.header_bytes`.",
 )
 TOO_MANY_HEADERS = _row(
-    "too_many_headers",
-    431,
-    "http_request_error",
-    "read",
+    "too_many_headers", 431, "http_request_error", "read",
     "There are more header fields than allowed",
     "Send fewer headers, or raise `limits.header_count`.",
 )
 METHOD_UNSUPPORTED = _row(
-    "method_unsupported",
-    501,
-    "http_request_error",
-    "read",
+    "method_unsupported", 501, "http_request_error", "read",
     "This method cannot be proxied",
     "CONNECT and TRACE have no meaning for a call to a service; use another method.",
 )
 CODING_UNSUPPORTED = _row(
-    "coding_unsupported",
-    501,
-    "http_request_error",
-    "read",
+    "coding_unsupported", 501, "http_request_error", "read",
     "This transfer coding is not supported",
     "Send the body with a Content-Length or with `Transfer-Encoding: chunked`.",
 )
 UPGRADE_UNSUPPORTED = _row(
-    "upgrade_unsupported",
-    501,
-    "http_request_error",
-    "read",
+    "upgrade_unsupported", 501, "http_request_error", "read",
     "A WebSocket can't be proxied",
     "Reach the service without the proxy for this, or by plain requests.",
 )
 VERSION_UNSUPPORTED = _row(
-    "version_unsupported",
-    505,
-    "http_request_error",
-    "read",
+    "version_unsupported", 505, "http_request_error", "read",
     "This version of HTTP is not spoken here",
     "Use HTTP/1.1 (or 1.0).",
 )
 TOO_MANY_CONNECTIONS = _row(
-    "too_many_connections",
-    503,
-    "connection_limit_reached",
-    "read",
+    "too_many_connections", 503, "connection_limit_reached", "read",
     "There are more connections than allowed",
     "Reuse connections, or raise `limits.connections` or `limits.connections_per_peer`.",
 )
 OVERLOADED = _row(
-    "overloaded",
-    503,
-    "proxy_internal_response",
-    "read",
+    "overloaded", 503, "proxy_internal_response", "read",
     "More exchanges are in flight than allowed",
     "Try again later, add proxies, or raise `limits.in_flight`.",
 )
 DRAINING = _row(
-    "draining",
-    503,
-    "proxy_internal_response",
-    "read",
+    "draining", 503, "proxy_internal_response", "read",
     "The proxy is shutting down",
     "Try again: another replica or the restarted proxy will answer.",
 )
 
 # --- identify: who calls ----------
 CALLER_UNKNOWN = _row(
-    "caller_unknown",
-    401,
-    "http_request_denied",
-    "identify",
+    "caller_unknown", 401, "http_request_denied", "identify",
     "The caller that the request names may not be claimed at this listener",
     "Name a caller from `callers` of the out proxy's config, in the configured header.",
 )
 PEER_REFUSED = _row(
-    "peer_refused",
-    401,
-    "http_request_denied",
-    "identify",
+    "peer_refused", 401, "http_request_denied", "identify",
     "The process at the other end of the Unix socket is not among the allowed users",
     "Run the caller under a user of `listen.allowed_uids`, or add its uid there.",
 )
 
 # --- open: the envelope ----------
 NOT_AN_ENVELOPE = _row(
-    "not_an_envelope",
-    404,
-    "http_request_error",
-    "open",
+    "not_an_envelope", 404, "http_request_error", "open",
     "This listener takes sealed envelopes only",
     "Send plain requests to the out proxy's listener, not to the in proxy's.",
 )
 ENVELOPE_MALFORMED = _row(
-    "envelope_malformed",
-    400,
-    "http_request_error",
-    "open",
+    "envelope_malformed", 400, "http_request_error", "open",
     "The envelope does not have the form of version 2",
     "Look for a middlebox that changes bodies, or for proxies of different versions.",
 )
 IDENTITY_UNPROVEN = _row(
-    "identity_unproven",
-    401,
-    "http_request_denied",
-    "open",
+    "identity_unproven", 401, "http_request_denied", "open",
     "The envelope does not prove the identity of a caller that is known here",
     "Compare the caller's public key (`fastproxy keys show`) with `callers` in the in proxy's config, "
     "and the receiver's name and public key with `receiver` in the out proxy's.",
 )
 ENVELOPE_REPLAYED = _row(
-    "envelope_replayed",
-    401,
-    "http_request_denied",
-    "open",
+    "envelope_replayed", 401, "http_request_denied", "open",
     "This envelope has been here before",
     "Someone between the proxies repeats what they recorded, or a middlebox retries by itself.",
 )
 ENVELOPE_EXPIRED = _row(
-    "envelope_expired",
-    401,
-    "http_request_denied",
-    "open",
+    "envelope_expired", 401, "http_request_denied", "open",
     "The envelope's expiry has passed, or lies too far ahead",
     "Compare the clocks of both machines; `max_clock_skew_s` is the tolerance.",
 )
 SESSIONS_EXHAUSTED = _row(
-    "sessions_exhausted",
-    503,
-    "connection_limit_reached",
-    "open",
+    "sessions_exhausted", 503, "connection_limit_reached", "open",
     "This caller has more live sessions than allowed",
     "Find out why so many sender processes run under this key, or raise `limits.sessions_per_caller`.",
 )
 PEER_RATE_LIMITED = _row(
-    "peer_rate_limited",
-    429,
-    "http_request_denied",
-    "open",
+    "peer_rate_limited", 429, "http_request_denied", "open",
     "This address opens new sessions faster than allowed",
     "Find out why so many sender processes start at this address, or raise "
     "`limits.new_sessions_per_peer_per_s`.",
 )
 MESSAGE_BROKEN = _row(
-    "message_broken",
-    400,
-    "http_request_error",
-    "open",
+    "message_broken", 400, "http_request_error", "open",
     "The sealed body was cut, swapped or changed on its way",
     "Look for a middlebox, or an attacker, between the proxies.",
 )
 COMPRESSION_BROKEN = _row(
-    "compression_broken",
-    400,
-    "http_request_error",
-    "open",
+    "compression_broken", 400, "http_request_error", "open",
     "A compressed chunk does not decompress within its bound",
     "Look at the sender: this is a decompression bomb or an unknown compressor.",
 )
 EPOCH_MISMATCH = _row(
-    "epoch_mismatch",
-    503,
-    "connection_terminated",
-    "open",
+    "epoch_mismatch", 503, "connection_terminated", "open",
     "The receiver restarted while the request was on its way, and the body can't be sent again",
     "Send the request again: nothing of it was processed.",
 )
 
 # --- privilege, rate, service, deadline ----------
 NO_PRIVILEGE = _row(
-    "no_privilege",
-    403,
-    "http_request_denied",
-    "privilege",
+    "no_privilege", 403, "http_request_denied", "privilege",
     "This caller has no privilege on this route",
-    "Add a privilege for the caller, service, method and path to the in proxy's config; "
-    "`fastproxy explain` shows which lines decide.",
+    "Add a privilege for the caller, service, method and path to the in proxy's config; `fastproxy "
+    "explain` shows which lines decide.",
 )
 SERVICE_UNKNOWN = _row(
-    "service_unknown",
-    404,
-    "destination_not_found",
-    "route",
+    "service_unknown", 404, "destination_not_found", "route",
     "No service of this name is configured here",
     "Compare the name in the request with `services` in this proxy's config.",
 )
 RATE_LIMITED = _row(
-    "rate_limited",
-    429,
-    "http_request_denied",
-    "rate",
+    "rate_limited", 429, "http_request_denied", "rate",
     "This caller is over its rate on this route",
     "Wait as Retry-After says, or raise the privilege's `rate`.",
 )
 DEADLINE_EXCEEDED = _row(
-    "deadline_exceeded",
-    504,
-    "connection_timeout",
-    "deadline",
+    "deadline_exceeded", 504, "connection_timeout", "deadline",
     "The deadline of the exchange has passed",
     "The detail names the phase that used up the time; raise `timeout_s` if it was too short.",
 )
 
 # --- forward: picking an endpoint, connecting, sending, waiting ----------
 NO_ENDPOINT = _row(
-    "no_endpoint",
-    503,
-    "destination_unavailable",
-    "pick",
+    "no_endpoint", 503, "destination_unavailable", "pick",
     "No endpoint is known for this service or receiver",
     "Check `endpoints` and, for DNS names, whether the name resolves from this machine.",
 )
 CONNECT_REFUSED = _row(
-    "connect_refused",
-    503,
-    "connection_refused",
-    "connect",
+    "connect_refused", 503, "connection_refused", "connect",
     "No endpoint took the connection",
     "Check that the next hop runs and listens at the address in the detail.",
 )
 CONNECT_TIMEOUT = _row(
-    "connect_timeout",
-    504,
-    "connection_timeout",
-    "connect",
+    "connect_timeout", 504, "connection_timeout", "connect",
     "No endpoint took the connection in time",
     "Check network and firewall to the address in the detail; `connect_timeout_s` is the limit.",
 )
 POOL_EXHAUSTED = _row(
-    "pool_exhausted",
-    503,
-    "connection_limit_reached",
-    "connect",
+    "pool_exhausted", 503, "connection_limit_reached", "connect",
     "All connections to the endpoint are in use and too many exchanges wait for one",
     "Look for a slow next hop, or raise `limits.connections_per_endpoint`.",
 )
 CONNECTION_LOST = _row(
-    "connection_lost",
-    502,
-    "connection_terminated",
-    "wait",
+    "connection_lost", 502, "connection_terminated", "wait",
     "The next hop closed the connection before it had answered",
     "Look into the next hop's log at this time; the request may or may not have been processed.",
 )
 RESPONSE_MALFORMED = _row(
-    "response_malformed",
-    502,
-    "http_protocol_error",
-    "wait",
+    "response_malformed", 502, "http_protocol_error", "wait",
     "The next hop's answer is not well-formed HTTP/1.1",
     "Correct the service; the detail names the rule that it breaks.",
 )
 RESPONSE_TOO_LARGE = _row(
-    "response_too_large",
-    502,
-    "http_response_header_section_size",
-    "wait",
+    "response_too_large", 502, "http_response_header_section_size", "wait",
     "The next hop's answer has a larger header section than allowed",
     "Send smaller headers from the service, or raise `limits.header_bytes`.",
 )
 RESPONSE_UNSEALED = _row(
-    "response_unsealed",
-    502,
-    "http_protocol_error",
-    "open",
+    "response_unsealed", 502, "http_protocol_error", "open",
     "What came back was not sealed by the receiver; its content was discarded",
-    "Look at what answers at the endpoint: a middlebox, another program, or an in proxy that "
-    "could not tell who calls. Its own log says which.",
+    "Look at what answers at the endpoint: a middlebox, another program, or an in proxy that could not "
+    "tell who calls. Its own log says which.",
 )
 RESPONSE_BROKEN = _row(
-    "response_broken",
-    502,
-    "http_response_incomplete",
-    "open",
+    "response_broken", 502, "http_response_incomplete", "open",
     "The sealed answer was changed, cut, or belongs to another request",
     "Look for a middlebox, or an attacker, between the proxies.",
 )
 INTERNAL_ERROR = _row(
-    "internal_error",
-    500,
-    "proxy_internal_error",
-    "answer",
+    "internal_error", 500, "proxy_internal_error", "answer",
     "The proxy itself made a mistake",
     "Report it with the log line that carries this exchange id.",
 )
