@@ -17,6 +17,8 @@ from typing import BinaryIO, Self
 from tests.e2e.http_wire import CutError, Fields, Message, body_pieces, read_head, read_message
 
 _TIMEOUT_S = 20.0
+_WAIT_S = 5.0
+"""Less than the other: a test that waits for a connection's end wants it ended by the proxy."""
 
 
 class Conversation:
@@ -108,12 +110,12 @@ class ScriptedService:
     def wait_for_requests(self, count: int) -> None:
         """Wait until that many requests have come."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.requests) >= count, _TIMEOUT_S)
+            assert self._changed.wait_for(lambda: len(self.requests) >= count, _WAIT_S)
 
     def wait_for_connections(self, count: int) -> None:
         """Wait until only that many connections are open."""
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self._open) == count, _TIMEOUT_S)
+            assert self._changed.wait_for(lambda: len(self._open) == count, _WAIT_S)
 
     @property
     def last(self) -> Message:

@@ -119,3 +119,10 @@ def test_a_bomb_of_many_records_grows_the_proxy_little(make: Maker) -> None:
     answer = sender.ask(http, *pieces, packing=Packing(ZSTD, 10))
     assert answer.content == b"served"
     assert proxy.memory_bytes("VmHWM") - before < 40 * MIB
+
+
+def test_the_largest_head_that_may_be_configured_still_fits_a_record(make: Maker) -> None:
+    limits = {"limits": {"header_bytes": 98_304}}
+    pair = make.pair({"api": [make.service(echo).endpoint]}, out=limits, inner=limits)
+    fields = [f"x-{number}: {'x' * 8000}" for number in range(12)]
+    assert pair.fetch("GET", "/api/x", headers=fields).status == 200

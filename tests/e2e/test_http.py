@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-import hashlib
 import http.client
 import os
-import random
 import subprocess
 from pathlib import Path
 
 import pytest
 
-from tests.e2e.client import Client, Uploader, request_bytes
+from tests.e2e.client import Client, request_bytes
 from tests.e2e.conftest import Maker
-from tests.e2e.http_wire import body_pieces, chunked, read_head
+from tests.e2e.http_wire import read_head
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import Pair, endpoint_of
 from tests.e2e.services import Conversation, Script, ScriptedService, answering, echo, sized
 
-BIG_BYTES = 20_000_000
 DATE = "Sun, 06 Nov 1994 08:49:37 GMT"
 HINT = b"HTTP/1.1 103 Early Hints\r\nLink: </style.css>\r\n\r\n"
-CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 COOKIES = ("Set-Cookie: a=1", "Set-Cookie: b=2", "X-Odd:   spaced  ", "Set-Cookie: a=3")
 HOP_FIELDS = ("Connection: X-Private", "X-Private: 1", "Keep-Alive: timeout=9", "Proxy-Authenticate: Basic")
 
@@ -46,7 +42,6 @@ def services(make_shared: Maker) -> Services:
         "hops": answering(sized(b"", *HOP_FIELDS, "X-Public: 1")),
         "dated": answering(sized(b"", f"Date: {DATE}")),
         "bare": answering(sized(b"", "Allow: GET, POST")),
-        "chunks": answering(CHUNKED + chunked(*[b"x" * 20_000] * 100)),
         "kept": answering(sized(b"")),
         "fixed": answering(sized(b"")),
     }
@@ -292,143 +287,3 @@ def test_a_unix_socket_admits_the_users_that_it_lists(
         assert answer.body == b"hello from nginx"
     else:
         assert (answer.status, answer.cause) == (401, "peer_refused")
-
-
-# --- connections -------------------------------------------------------------------------------------------
-
-
-def test_pipelined_requests_are_answered_in_order(pair: Pair) -> None:
-    bodies = [b"%d" % number for number in range(50)]
-    with Client(pair.address) as client:
-        client.send(b"".join(request_bytes("POST", "/echo/", body) for body in bodies))
-        assert [client.answer().body for _ in bodies] == bodies
-
-
-def test_pipelined_requests_behind_a_chunked_one_are_answered_in_order(pair: Pair) -> None:
-    first = request_bytes("POST", "/echo/", headers=["Transfer-Encoding: chunked"]) + chunked(b"a", b"bc")
-    with Client(pair.address) as client:
-        client.send(first + request_bytes("GET", "/web/hello") + first)
-        assert [client.answer().body for _ in range(3)] == [b"abc", b"hello from nginx", b"abc"]
-
-
-def test_a_request_may_come_byte_by_byte(pair: Pair) -> None:
-    with Client(pair.address) as client:
-        for byte in request_bytes("POST", "/echo/", b"slowly"):
-            client.send(bytes([byte]))
-        assert client.answer().body == b"slowly"
-
-
-@pytest.mark.parametrize("fields", [[], ["Connection: keep-alive"]])
-def test_http_1_0_is_spoken(pair: Pair, fields: list[str]) -> None:
-    with Client(pair.address) as client:
-        answer = client.request("GET", "/web/hello", headers=fields, version="1.0", host="")
-        assert (answer.status, answer.body) == (200, b"hello from nginx")
-        assert answer.get("connection") == ("keep-alive" if fields else "close")
-        if fields:
-            assert client.request("GET", "/web/hello").status == 200
-        else:
-            assert client.is_closed()
-
-
-def test_an_http_1_0_caller_gets_a_chunked_answer_without_chunks(pair: Pair) -> None:
-    """What the service sends in chunks ends with the connection for those who know no chunks."""
-    with Client(pair.address) as client:
-        answer = client.request("GET", "/chunks/", version="1.0")
-        assert (answer.all("transfer-encoding"), answer.body) == ([], b"x" * 2_000_000)
-        assert client.is_closed()
-    assert pair.fetch("GET", "/chunks/").get("transfer-encoding") == "chunked"
-
-
-def test_connection_close_is_kept(pair: Pair) -> None:
-    with Client(pair.address) as client:
-        answer = client.request("GET", "/web/hello", headers=["Connection: close"])
-        assert (answer.status, answer.get("connection")) == (200, "close")
-        assert client.is_closed()
-
-
-def test_a_caller_that_expects_100_gets_it_before_it_sends(pair: Pair) -> None:
-    body = b"x" * 100_000
-    with Client(pair.address) as client:
-        fields = ["Expect: 100-continue", f"Content-Length: {len(body)}"]
-        client.send(request_bytes("POST", "/echo/", headers=fields))
-        assert client.interim() == "HTTP/1.1 100 Continue"
-        client.send(body)
-        assert client.answer().body == body
-
-
-def test_a_refused_request_is_answered_without_100(pair: Pair) -> None:
-    fields = ["Expect: 100-continue", "Content-Length: 100", "fastproxy-timeout-ms: 0"]
-    with Client(pair.address) as client:
-        client.send(request_bytes("POST", "/echo/", headers=fields))
-        assert read_head(client.stream).start == "HTTP/1.1 504 Gateway Timeout"
-
-
-def test_other_expectations_are_refused(pair: Pair) -> None:
-    answer = pair.fetch("GET", "/echo/", headers=["Expect: miracles"])
-    assert (answer.status, answer.cause) == (417, "expectation_unknown")
-
-
-# --- bodies ------------------------------------------------------------------------------------------------
-
-
-def test_chunks_arrive_as_chunks_both_ways_with_their_trailers(
-    pair: Pair, echo_service: ScriptedService
-) -> None:
-    pieces = [b"first", b"second" * 1000, b"third"]
-    trailers = b"X-Checksum: 123\r\nX-Count: 3\r\nX-Count: 4\r\n"
-    with Client(pair.address) as client:
-        fields = ["Transfer-Encoding: chunked", "Trailer: X-Checksum"]
-        client.send(request_bytes("POST", "/echo/", headers=fields) + chunked(*pieces, trailers=trailers))
-        answer = client.answer()
-        assert echo_service.last.get("transfer-encoding") == "chunked"
-        assert (answer.body, answer.get("transfer-encoding")) == (b"".join(pieces), "chunked")
-        assert answer.trailers == [("X-Checksum", "123"), ("X-Count", "3"), ("X-Count", "4")]
-        assert client.request("GET", "/web/hello").status == 200
-
-
-def test_empty_bodies_of_both_kinds_arrive(pair: Pair, echo_service: ScriptedService) -> None:
-    with Client(pair.address) as client:
-        assert client.request("POST", "/echo/", b"").body == b""
-        assert echo_service.last.get("content-length") == "0"
-        client.send(request_bytes("POST", "/echo/", headers=["Transfer-Encoding: chunked"]) + chunked())
-        assert client.answer().body == b""
-        assert client.request("GET", "/echo/").status == 200
-        assert echo_service.last.all("content-length") == []
-
-
-@pytest.mark.parametrize("size", [65_535, 65_536, 65_537, 131_072, 131_073])
-def test_bodies_around_the_size_of_a_record_arrive_whole(pair: Pair, size: int) -> None:
-    content = random.Random(size).randbytes(size)
-    assert pair.fetch("POST", "/echo/", content).body == content
-
-
-@pytest.mark.parametrize("framing", ["sized", "chunked"])
-def test_a_big_body_passes_up_and_down_at_once_unchanged(pair: Pair, framing: str) -> None:
-    """The echo service sends while it reads: neither direction may wait for the end of the other."""
-    block = random.Random(7).randbytes(1_000_000)
-    fields = [f"Content-Length: {BIG_BYTES}" if framing == "sized" else "Transfer-Encoding: chunked"]
-    sent, got, total = hashlib.sha256(), hashlib.sha256(), 0
-    with Client(pair.address) as client, Uploader(client, block, BIG_BYTES, framing == "chunked") as uploader:
-        client.send(request_bytes("POST", "/echo/", headers=fields))
-        uploader.start()
-        head = read_head(client.stream)
-        assert head.start == "HTTP/1.1 200 OK"
-        for piece in body_pieces(client.stream, head, []):
-            got.update(piece)
-            total += len(piece)
-    for _ in range(BIG_BYTES // len(block)):
-        sent.update(block)
-    assert (total, got.hexdigest()) == (BIG_BYTES, sent.hexdigest())
-
-
-def test_a_big_file_comes_down_unchanged(pair: Pair, nginx: Nginx) -> None:
-    content = random.Random(8).randbytes(BIG_BYTES)
-    (nginx.files / "big.bin").write_bytes(content)
-    answer = pair.fetch("GET", "/web/big.bin")
-    assert answer.body == content
-
-
-def test_a_part_of_a_file_can_be_asked_for(pair: Pair, nginx: Nginx) -> None:
-    (nginx.files / "digits.txt").write_bytes(b"0123456789")
-    answer = pair.fetch("GET", "/web/digits.txt", headers=["Range: bytes=3-5"])
-    assert (answer.status, answer.body, answer.get("content-range")) == (206, b"345", "bytes 3-5/10")

@@ -230,3 +230,14 @@ def test_a_deadline_inside_a_slow_upload_ends_it(pair: Pair, services: Services)
         answer = client.answer()  # the echo service had begun to answer
         assert (answer.status, answer.body, answer.whole) == (200, b"half", False)
     services["echo"].wait_for_connections(0)
+
+
+def test_a_refusal_of_head_has_the_length_of_its_document_and_no_content(pair: Pair) -> None:
+    with Client(pair.out.listen) as client:
+        refused = client.request("GET", "/secret/x")
+        answer = client.request("HEAD", "/secret/x")
+        assert (refused.status, answer.status) == (403, 403)
+        assert answer.body == b""
+        (length,) = answer.all("content-length")
+        assert abs(int(length) - len(refused.body)) <= 1, "their exchange ids may differ by a digit"
+        assert client.request("HEAD", "/secret/x").status == 403, "the connection is still in order"

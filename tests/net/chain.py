@@ -82,10 +82,18 @@ class Chain:
         """The same, stopping after each hop while the call is under way."""
         self.caller.protocol.data_received(REQUEST)
         yield
-        self._sealed_in.protocol.data_received(self._sealed_out.written)
+        self.reach_the_in_proxy()
         yield
         self._service.protocol.data_received(ANSWER)
         yield
+        self.return_its_answer()
+
+    def reach_the_in_proxy(self) -> None:
+        """Hand over what the out proxy sealed."""
+        self._sealed_in.protocol.data_received(self._sealed_out.written)
+
+    def return_its_answer(self) -> None:
+        """Hand back what the in proxy sealed."""
         self._sealed_out.protocol.data_received(self._sealed_in.written)
 
 

@@ -98,7 +98,7 @@ class Limits(Strict, frozen=True, kw_only=True):
     """Bounds on what a peer can make the proxy hold, do or wait for."""
 
     header_bytes: Annotated[
-        int, Meta(ge=1024, le=1_048_576, description="Size of a header section, request and response.")
+        int, Meta(ge=1024, le=98_304, description="Size of a header section, request and response.")
     ] = 32_768
     header_count: Annotated[
         int, Meta(ge=8, le=10_000, description="Fields in a header section, request and response.")
@@ -106,7 +106,7 @@ class Limits(Strict, frozen=True, kw_only=True):
     target_bytes: Annotated[int, Meta(ge=64, le=65_536, description="Length of the request target.")] = 8192
     body_bytes: Annotated[int, Meta(ge=0, description="Size of a request body; 0: no limit.")] = 0
     header_timeout_s: Annotated[
-        Seconds, Meta(description="Time for a header section to arrive once its first byte has.")
+        Seconds, Meta(description="Time for a header section, and for the sealed one behind it, to arrive.")
     ] = 10.0
     body_timeout_s: Annotated[Seconds, Meta(description="Longest wait for the next piece of a body.")] = 30.0
     write_timeout_s: Annotated[

@@ -7,6 +7,7 @@ alike for every cause, and everything after it sealed and bound to the request.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import cast
 
 from msgspec import Struct
 
@@ -162,12 +163,18 @@ class HttpReceiver:
         return Response(200, _START, binding.seal_whole(self._random(RESPONSE_NONCE_BYTES), meta, b""))
 
     def seal(
-        self, binding: ResponseBinding, response: Response, fields: bytes, packing: Packing, refusal: str
+        self,
+        binding: ResponseBinding,
+        method: bytes,
+        response: Response,
+        fields: bytes,
+        packing: Packing,
+        refusal: str,
     ) -> Response:
         """Seal an answer, whole or as it comes.
 
         Args:
-            binding: of the request.
+            binding, method: of the request.
             response: of the service, or this proxy's refusal.
             fields: further header lines for its head.
             packing: compression and padding.
@@ -175,7 +182,10 @@ class HttpReceiver:
         """
         content = response.content
         length = response.declared_length
-        if length is None and response.status not in (204, 304):
+        if method == b"HEAD":
+            if refusal:  # a service's answer comes without content, a refusal is made with it
+                length, content = len(cast(bytes, content)), b""
+        elif length is None and response.status not in (204, 304):
             length = len(content) if isinstance(content, bytes) else content.length
         framing = b"\r\n" if length is None else length_line(length) + b"\r\n"
         http = b"".join((response.start, fields, framing))

@@ -20,11 +20,11 @@ from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
 from fastproxy.policy.ratelimit import RateLimiter
-from fastproxy.proxy.answer import answer_to
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.http_receiver import HttpReceiver, Received
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.records import PLAIN, Packing
 
@@ -79,8 +79,6 @@ class InProxy:
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
-    role = "in"
-
     def __init__(
         self,
         name: str,
@@ -97,7 +95,7 @@ class InProxy:
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
-        self.name = name
+        self._refusals = Refusals(name, "in", recorder, new_id)
         self._receiver = receiver
         self._services = services
         self._privileges = privileges
@@ -126,8 +124,7 @@ class InProxy:
                 received = await self._receiver.receive(outer)
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
                 exchange.id = self._new_id()
-                response = self._refusal(exchange, error)
-                exchange.status = response.status
+                response = self._refusals.answer(exchange, error)
             else:
                 exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
                 response = await self._answer(exchange, received, connection)
@@ -159,13 +156,16 @@ class InProxy:
                 exchange.cause = _CHALLENGED
                 self._recorder.challenged()
                 return self._receiver.challenge(received.binding)
-            response = self._refusal(exchange, error)
-            refusal = error.cause.label
+            response = self._refusals.answer(exchange, error)
+            refusal = exchange.cause
+        except Exception:  # fail closed, and never without an answer
+            response = self._refusals.answer_mistake(exchange)
+            refusal = exchange.cause
         else:
             exchange.phase = "answer"  # a refusal keeps the phase in which it was made
         exchange.status = response.status
         fields = self._via if response.has_date else self._via + connection.date_line
-        return self._receiver.seal(received.binding, response, fields, packing, refusal)
+        return self._receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
 
     async def _serve(
         self,
@@ -252,15 +252,6 @@ class InProxy:
             raise error
         self._recorder.would_refuse(exchange, error)
 
-    def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
-        exchange.cause, exchange.phase = error.cause.label, error.phase
-        self._recorder.failed(exchange, error)
-        return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
-
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
-        exchange = self._recorder.begin(self._new_id(), peer)
-        response = self._refusal(exchange, error)
-        exchange.status = response.status
-        self._recorder.end(exchange, 0, 0)
-        return response
+        return self._refusals.answer_unread(error, peer)[1]

@@ -17,10 +17,10 @@ from fastproxy.model import Exchange, Request, RequestHead, Response
 from fastproxy.net.server import Connection
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
-from fastproxy.proxy.answer import answer_to
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.transport import Outgoing
 
 
@@ -62,8 +62,6 @@ class OutProxy:
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
-    role = "out"
-
     def __init__(
         self,
         name: str,
@@ -77,7 +75,7 @@ class OutProxy:
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
-        self.name = name
+        self._refusals = Refusals(name, "out", recorder, new_id)
         self.caller_rule = caller_rule
         self._choice = choice
         self._services = services
@@ -98,7 +96,9 @@ class OutProxy:
             try:
                 response = await self._call(exchange, request, connection)
             except ProxyError as error:
-                response = self._refusal(exchange, error)
+                response = self._refusals.answer(exchange, error)
+            except Exception:  # fail closed, and never without an answer
+                response = self._refusals.answer_mistake(exchange)
             exchange.status = response.status
             if not exchange.cause:  # a refusal keeps the phase in which it was made or learned of
                 exchange.phase = "answer"
@@ -175,16 +175,8 @@ class OutProxy:
             raise ProxyError(CALLER_UNKNOWN, "the request names no caller that may be claimed here")
         return claimed
 
-    def _refusal(self, exchange: Exchange, error: ProxyError) -> Response:
-        exchange.cause, exchange.phase = error.cause.label, error.phase
-        self._recorder.failed(exchange, error)
-        return answer_to(error, hop=self.name, role=self.role, exchange_id=exchange.id)
-
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
-        exchange = self._recorder.begin(self._new_id(), peer)
-        response = self._refusal(exchange, error)
-        exchange.status = response.status
-        response.start += self._own_fields + exchange.id.encode() + b"\r\n"
-        self._recorder.end(exchange, 0, 0)
+        exchange_id, response = self._refusals.answer_unread(error, peer)
+        response.start += self._own_fields + exchange_id.encode() + b"\r\n"
         return response

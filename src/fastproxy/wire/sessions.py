@@ -124,8 +124,7 @@ class SessionTable:
 
     def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
         """Note that the session accepted an envelope with this expiry."""
-        if expiry_ms > session.latest_expiry_ms:
-            session.latest_expiry_ms = expiry_ms
+        session.latest_expiry_ms = max(session.latest_expiry_ms, expiry_ms)
         if now_ms != session.last_use_ms:  # under load many come within a millisecond
             session.last_use_ms = now_ms
             self._sessions.move_to_end(session_key)
