@@ -15,8 +15,8 @@ from pathlib import Path
 from fastproxy.app import Proxy
 from fastproxy.config.load import load
 from fastproxy.net.client import ClientConnection
+from fastproxy.net.connection import Connection
 from fastproxy.net.pool import Pool, Pools
-from fastproxy.net.server import Connection
 from fastproxy.policy.pattern import parse_pattern
 from fastproxy.wire.identity import PrivateKey
 

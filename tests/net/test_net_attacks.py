@@ -10,10 +10,11 @@ import pytest
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request
 from fastproxy.net.client import INTERIM_LIMIT
+from fastproxy.net.connection import LINGER_S, Connection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import Chunked
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from fastproxy.net.server import LINGER_S, Connection, ServerLimits
+from fastproxy.net.server import ServerLimits
 from tests.net.test_client import SIZED, Caller, cause
 from tests.net.test_server import LATE_S, Listener, answer_of
 

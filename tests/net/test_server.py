@@ -9,10 +9,11 @@ import pytest
 
 from fastproxy.errors import BODY_TOO_LARGE, ProxyError
 from fastproxy.model import Content, Exchange, Request, Response
+from fastproxy.net.connection import LINGER_S, Connection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from fastproxy.net.server import LINGER_S, Connection, Server, ServerLimits
+from fastproxy.net.server import Server, ServerLimits
 from fastproxy.net.timers import TICK_S, Wheel
 from tests.net.kit import Clock, Wire, in_bytes
 

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, Response
-from fastproxy.net.server import Connection
+from fastproxy.net.connection import Connection
 from fastproxy.proxy.answer import answer_to
 from fastproxy.telemetry.exposition import CONTENT_TYPE, render
 from fastproxy.telemetry.metrics import Metrics

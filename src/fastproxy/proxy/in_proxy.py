@@ -15,7 +15,7 @@ from msgspec import Struct
 
 from fastproxy.errors import EPOCH_MISMATCH, OVERLOADED, SERVICE_UNKNOWN, ProxyError
 from fastproxy.model import Exchange, Request, RequestHead, Response
-from fastproxy.net.server import Connection
+from fastproxy.net.connection import Connection
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route

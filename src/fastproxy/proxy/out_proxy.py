@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, ProxyError
 from fastproxy.model import Exchange, Request, RequestHead, Response
-from fastproxy.net.server import Connection
+from fastproxy.net.connection import Connection
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line

@@ -1,0 +1,488 @@
+"""One connection of a peer at the plain edge: callers, other proxies, the admin's tools.
+
+It answers one request at a time; pipelined ones wait in the buffer and are answered in order. An exchange is
+one driven coroutine (`drive.py`): the server's handler gets the request and the connection, and answers
+through `Connection.respond`. Whatever can't be parsed is answered here, through the handler's `refuse`, and
+ends the connection: nothing behind a malformed request can be trusted.
+Knows nothing of which proxy it serves, of config, policy or logs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from typing import TYPE_CHECKING, cast
+
+from fastproxy.errors import (
+    BODY_TIMEOUT,
+    BODY_TOO_LARGE,
+    DEADLINE_EXCEEDED,
+    DRAINING,
+    HEADER_TIMEOUT,
+    MALFORMED_REQUEST,
+    PEER_REFUSED,
+    TOO_MANY_CONNECTIONS,
+    ProxyError,
+)
+from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response
+from fastproxy.net.drive import Drive, Waiter
+from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
+from fastproxy.net.http1 import hopeless_head, length_line, oversized_head, write_fields
+from fastproxy.net.timers import Timer
+
+if TYPE_CHECKING:
+    from fastproxy.net.server import Server
+
+CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+LINGER_S = 1.0
+_NO_BODY_STATUSES = frozenset((204, 304))
+
+
+class Connection(asyncio.Protocol):
+    """One connection of a peer; see the module's docstring."""
+
+    __slots__ = (
+        "_body",
+        "_buffer",
+        "_closing",
+        "_continue",
+        "_deadline",
+        "_drained",
+        "_drive",
+        "_exchange",
+        "_framing",
+        "_head",
+        "_head_begun",
+        "_keep_alive",
+        "_responded",
+        "_served",
+        "_server",
+        "_timer",
+        "_transport",
+        "bytes_in",
+        "bytes_out",
+        "peer",
+    )
+
+    def __init__(self, server: Server) -> None:
+        # per connection
+        self._server = server
+        self._transport: asyncio.Transport | None = None
+        self._buffer = b""
+        self._timer = Timer(server.wheel, self._timed_out)
+        self._deadline = Timer(server.wheel, self._deadline_passed)
+        self._drained: Waiter[None] | None = None
+        self._closing = False
+        self._head_begun = True
+        self._served = 0
+        self.peer = ""
+        # per exchange
+        self._drive: Drive | None = None
+        self._head: RequestHead | None = None
+        self._keep_alive = True
+        self._framing: Framing | None = None
+        self._body: IncomingBody | None = None
+        self._continue = False
+        self._responded = False
+        self._exchange: Exchange | None = None
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    # --- the transport's side --------------------------------------------------------------------------
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Count the peer in, or turn it away."""
+        server = self._server
+        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own, no subclass
+        peername = transport.get_extra_info("peername")
+        self.peer = peername[0] if isinstance(peername, tuple) else "unix"
+        server.accepted += 1
+        server.connections.add(self)
+        server.by_peer[self.peer] += 1
+        limits = server.limits
+        error: ProxyError | None = None
+        if len(server.connections) > limits.connections:
+            error = ProxyError(TOO_MANY_CONNECTIONS, f"{limits.connections} allowed")
+        elif limits.connections_per_peer and server.by_peer[self.peer] > limits.connections_per_peer:
+            error = ProxyError(
+                TOO_MANY_CONNECTIONS, f"{limits.connections_per_peer} allowed from one address"
+            )
+        elif server.allow_peer is not None and not server.allow_peer(_peer_uid(transport)):
+            error = ProxyError(PEER_REFUSED)
+        elif server.draining:
+            error = ProxyError(DRAINING, retry_after_s=1)
+        if error is not None:
+            self._refuse(error)
+            return
+        self._timer.set(server.loop.time() + limits.header_timeout_s)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The peer is gone: so is what was done for it."""
+        self._transport = None
+        self._closing = True
+        self._timer.close()
+        self._deadline.close()
+        self._server.forget(self)
+        if self._drained is not None:
+            self._drained.set(None)
+        if self._drive is not None:
+            self._drive.cancel()
+
+    def eof_received(self) -> bool:
+        """A peer that stops sending has hung up; a message that it still owed a part of is broken."""
+        if self._body is not None:
+            self._body.fail(ProxyError(MALFORMED_REQUEST, "the connection ended inside the body"))
+        return False
+
+    def pause_writing(self) -> None:
+        """The peer reads too slowly."""
+        self._drained = Waiter()
+        self._timer.set(self._server.loop.time() + self._server.limits.write_timeout_s)
+
+    def resume_writing(self) -> None:
+        """The peer has read on."""
+        drained, self._drained = self._drained, None
+        self._time_reading()
+        if drained is not None:
+            drained.set(None)
+
+    def _time_reading(self) -> None:
+        """Set the timer for what the peer owes, now that it has read: else it could stay for ever."""
+        limits = self._server.limits
+        if self._closing:
+            return  # the time to end, or to linger, runs on
+        if self._body is not None and not self._body.paused:
+            self._timer.set(self._server.loop.time() + limits.body_timeout_s)
+        elif self._drive is None:
+            self._timer.set(self._server.loop.time() + limits.idle_timeout_s)
+        else:
+            self._timer.unset()
+
+    def data_received(self, data: bytes) -> None:
+        """Bytes of a head, of a body, or of requests behind the one being answered."""
+        if self._closing:
+            return
+        if self._framing is not None:
+            self._feed_body(data)
+        else:
+            self._buffer = self._buffer + data if self._buffer else data
+            if self._drive is None:
+                self._next_request()
+            elif len(self._buffer) > self._server.limits.head.header_bytes and self._transport is not None:
+                self._transport.pause_reading()
+
+    # --- reading a request -------------------------------------------------------------------------------
+
+    def _next_request(self) -> None:
+        """Begin the next exchange, if its head is all here."""
+        server = self._server
+        limits = server.limits
+        while self._drive is None and not self._closing:
+            buffer = self._buffer
+            if buffer[:2] == b"\r\n":  # an empty line before a request is skipped (RFC 9112, section 2.2)
+                buffer = buffer[2:]
+            end = buffer.find(b"\r\n\r\n", 0, limits.head.header_bytes)
+            if end < 0:
+                self._await_head(buffer)
+                return
+            end += 4
+            try:
+                head = server.parser.request(buffer[:end])
+                if (
+                    head.length is not None
+                    and limits.body_bytes is not None
+                    and head.length > limits.body_bytes
+                ):
+                    raise ProxyError(BODY_TOO_LARGE, f"{head.length} bytes, {limits.body_bytes} allowed")
+            except ProxyError as error:
+                self._refuse(error)
+                return
+            self._served += 1
+            self._head_begun = False
+            self._head = head
+            self._keep_alive = head.keep_alive
+            self._continue = head.expects_continue
+            self._responded = False
+            content: Content = b""
+            length = head.length
+            if head.chunked:
+                self._framing = Chunked(trailer_bytes=limits.head.header_bytes)
+                content = self._body = self._incoming(None)
+            elif length:
+                content = buffer[end : end + length]
+                if len(content) < length:
+                    self._framing = Sized(length)
+                    content = self._body = self._incoming(length)
+                else:
+                    end += length
+            self._buffer = buffer[end:]
+            self.bytes_in = length or 0
+            request = Request(head, content, self.peer)
+            if self._framing is not None:
+                rest, self._buffer = self._buffer, b""
+                self._timer.set(server.loop.time() + limits.body_timeout_s)
+                if rest:
+                    self._feed_body(rest)
+                    if self._closing:
+                        return
+            self._drive = drive = Drive(server.handler.handle(request, self), self._exchange_done)
+            drive.start()
+
+    def _await_head(self, buffer: bytes) -> None:
+        limits = self._server.limits
+        if len(buffer) >= limits.head.header_bytes:
+            self._refuse(oversized_head(buffer, limits.head))
+            return
+        hopeless = hopeless_head(buffer, limits.head)
+        if hopeless is not None:
+            self._refuse(hopeless)
+            return
+        if buffer and not self._head_begun:  # the time for a head runs from its first byte, however it drips
+            self._head_begun = True
+            self._timer.set(self._server.loop.time() + limits.header_timeout_s)
+
+    def _incoming(self, length: int | None) -> IncomingBody:
+        return IncomingBody(
+            length, self._server.limits.body_bytes, self._pause_reading, self._resume_reading,
+            self._body_unwanted, self._ask_for_body if self._continue else None,
+        )  # fmt: skip
+
+    def _feed_body(self, data: bytes) -> None:
+        framing, body = self._framing, self._body
+        assert framing is not None
+        assert body is not None
+        try:
+            content, rest = framing.feed(data)
+        except ProxyError as error:
+            self._closing_after_answer()
+            self._pause_reading()  # no rule bounds what follows; the reader may be busy elsewhere for long
+            body.fail(error)
+            return
+        self.bytes_in += len(content)
+        self._continue = False
+        if framing.done:
+            self._framing = None
+            self._body = None
+            self._buffer = rest
+            self._timer.unset()
+            body.finish(content, framing.trailers)
+        else:
+            self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+            body.push(content)
+
+    def _ask_for_body(self) -> None:
+        if self._continue and not self._responded:
+            self._continue = False
+            self._write(CONTINUE)
+
+    def _pause_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+            self._timer.unset()
+
+    def _resume_reading(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+            self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+
+    def _body_unwanted(self) -> None:
+        """The rest of this body can't be told from a next request without reading it: close instead."""
+        self._closing_after_answer()
+
+    def _closing_after_answer(self) -> None:
+        self._keep_alive = False
+
+    # --- answering --------------------------------------------------------------------------------------
+
+    def set_deadline(self, exchange: Exchange) -> None:
+        """Raise DEADLINE_EXCEEDED inside the exchange, wherever it waits, when its deadline has come."""
+        self._exchange = exchange
+        self._deadline.set(exchange.deadline)
+
+    @property
+    def date_line(self) -> bytes:
+        """The line of a Date field for now."""
+        return self._server.date_line()
+
+    async def respond(self, response: Response) -> None:
+        """Write the answer, its body as it comes.
+
+        Raises:
+            ProxyError: the body broke off; the connection is then cut, so that nobody takes it for complete.
+        """
+        head = self._head
+        assert head is not None
+        server = self._server
+        self._responded = True
+        content = response.content
+        close = (
+            not self._keep_alive
+            or server.draining
+            or self._framing is not None  # the request's body isn't read to its end
+            or self._served == server.limits.requests_per_connection
+        )
+        chunked = False
+        if head.method == b"HEAD" or response.status in _NO_BODY_STATUSES:
+            if type(content) is not bytes:
+                cast(Body, content).close()
+            content = framing = b""
+            if response.declared_length is not None and response.status != 204:
+                framing = length_line(response.declared_length)
+        elif type(content) is bytes:
+            framing = length_line(len(content))
+        elif (length := cast(Body, content).length) is not None:
+            framing = length_line(length)
+        elif head.minor:
+            framing = b"transfer-encoding: chunked\r\n"
+            chunked = True
+        else:
+            framing = b""
+            close = True
+        if close:
+            self._keep_alive = False
+            framing += b"connection: close\r\n\r\n"
+        else:
+            framing += b"\r\n" if head.minor else b"connection: keep-alive\r\n\r\n"
+        if type(content) is bytes:
+            self.bytes_out = len(content)
+            self._write(b"".join((response.start, framing, content)))
+            if self._drained is not None:  # or a peer that never reads could make answers pile up
+                await self._drained
+            return
+        self.bytes_out = 0
+        self._write(response.start + framing)
+        body = cast(Body, content)
+        try:
+            await self._write_body(body, chunked)
+        except BaseException:
+            body.close()  # whoever sends it must not wait for a reader that is gone
+            raise
+
+    async def _write_body(self, body: Body, chunked: bool) -> None:
+        while data := await body.read():
+            self.bytes_out += len(data)
+            self._write(b"%x\r\n%b\r\n" % (len(data), data) if chunked else data)
+            if self._drained is not None:
+                await self._drained
+        if chunked:
+            self._write(b"0\r\n%b\r\n" % write_fields(body.trailers))
+
+    def _write(self, data: bytes) -> None:
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def _exchange_done(self, error: BaseException | None) -> None:
+        """The handler has returned: go on with the next request, or end the connection."""
+        self._head = None
+        self._drive = None
+        self._exchange = None
+        transport = self._transport
+        if transport is None or self._closing:
+            return
+        if error is not None:
+            self.abort()  # an answer that broke off must not look complete
+            if not isinstance(error, (ProxyError, asyncio.CancelledError)):
+                self._server.loop.call_exception_handler(
+                    {
+                        "message": "an exchange failed in an unforeseen way",
+                        "exception": error,
+                        "protocol": self,
+                    }
+                )
+            return
+        if self._framing is not None:
+            self._linger()
+            return
+        if not self._keep_alive:
+            self.close()
+            return
+        self._timer.set(self._server.loop.time() + self._server.limits.idle_timeout_s)
+        if self._buffer:
+            transport.resume_reading()
+            self._server.loop.call_soon(self._go_on)
+
+    def _go_on(self) -> None:
+        if self._drive is None and not self._closing:
+            self._next_request()
+
+    # --- ending ------------------------------------------------------------------------------------------
+
+    def _refuse(self, error: ProxyError) -> None:
+        """Answer something that never became a request, and end the connection."""
+        response = self._server.handler.refuse(error, self.peer)
+        content = cast(bytes, response.content)
+        self._write(
+            b"".join((response.start, length_line(len(content)), b"connection: close\r\n\r\n", content))
+        )
+        self._linger()
+
+    def _timed_out(self) -> None:
+        if self._drained is not None or self._closing:
+            self.abort()
+        elif self._body is not None:
+            self._closing_after_answer()
+            self._body.fail(
+                ProxyError(BODY_TIMEOUT, f"{self._server.limits.body_timeout_s:g} s without a byte")
+            )
+        elif self._drive is None:
+            if self._buffer not in (b"", b"\r\n"):
+                self._refuse(
+                    ProxyError(HEADER_TIMEOUT, f"not within {self._server.limits.header_timeout_s:g} s")
+                )
+            else:
+                self.close()
+
+    def _deadline_passed(self) -> None:
+        exchange = self._exchange
+        if self._drive is None or exchange is None:
+            return
+        if exchange.deadline > self._server.loop.time():  # it was armed for an earlier exchange
+            self._deadline.set(exchange.deadline)
+        else:
+            phase = exchange.phase
+            self._drive.throw(
+                ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
+            )
+
+    def drain(self) -> None:
+        """Close now if nothing is owed, after the answer otherwise."""
+        if self._drive is None:
+            self.close()
+        else:
+            self._closing_after_answer()
+
+    def close(self) -> None:
+        """Send what is written, then end the connection; a peer that doesn't read it is cut off."""
+        self._closing = True
+        self._buffer = b""
+        if self._transport is not None:
+            self._transport.close()
+            self._timer.set(self._server.loop.time() + self._server.limits.write_timeout_s)
+
+    def _linger(self) -> None:
+        """Send what is written and no more, but read on for a moment, discarding.
+
+        A peer that is still sending would otherwise get a reset that destroys the answer before it is read
+        (RFC 9112, section 9.6).
+        """
+        self._closing = True
+        self._buffer = b""
+        if self._transport is not None and not self._transport.is_closing():
+            if self._transport.can_write_eof():
+                self._transport.write_eof()
+            self._transport.resume_reading()
+            self._timer.set(self._server.loop.time() + LINGER_S)
+
+    def abort(self) -> None:
+        """End the connection at once."""
+        self._closing = True
+        self._buffer = b""
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def _peer_uid(transport: asyncio.Transport) -> int:
+    """The user at the other end of a Unix socket (SO_PEERCRED)."""
+    sock = transport.get_extra_info("socket")
+    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    return int.from_bytes(credentials[4:8], "little")
