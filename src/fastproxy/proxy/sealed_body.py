@@ -6,6 +6,7 @@ record by record, and ends with its last record or not at all: a cut body is an 
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Protocol
 
 from fastproxy.errors import Cause, ProxyError
@@ -166,7 +167,18 @@ class OpenedBody:
                 self._chunks += self._opener.feed(sealed)
             else:
                 self._opener.eof()
+        await self._end_outer()
         return b""
+
+    async def _end_outer(self) -> None:
+        """Wait for the end of what carried the message, so that its connection is free again.
+
+        The message is complete and proven: whatever comes instead of that end concerns the connection only.
+        """
+        outer, self._outer = self._outer, NO_MORE
+        with suppress(ProxyError):
+            if await outer.read():
+                outer.close()
 
     def _take(self) -> bytes:
         chunks, self._chunks = self._chunks, []
