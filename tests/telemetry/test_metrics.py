@@ -112,14 +112,6 @@ def test_series_beyond_the_limit_share_one() -> None:
     assert value(metrics, "fastproxy_requests_total", caller="other", service="other", outcome="2xx") == 1
 
 
-def test_a_reload_brings_new_names_and_keeps_what_was_counted() -> None:
-    metrics = metrics_of()
-    kept = metrics.series("chat", "search")
-    metrics.learn(["web"], ["files"])
-    assert metrics.series("web", "files").caller == "web"
-    assert metrics.series("chat", "search") is kept
-
-
 def test_gauges_are_read_at_each_scrape() -> None:
     metrics = metrics_of()
     endpoints, age_s = [1], [None, 2.5]

@@ -52,7 +52,6 @@ class ClientConnection(asyncio.Protocol):
         "closed",
         "endpoint",
         "idle_since",
-        "used",
     )
 
     def __init__(
@@ -72,7 +71,6 @@ class ClientConnection(asyncio.Protocol):
         self._drained: Waiter[None] | None = None
         self.endpoint = endpoint
         self.closed = False
-        self.used = 0
         self.idle_since = 0.0
         # per exchange
         self.busy = False
@@ -105,7 +103,6 @@ class ClientConnection(asyncio.Protocol):
         """
         assert self._transport is not None
         self.busy = True
-        self.used += 1
         self._method = method
         self._interim = 0
         self._response_done = self._reusable = False

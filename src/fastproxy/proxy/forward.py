@@ -50,7 +50,6 @@ class NextHop:
         "_source",
         "_transport",
         "name",
-        "repeats",
         "timeout_s",
     )
 
@@ -66,7 +65,6 @@ class NextHop:
     ) -> None:
         self.name = name
         self.timeout_s = timeout_s
-        self.repeats = 0
         self._source = source
         self._balancer = balancer
         self._transport = transport
@@ -115,7 +113,6 @@ class NextHop:
                 ):
                     raise
                 resends += error.sent
-                self.repeats += 1
             else:
                 if balancer.has_failing:
                     balancer.mark_working(endpoint)

@@ -179,11 +179,6 @@ class Metrics:
         """Return every series that exists."""
         return [*self._series.values(), self._other]
 
-    def learn(self, callers: Iterable[str], services: Iterable[str]) -> None:
-        """Take the names of a reloaded config for known too; what was counted stays."""
-        self._callers |= frozenset(callers)
-        self._services |= frozenset(services)
-
     def watch(self, metric: str, read: Read, service: str = "") -> None:
         """Ask for a value that stands elsewhere at each scrape.
 

@@ -18,35 +18,11 @@ from fastproxy.errors import IDENTITY_UNPROVEN, ProxyError
 KEY_BYTES = 32
 KEY_ID_BYTES = 8
 _KEY_TEXT = re.compile(r"[0-9a-f]{64}")
-_FIELD_PRIME = 2**255 - 19
-_PROBE_SCALAR = b"\x01" * KEY_BYTES
-"""Any scalar finds a point of low order: clamping makes it a multiple of 8, which takes them all to zero."""
 
 
 def key_id(public_key: bytes) -> bytes:
     """Return the 8 bytes by which envelopes name this public key (32 bytes)."""
     return sha256(b"fastproxy key id" + public_key).digest()[:KEY_ID_BYTES]
-
-
-def parse_public_key(text: str) -> bytes:
-    """Return the 32 bytes of a public key written as 64 lowercase hexadecimal digits.
-
-    Refuses points of low order, with which every shared secret would be zero, and second spellings of
-    the same point, with which one key could be configured under two names.
-
-    Raises:
-        ValueError: the text is no usable public key.
-    """
-    if not _KEY_TEXT.fullmatch(text):
-        raise ValueError("a public key is 64 lowercase hexadecimal digits")
-    public_key = bytes.fromhex(text)
-    if int.from_bytes(public_key, "little") >= _FIELD_PRIME:
-        raise ValueError("this public key is not written in its shortest form")
-    try:
-        PrivateKey(_PROBE_SCALAR).exchange(public_key)
-    except ProxyError as exc:
-        raise ValueError("this public key is a point of low order: it protects nothing") from exc
-    return public_key
 
 
 def format_public_key(public_key: bytes) -> str:
