@@ -22,7 +22,7 @@ from tests.e2e.services import Conversation, ScriptedService, answering, echo, s
 
 GOOD_HEAD = b"POST /api HTTP/1.1\r\nhost: x\r\n\r\n"
 MIB = 1 << 20
-FLOOD = 20_000
+FLOOD = 100_000
 STATUS = re.compile(rb"HTTP/1\.1 ([0-9]{3}) ")
 
 
