@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from itertools import count
 
 from fastproxy import __version__
@@ -85,11 +86,16 @@ class Proxy:
         self._fields = HopFields(config.name)
         self._new_id = _exchange_ids()
         self._head_limits = HeadLimits(
-            config.limits.header_bytes, config.limits.header_count, config.limits.target_bytes
+            config.limits.header_bytes,
+            config.limits.header_count,
+            config.limits.target_bytes,
+            config.limits.body_bytes or None,
         )
-        self._answer_parser = HeadParser(
-            self._head_limits
-        )  # one for all services: what it remembers is bounded
+        # One for all services, since each remembers what it parsed.
+        self._answer_parser = HeadParser(self._head_limits)
+        self._sealed_parser = HeadParser(
+            self._head_limits, CONTROL if role == "in" else frozenset(), sealed=True
+        )
         proxy: OutProxy | InProxy
         if isinstance(snapshot, OutSnapshot):
             proxy = self._out_proxy(snapshot)
@@ -112,17 +118,19 @@ class Proxy:
     def _make_server(
         self, proxy: Handler, limits: Limits, control: frozenset[bytes], allowed_uids: list[int]
     ) -> Server:
+        # An envelope is larger than what it carries: the in proxy bounds what comes out of it.
+        head = (
+            self._head_limits if isinstance(proxy, OutProxy) else replace(self._head_limits, body_bytes=None)
+        )
         return Server(
             proxy,
-            HeadParser(self._head_limits, control),
+            HeadParser(head, control),
             ServerLimits(
-                head=self._head_limits,
+                head=head,
                 header_timeout_s=limits.header_timeout_s,
                 body_timeout_s=limits.body_timeout_s,
                 write_timeout_s=limits.write_timeout_s,
                 idle_timeout_s=limits.idle_timeout_s,
-                # An envelope is larger than what it carries: the in proxy bounds what comes out of it.
-                body_bytes=limits.body_bytes or None if isinstance(proxy, OutProxy) else None,
                 connections=limits.connections,
                 connections_per_peer=limits.connections_per_peer,
                 requests_per_connection=limits.requests_per_connection,
@@ -179,6 +187,7 @@ class Proxy:
         services: dict[str, NextHop] = {}
         for name, service in snapshot.services.items():
             settings, receiver = service.settings, service.receiver
+            assert receiver is not None
             identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], _reveal(receiver.psk))
 
             def way(
@@ -189,7 +198,7 @@ class Proxy:
             ) -> Transport:
                 return OverHttp(
                     name, keys, identity, ciphers[settings.cipher], _packing(settings), pools,
-                    self._answer_parser,
+                    self._sealed_parser,
                     time.monotonic, time.time, os.urandom,
                 )  # fmt: skip
 
@@ -244,7 +253,7 @@ class Proxy:
             )
         http_receiver = HttpReceiver(
             receiver,
-            HeadParser(self._head_limits, CONTROL),
+            self._sealed_parser,
             limits.body_bytes or None,
             _newcomers(limits.new_sessions_per_peer_per_s, limits.rate_states),
             time.time,
@@ -385,8 +394,7 @@ def _newcomers(per_s: float, capacity: int) -> Callable[[str], None]:
 def _exchange_ids() -> Callable[[], str]:
     """Ids that are unique among all processes: random bits of this one, and a count."""
     prefix = os.urandom(8).hex()
-    numbers = count(1)
-    return lambda: f"{prefix}-{next(numbers):x}"
+    return map(f"{prefix}-{{:x}}".format, count(1)).__next__
 
 
 async def serve(snapshot: Snapshot) -> None:

@@ -62,17 +62,21 @@ class RequestHead:
         ", "; they are not among `fields`.
     absolute: the target came in absolute form.
     length: Content-Length, or None. chunked: the body comes in chunks.
+    content_bytes: how many bytes of content follow, -1 when only the chunks can tell.
     keep_alive: the connection may go on. expects_continue: the body comes after a 100 (Continue).
+    is_plain: its answer goes as most do: with a body, over HTTP/1.1, on a connection that stays.
     plans: what a proxy decided on requests with this head, so that it needn't decide again.
     """
 
     __slots__ = (
         "absolute",
         "chunked",
+        "content_bytes",
         "control",
         "expects_continue",
         "fields",
         "host",
+        "is_plain",
         "keep_alive",
         "length",
         "method",
@@ -91,8 +95,10 @@ class RequestHead:
         self.absolute = False
         self.length: int | None = None
         self.chunked = False
+        self.content_bytes = 0
         self.keep_alive = minor == 1
         self.expects_continue = False
+        self.is_plain = False
         self.plans: dict[Any, Any] = {}
 
     @property
@@ -102,22 +108,41 @@ class RequestHead:
 
 
 class ResponseHead:
-    """A response's head, judged and taken apart; shared like a request's, and never changed.
+    """A response's head, judged and taken apart; shared like a request's: only `plan` changes.
 
-    start: status line and end-to-end fields, as they go on. has_date: whether Date is among them.
-    The others as in `RequestHead`.
+    start: status line and end-to-end fields, each with its line end, as they go on.
+    length: Content-Length, or None. chunked: the body comes in chunks.
+    content_bytes: how many bytes of content follow unless the request was a HEAD, -1 when only their end
+        can tell.
+    has_date: whether a Date field is among the fields; the first recipient adds a missing one.
+    bodiless: no content goes with this status (RFC 9110, section 6.4.1).
+    keep_alive, minor: as in `RequestHead`. plan: what a proxy made of this head, to make it only once.
     """
 
-    __slots__ = ("chunked", "has_date", "keep_alive", "length", "minor", "start", "status")
+    __slots__ = (
+        "bodiless",
+        "chunked",
+        "content_bytes",
+        "has_date",
+        "keep_alive",
+        "length",
+        "minor",
+        "plan",
+        "start",
+        "status",
+    )
 
-    def __init__(self, status: int, minor: int) -> None:
+    def __init__(self, status: int, start: bytes = b"", *, minor: int = 1, has_date: bool = True) -> None:
         self.status = status
+        self.start = start
         self.minor = minor
-        self.start = b""
         self.length: int | None = None
         self.chunked = False
+        self.content_bytes = 0
         self.keep_alive = minor == 1
-        self.has_date = False
+        self.has_date = has_date
+        self.bodiless = status in (204, 304)
+        self.plan: Any = None
 
 
 class Request(Struct):
@@ -132,18 +157,10 @@ class Request(Struct):
 
 
 class Response(Struct):
-    """One response.
+    """One response. The content of an answer to HEAD, or of one without a body, is b""."""
 
-    start: status line and end-to-end fields, each with its line end.
-    declared_length: Content-Length of an answer that carries none of the content itself (HEAD, 304).
-    has_date: whether a Date field is among the fields; the first recipient adds a missing one.
-    """
-
-    status: int
-    start: bytes
+    head: ResponseHead
     content: Content
-    declared_length: int | None = None
-    has_date: bool = True
 
 
 class Endpoint(NamedTuple):

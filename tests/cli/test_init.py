@@ -23,10 +23,12 @@ def loaded() -> tuple[OutSnapshot, InSnapshot]:
 def test_the_pair_fits_together(pair: Call) -> None:
     out, inside = loaded()
     assert str(out.services["api"].endpoints[0]) == str(inside.listen) == "127.0.0.1:8033"
-    assert out.services["api"].receiver.name == inside.config.name
+    receiver = out.services["api"].receiver
+    assert receiver is not None
+    assert receiver.name == inside.config.name
     receiver_key = PrivateKey(inside.private_keys[0].reveal()).public_key
     caller_key = PrivateKey(out.caller_keys["web"].reveal()).public_key
-    assert out.services["api"].receiver.public_keys == (receiver_key,)
+    assert receiver.public_keys == (receiver_key,)
     assert inside.callers["web"].public_keys == (caller_key,)
     assert str(inside.services["search"].endpoints[0]) == "s:80"
 

@@ -11,10 +11,10 @@ from fastproxy.wire.envelope import (
     UNKNOWN_EPOCH,
     Challenge,
     Refusal,
-    RequestHead,
     ResponseHead,
     build_request_head,
     parse_response_head,
+    service_field,
 )
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.records import PLAIN, Packing
@@ -95,7 +95,7 @@ class Sender:
             http: the head. pieces: the content, one record each.
             expires_in_ms: from now; may be negative.
         """
-        meta = build_request_head(RequestHead(5000, "crafted-1", service, http))
+        meta = build_request_head(5000, "crafted-1", service_field(service), http)
         sealer = self.session.seal(self.epoch, int(time.time() * 1000) + expires_in_ms, packing)
         contents = pieces or (b"",)
         message = b"".join(

@@ -7,7 +7,7 @@ import time
 import pytest
 
 from fastproxy.wire.compressors import ZSTD
-from fastproxy.wire.envelope import RequestHead, build_request_head
+from fastproxy.wire.envelope import build_request_head, service_field
 from fastproxy.wire.records import MAX_DATA_BYTES, Packing
 from tests.e2e.client import Client, Uploader
 from tests.e2e.conftest import Maker
@@ -47,7 +47,7 @@ def test_the_in_proxy_answers_and_then_reads_on_for_a_moment(pair: Pair) -> None
     sender.learn_epoch()
     sealer = sender.session.seal(sender.epoch, int(time.time() * 1000) + LIFETIME_MS)
     http = b"POST /no HTTP/1.1\r\nhost: x\r\n\r\n"
-    first = sealer.record(build_request_head(RequestHead(5000, "late-1", "api", http)), b"", last=False)
+    first = sealer.record(build_request_head(5000, "late-1", service_field("api"), http), b"", last=False)
     with Client(pair.inner.listen) as client:
         head = f"POST {TARGET} HTTP/1.1\r\nHost: x\r\n{CONTENT_TYPE}\r\nContent-Length: {8 * MIB}\r\n\r\n"
         client.send(head.encode() + first)

@@ -223,11 +223,11 @@ def test_strangers_of_all_kinds_get_one_answer(
     proxy: ProxyProcess, sender: Sender, stranger: dict[str, object]
 ) -> None:
     unknown = Sender(proxy, **stranger)  # type: ignore[arg-type]
-    message, _ = unknown.session.seal_whole(sender.epoch, 2**50, b"\0" * 50, b"")
+    message, _ = unknown.session.seal_single(sender.epoch, 2**50, b"\0" * 50, b"")
     answer = unknown.deliver(message)
     assert (answer.status, answer.cause) == (401, "identity_unproven")
     reference = Sender(proxy, key=key_of("another stranger"))
-    message, _ = reference.session.seal_whole(sender.epoch, 2**50, b"\0" * 50, b"")
+    message, _ = reference.session.seal_single(sender.epoch, 2**50, b"\0" * 50, b"")
     expected = reference.deliver(message).problem
     assert answer.problem | {"exchange": ""} == expected | {"exchange": ""}
 
@@ -241,7 +241,7 @@ def test_a_pair_with_a_psk_works_and_needs_it(make: Maker, service: ScriptedServ
     assert pair.fetch("GET", "/api/").status == 200
     for wrong in (None, b"7b" * 16):
         sender = Sender(pair.inner, psk=wrong)
-        message, _ = sender.session.seal_whole(bytes(16), 2**50, b"\0" * 50, b"")
+        message, _ = sender.session.seal_single(bytes(16), 2**50, b"\0" * 50, b"")
         assert sender.deliver(message).cause == "identity_unproven"
 
 
@@ -262,7 +262,7 @@ def test_a_stranger_at_the_callers_side_gets_502_and_its_log_says_why(
 @pytest.mark.usefixtures("uncalled")
 @pytest.mark.parametrize("cipher", [b"\x00\x00", b"\x00\x01", b"\xff\xff"])
 def test_unknown_ciphers_are_refused(sender: Sender, cipher: bytes) -> None:
-    message, _ = sender.session.seal_whole(sender.epoch, 2**50, b"\0" * 50, b"")
+    message, _ = sender.session.seal_single(sender.epoch, 2**50, b"\0" * 50, b"")
     assert sender.deliver(message[:6] + cipher + message[8:]).cause == "envelope_malformed"
 
 
@@ -309,7 +309,7 @@ def test_one_caller_has_a_bounded_number_of_sessions(proxy: ProxyProcess, sender
 
 def invented(sender: Sender, count: int) -> Iterator[bytes]:
     """Envelopes with ephemeral keys out of thin air, under the name of a known caller."""
-    message, _ = sender.session.seal_whole(sender.epoch, 2**50, b"\0" * 50, b"")
+    message, _ = sender.session.seal_single(sender.epoch, 2**50, b"\0" * 50, b"")
     head = request_bytes("POST", TARGET, headers=[CONTENT_TYPE, f"Content-Length: {len(message)}"])
     for _ in range(count):
         yield head + message[:24] + os.urandom(32) + message[56:]

@@ -12,6 +12,9 @@ from collections.abc import Callable, Coroutine
 from itertools import count
 from typing import Any, cast
 
+from fastproxy.model import Content, Response
+from fastproxy.net.client import ClientConnection
+from fastproxy.net.connection import Connection, complete
 from fastproxy.net.drive import Drive
 
 
@@ -139,8 +142,8 @@ class Run:
     def __init__(self, coroutine: Coroutine[Any, None, Any]) -> None:
         self.result: Any = None
         self.error: BaseException | None = None
-        self.drive = Drive(self._keep(coroutine), self._ended)
-        self.drive.start()
+        self.drive = Drive(self._ended)
+        self.drive.start(self._keep(coroutine))
 
     async def _keep(self, coroutine: Coroutine[Any, None, Any]) -> None:
         self.result = await coroutine
@@ -150,7 +153,7 @@ class Run:
 
     @property
     def done(self) -> bool:
-        return self.drive.done
+        return self.drive.idle
 
     def value(self) -> Any:
         """The result; raises what the coroutine raised."""
@@ -158,6 +161,26 @@ class Run:
         if self.error is not None:
             raise self.error
         return self.result
+
+
+async def call(
+    connection: ClientConnection, method: bytes, head: bytes, content: Content, *, chunked: bool = False
+) -> Response:
+    """Carry one exchange as the transports do: send, wait, and give up what nobody waits for any more."""
+    if isinstance(content, bytes):
+        answer = connection.send(method, head + content)
+    else:
+        answer = connection.send_stream(method, head, content, chunked=chunked)
+    try:
+        return await answer
+    except BaseException:
+        connection.abandon(answer)
+        raise
+
+
+async def respond(connection: Connection, response: Response) -> None:
+    """Answer, to the end."""
+    await complete(connection.respond(response))
 
 
 def in_bytes(data: bytes) -> list[bytes]:

@@ -11,7 +11,7 @@ from fastproxy.model import Body, Content, Endpoint, Response
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from tests.net.kit import Run, Wire, in_bytes
+from tests.net.kit import Run, Wire, call, in_bytes
 
 HEAD = b"POST / HTTP/1.1\r\nhost: a\r\n\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"
@@ -35,7 +35,7 @@ class Caller:
         return Run(self._exchange(method, content, chunked))
 
     async def _exchange(self, method: bytes, content: Content, chunked: bool) -> tuple[Response, bytes]:
-        response = await self.connection.call(method, HEAD, content, chunked=chunked)
+        response = await call(self.connection, method, HEAD, content, chunked=chunked)
         if isinstance(response.content, bytes):
             return response, response.content
         read = b""
@@ -72,7 +72,7 @@ def test_an_answer_is_the_same_in_every_cut(message: bytes) -> None:
         run = caller.call()
         caller.wire.receive(*pieces)
         response, content = run.value()
-        assert (response.status, content) == (200, b"hello")
+        assert (response.head.status, content) == (200, b"hello")
         assert caller.freed == [caller.connection]
         if message is CHUNKED:
             assert stream(response).trailers == [(b"X-Sum", b"5")]
@@ -99,7 +99,7 @@ def test_request_and_body_leave_in_one_write() -> None:
         (b"HEAD", OK + b"\r\n", None),
         (b"GET", b"HTTP/1.1 204 No Content\r\n\r\n", None),
         (b"GET", b"HTTP/1.1 304 Not Modified\r\nContent-Length: 5\r\n\r\n", 5),
-        (b"GET", OK + b"Content-Length: 0\r\n\r\n", None),
+        (b"GET", OK + b"Content-Length: 0\r\n\r\n", 0),
     ],
 )
 def test_answers_without_a_body(method: bytes, message: bytes, declared: int | None) -> None:
@@ -107,7 +107,7 @@ def test_answers_without_a_body(method: bytes, message: bytes, declared: int | N
     run = caller.call(method)
     caller.wire.receive(message)
     response, content = run.value()
-    assert (content, response.declared_length) == (b"", declared)
+    assert (content, response.head.length) == (b"", declared)
     assert caller.freed == [caller.connection]
 
 
@@ -237,17 +237,17 @@ def test_an_exchange_that_begins_in_the_moment_the_last_one_ends_is_left_alone()
 
     def begin_next(connection: ClientConnection) -> None:
         if not runs:
-            runs.append(Run(connection.call(b"POST", HEAD, body, chunked=True)))
+            runs.append(Run(call(connection, b"POST", HEAD, body, chunked=True)))
 
     connection = ClientConnection(HeadParser(HeadLimits()), endpoint, begin_next, lambda _: None)
     wire = Wire(connection)
-    first = Run(connection.call(b"GET", HEAD, b"", chunked=False))
+    first = Run(call(connection, b"GET", HEAD, b"", chunked=False))
     wire.receive(*in_bytes(CHUNKED))
     assert first.done
     assert not wire.aborted
     body.finish(b"up", [])
     wire.receive(SIZED)
-    assert runs[0].value().status == 200
+    assert runs[0].value().head.status == 200
 
 
 def test_a_connection_that_was_not_used_goes_back() -> None:
@@ -290,7 +290,7 @@ def test_a_slow_endpoint_holds_the_sender_back() -> None:
 
 def test_a_slow_reader_holds_the_endpoint_back() -> None:
     caller = Caller()
-    run = Run(caller.connection.call(b"GET", HEAD, b"", chunked=False))
+    run = Run(call(caller.connection, b"GET", HEAD, b"", chunked=False))
     caller.wire.receive(OK + b"Content-Length: %d\r\n\r\n" % (2 * BUFFER_BYTES), b"a" * (BUFFER_BYTES + 1))
     assert not caller.wire.reading
     Run(stream(run.value()).read())
@@ -363,7 +363,7 @@ def test_a_connection_that_is_given_up_before_it_is_made_does_not_stay_open() ->
 
 def test_closing_an_unfinished_answer_gives_the_connection_up() -> None:
     caller = Caller()
-    run = Run(caller.connection.call(b"GET", HEAD, b"", chunked=False))
+    run = Run(call(caller.connection, b"GET", HEAD, b"", chunked=False))
     caller.wire.receive(OK + b"Content-Length: 5\r\n\r\nhe")
     stream(run.value()).close()
     assert caller.wire.aborted

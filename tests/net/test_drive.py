@@ -89,10 +89,10 @@ def test_an_exception_ends_the_drive_and_is_reported_once() -> None:
     async def work() -> None:
         raise ValueError
 
-    drive = Drive(work(), ends.append)
-    drive.start()
+    drive = Drive(ends.append)
+    drive.start(work())
     drive.cancel()
-    assert drive.done
+    assert drive.idle
     assert [type(end) for end in ends] == [ValueError]
 
 
@@ -146,21 +146,30 @@ def test_throwing_at_a_running_coroutine_reaches_it_at_its_next_wait() -> None:
         except TimeoutError:
             steps.append("raised")
 
-    drive = Drive(work(), lambda error: steps.append(f"ended with {error}"))
+    drive = Drive(lambda error: steps.append(f"ended with {error}"))
     drives.append(drive)
-    drive.start()
+    drive.start(work())
     assert steps == ["still running", "raised", "ended with None"]
 
 
-def test_cancelling_before_the_start_runs_nothing() -> None:
+def test_one_drive_runs_one_coroutine_after_the_other() -> None:
+    waiters: list[Waiter[str]] = []
     steps: list[str] = []
 
     async def work() -> None:
-        steps.append("ran")
+        waiter: Waiter[str] = Waiter()
+        waiters.append(waiter)
+        steps.append(await waiter)
 
-    drive = Drive(work(), lambda error: steps.append(type(error).__name__))
-    drive.cancel()
-    assert steps == ["CancelledError"]
+    drive = Drive(lambda error: steps.append(f"ended with {error}"))
+    drive.start(work())
+    waiters[0].set("first")
+    assert drive.idle
+    drive.start(work())
+    waiters[0].set("again")  # it was set before: nothing happens
+    assert not drive.idle
+    waiters[1].set("second")
+    assert steps == ["first", "ended with None", "second", "ended with None"]
 
 
 def test_until_brings_results_failures_and_cancellation_across() -> None:

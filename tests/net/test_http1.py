@@ -388,18 +388,18 @@ def test_any_bytes_are_a_head_or_a_proxy_error(garbage: bytes) -> None:
 
 def test_a_head_is_judged_once_however_often_it_comes() -> None:
     parser = HeadParser(HeadLimits())
-    assert parser.request(get(b"A: 1")) is parser.request(get(b"A: 1"))
-    assert parser.response(answer(b"A: 1")) is parser.response(answer(b"A: 1"))
+    assert parser.requests[get(b"A: 1")] is parser.requests[get(b"A: 1")]
+    assert parser.responses[answer(b"A: 1")] is parser.responses[answer(b"A: 1")]
 
 
 def test_what_is_remembered_is_bounded() -> None:
     parser = HeadParser(HeadLimits())
     for number in range(3000):
-        parser.request(get(b"A: %d" % number))
-        parser.response(answer(b"A: %d" % number))
+        parser.requests[get(b"A: %d" % number)]
+        parser.responses[answer(b"A: %d" % number)]
     large = get(b"A: " + b"a" * 8000)
-    assert parser.request(large) is not parser.request(large)
-    assert len(parser._requests) + len(parser._responses) <= 1024
+    assert parser.requests[large] is not parser.requests[large]
+    assert len(parser.requests) + len(parser.responses) <= 1024
 
 
 def test_a_refusal_is_never_remembered() -> None:

@@ -15,6 +15,7 @@ from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import Chunked
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.server import ServerLimits
+from tests.net.kit import respond
 from tests.net.test_client import SIZED, Caller, cause
 from tests.net.test_server import LATE_S, Listener, answer_of
 
@@ -104,7 +105,7 @@ def test_a_peer_that_never_reads_its_last_answer_is_cut_off() -> None:
 
 def test_reading_the_answer_late_does_not_end_the_time_to_linger() -> None:
     async def refuse(request: Request, connection: Connection) -> None:
-        await connection.respond(answer_of(b"no", 403))
+        await respond(connection, answer_of(b"no", 403))
 
     listener = Listener(refuse)
     wire = listener.connect()
@@ -160,24 +161,24 @@ def test_a_peer_that_has_read_on_still_owes_its_body() -> None:
 def test_heads_with_credentials_are_not_remembered(field: bytes) -> None:
     parser = HeadParser(HeadLimits())
     plain = b"GET /auth?token=1 HTTP/1.1\r\nHost: a\r\nX: cookie\r\n\r\n"
-    assert parser.request(plain) is parser.request(plain)
+    assert parser.requests[plain] is parser.requests[plain]
     secret = b"GET / HTTP/1.1\r\nHost: a\r\n%b\r\n\r\n" % field
-    assert parser.request(secret) is not parser.request(secret)
+    assert parser.requests[secret] is not parser.requests[secret]
 
 
 def test_answers_that_set_cookies_are_not_remembered() -> None:
     parser = HeadParser(HeadLimits())
     plain = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
-    assert parser.response(plain) is parser.response(plain)
+    assert parser.responses[plain] is parser.responses[plain]
     secret = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nSet-Cookie: id=1\r\n\r\n"
-    assert parser.response(secret) is not parser.response(secret)
+    assert parser.responses[secret] is not parser.responses[secret]
 
 
 def test_large_heads_are_not_remembered() -> None:
     parser = HeadParser(HeadLimits())
     large = b"GET / HTTP/1.1\r\nHost: a\r\nX: %b\r\n\r\n" % (b"x" * 1000)
     assert len(large) > 1024
-    assert parser.request(large) is not parser.request(large)
+    assert parser.requests[large] is not parser.requests[large]
 
 
 def test_a_parser_keeps_less_than_it_says() -> None:
@@ -187,10 +188,10 @@ def test_a_parser_keeps_less_than_it_says() -> None:
     try:
         before = tracemalloc.get_traced_memory()[0]
         for number in range(1000):
-            parser.request(
+            parser.requests[
                 b"GET /%0400d HTTP/1.1\r\nHost: a\r\nX-Forwarded-For: %0200d\r\nX: %b\r\n\r\n"
                 % (number, number, b"y" * 300)
-            )
+            ]
         assert tracemalloc.get_traced_memory()[0] - before < 0.4 * MIB
     finally:
         tracemalloc.stop()
@@ -198,9 +199,9 @@ def test_a_parser_keeps_less_than_it_says() -> None:
 
 def test_fields_that_look_like_reserved_ones_to_programs_like_cgis_do_not_go_on() -> None:
     parser = HeadParser(HeadLimits(), frozenset((b"fastproxy-caller", b"request_dead_time")))
-    head = parser.request(
+    head = parser.requests[
         b"GET / HTTP/1.1\r\nHost: a\r\nFastproxy_Caller: admin\r\nTransfer_Encoding: chunked\r\n"
         b"Request-Dead_Time: 1\r\nrequest_dead_time: 2\r\nX_Own: 1\r\n\r\n"
-    )
+    ]
     assert head.fields == b"X_Own: 1\r\n"
     assert head.control == {b"request_dead_time": b"2"}

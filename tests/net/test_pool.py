@@ -16,7 +16,7 @@ from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.pool import Pool, PoolLimits, Pools
 from fastproxy.net.timers import TICK_S, Wheel
-from tests.net.kit import Clock, Run, Wire
+from tests.net.kit import Clock, Run, Wire, call
 
 ENDPOINT = Endpoint("192.0.2.9", 80)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -87,7 +87,7 @@ async def acquire(pool: Pool) -> Run:
 
 def use(connection: ClientConnection) -> None:
     """Carry a whole exchange, after which the connection is free."""
-    run = Run(connection.call(b"GET", b"GET / HTTP/1.1\r\n\r\n", b"", chunked=False))
+    run = Run(call(connection, b"GET", b"GET / HTTP/1.1\r\n\r\n", b"", chunked=False))
     connection.data_received(ANSWER)
     assert run.done
 

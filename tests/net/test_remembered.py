@@ -7,7 +7,7 @@ import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
 
-from fastproxy.model import Exchange, RequestHead
+from fastproxy.model import Exchange, Request, RequestHead
 from fastproxy.net.http1 import HeadParser
 from tests.net.chain import Chain
 
@@ -32,9 +32,9 @@ def remembered_bytes(parser: HeadParser, path: bytes, decide: Callable[[RequestH
     before = tracemalloc.get_traced_memory()[0]
     for number in range(HEADS - 1):
         for peer in PEERS:
-            decide(parser.request(head_of(path, number)), peer)
-    first = parser.request(head_of(path, 0))
-    assert first is parser.request(head_of(path, 0)), "the heads are remembered, or nothing was measured"
+            decide(parser.requests[head_of(path, number)], peer)
+    first = parser.requests[head_of(path, 0)]
+    assert first is parser.requests[head_of(path, 0)], "the heads are remembered, or nothing was measured"
     assert first.plans
     return tracemalloc.get_traced_memory()[0] - before
 
@@ -47,18 +47,17 @@ def test_what_is_remembered_with_all_its_plans_stays_within_its_bound(tmp_path: 
         tracemalloc.start()
         try:
             out_proxy, in_proxy = outer.handler, inner.handler
-            service = in_proxy._services["search_service"]  # type: ignore[attr-defined]
             kept = remembered_bytes(
                 outer.parser,
                 b"/search_service/api/service",
-                lambda head, peer: out_proxy._plan(exchange, head, peer),  # type: ignore[attr-defined]
+                lambda head, peer: out_proxy._plan(exchange, Request(head, b"", peer)),  # type: ignore[attr-defined]
             )
             assert kept < MOST_BYTES
             kept = remembered_bytes(
-                in_proxy._receiver._parser,  # type: ignore[attr-defined]
+                chain.proxies[1]._sealed_parser,
                 b"/api/service",
                 lambda head, peer: in_proxy._plan(  # type: ignore[attr-defined]
-                    exchange, head, service, ("caller", "search_service", peer)
+                    exchange, head, ("caller", "search_service", peer)
                 ),
             )
             assert kept < MOST_BYTES

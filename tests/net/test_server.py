@@ -8,14 +8,14 @@ from collections.abc import Awaitable, Callable
 import pytest
 
 from fastproxy.errors import BODY_TOO_LARGE, ProxyError
-from fastproxy.model import Content, Exchange, Request, Response
+from fastproxy.model import Content, Exchange, Request, Response, ResponseHead
 from fastproxy.net.connection import LINGER_S, Connection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.server import Server, ServerLimits
 from fastproxy.net.timers import TICK_S, Wheel
-from tests.net.kit import Clock, Wire, in_bytes
+from tests.net.kit import Clock, Wire, in_bytes, respond
 
 LATE_S = 3 * TICK_S
 """More than any timeout comes late."""
@@ -24,7 +24,7 @@ Answer = Callable[[Request, Connection], Awaitable[None]]
 
 
 def answer_of(content: Content, status: int = 200, reason: bytes = b"OK") -> Response:
-    return Response(status, b"HTTP/1.1 %d %b\r\n" % (status, reason), content)
+    return Response(ResponseHead(status, b"HTTP/1.1 %d %b\r\n" % (status, reason)), content)
 
 
 async def read_all(content: Content) -> bytes:
@@ -37,7 +37,7 @@ async def read_all(content: Content) -> bytes:
 
 
 async def echo(request: Request, connection: Connection) -> None:
-    await connection.respond(answer_of(request.head.target + b" " + await read_all(request.content)))
+    await respond(connection, answer_of(request.head.target + b" " + await read_all(request.content)))
 
 
 class Listener:
@@ -81,7 +81,7 @@ class Gate:
         waiter: Waiter[None] = Waiter()
         self.opened.append(waiter)
         await waiter
-        await connection.respond(answer_of(request.head.target))
+        await respond(connection, answer_of(request.head.target))
 
     def open(self, number: int) -> None:
         self.opened[number].set(None)
@@ -185,17 +185,22 @@ def test_a_connection_serves_no_more_than_its_share() -> None:
 
 
 @pytest.mark.parametrize(
-    ("method", "response", "expected"),
+    ("method", "status", "content", "declared", "expected"),
     [
-        (b"HEAD", Response(200, OK, b"", 7), b"content-length: 7\r\n"),
-        (b"HEAD", Response(200, OK, b"content"), b""),
-        (b"GET", Response(204, OK, b"", 0), b""),
-        (b"GET", Response(304, OK, b"", 7), b"content-length: 7\r\n"),
+        (b"HEAD", 200, b"", 7, b"content-length: 7\r\n"),
+        (b"HEAD", 200, b"content", None, b""),
+        (b"GET", 204, b"", 0, b""),
+        (b"GET", 304, b"", 7, b"content-length: 7\r\n"),
     ],
 )
-def test_answers_without_a_body(method: bytes, response: Response, expected: bytes) -> None:
+def test_answers_without_a_body(
+    method: bytes, status: int, content: bytes, declared: int | None, expected: bytes
+) -> None:
+    response = Response(ResponseHead(status, OK), content)
+    response.head.length = declared
+
     async def answer(request: Request, connection: Connection) -> None:
-        await connection.respond(response)
+        await respond(connection, response)
 
     wire = Listener(answer).connect()
     wire.receive(method + get()[3:])
@@ -217,7 +222,7 @@ class Streaming:
         )  # fmt: skip
 
     async def __call__(self, request: Request, connection: Connection) -> None:
-        await connection.respond(answer_of(self.body))
+        await respond(connection, answer_of(self.body))
 
 
 def test_an_answer_goes_out_as_it_comes() -> None:
@@ -337,7 +342,7 @@ def test_whoever_waits_for_a_100_gets_it_when_somebody_reads() -> None:
     assert wire.take() == ok(b"/a hello")
 
     async def refuse_unread(request: Request, connection: Connection) -> None:
-        await connection.respond(answer_of(b"", 403, b"No"))
+        await respond(connection, answer_of(b"", 403, b"No"))
 
     wire = Listener(refuse_unread).connect()
     wire.receive(head)
@@ -362,7 +367,7 @@ def test_whoever_waits_for_a_100_gets_it_when_somebody_reads() -> None:
 def test_what_is_no_request_is_refused_and_the_connection_ended(
     sent: bytes, status: int, label: bytes
 ) -> None:
-    listener = Listener(limits=ServerLimits(head=HeadLimits(header_bytes=1024), body_bytes=10))
+    listener = Listener(limits=ServerLimits(head=HeadLimits(header_bytes=1024, body_bytes=10)))
     wire = listener.connect()
     wire.receive(sent + get(b"/behind"))
     assert wire.take() == refusal(status, label)
@@ -384,7 +389,7 @@ def test_nobody_waits_for_the_rest_of_what_can_not_become_a_request(beginning: b
     "body", [b"5\r\nhello\r\nzz\r\n", b"5\nhello", b"b\r\nhello world\r\n0\r\n\r\n"], ids=repr
 )
 def test_a_broken_body_reaches_the_handler_as_an_error(body: bytes) -> None:
-    listener = Listener(limits=ServerLimits(body_bytes=10))
+    listener = Listener(limits=ServerLimits(head=HeadLimits(body_bytes=10)))
     wire = listener.connect()
     wire.receive(
         b"POST /a HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n", *in_bytes(body + get())
@@ -484,7 +489,7 @@ def test_the_deadline_reaches_an_exchange_wherever_it_waits() -> None:
         try:
             await waiter
         except ProxyError as error:
-            await connection.respond(answer_of(error.phase.encode(), error.cause.status, b"Late"))
+            await respond(connection, answer_of(error.phase.encode(), error.cause.status, b"Late"))
 
     listener = Listener(answer)
     wire = listener.connect()
@@ -504,7 +509,7 @@ def test_a_deadline_ends_with_its_exchange() -> None:
             connection.set_deadline(exchange)
         else:
             await waiter
-        await connection.respond(answer_of(b""))
+        await respond(connection, answer_of(b""))
 
     waiter: Waiter[None] = Waiter()
     listener = Listener(answer)

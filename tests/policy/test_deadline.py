@@ -5,7 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from fastproxy.errors import DEADLINE_EXCEEDED, MALFORMED_REQUEST, ProxyError
-from fastproxy.policy.deadline import budget_ms, remaining_s, set_deadline
+from fastproxy.policy.deadline import deadline_passed, set_deadline
 
 NOW_S, NOW_UNIX_S = 50.0, 1_800_000_000.25
 
@@ -72,16 +72,8 @@ def test_no_header_lengthens_the_route_timeout(dead_time: bytes | None, timeout_
     assert NOW_S < deadline_s <= NOW_S + 2.0
 
 
-def test_what_remains_is_above_zero_or_an_error_that_names_the_phase() -> None:
-    assert remaining_s(10.0, 9.5, "connect") == 0.5
-    for now_s in (10.0, 11.0):
-        with pytest.raises(ProxyError) as refusal:
-            remaining_s(10.0, now_s, "connect")
-        assert refusal.value.cause is DEADLINE_EXCEEDED
-        assert refusal.value.phase == "connect"
-        assert "connect" in refusal.value.detail
-
-
-@pytest.mark.parametrize(("left_s", "ms"), [(1.5, 1500), (0.0001, 1), (1e12, 0xFFFFFFFF)])
-def test_the_budget_that_travels_on(left_s: float, ms: int) -> None:
-    assert budget_ms(left_s) == ms
+def test_used_up_time_is_an_error_that_names_the_phase() -> None:
+    error = deadline_passed("connect")
+    assert error.cause is DEADLINE_EXCEEDED
+    assert error.phase == "connect"
+    assert "connect" in error.detail

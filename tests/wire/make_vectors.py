@@ -16,10 +16,10 @@ from fastproxy.wire.envelope import (
     PSK_ID,
     Challenge,
     Refusal,
-    RequestHead,
     ServiceResponse,
     build_request_head,
     build_response_head,
+    service_field,
 )
 from fastproxy.wire.hpke import PreSharedKey, auth_encap, key_schedule
 from fastproxy.wire.identity import PrivateKey
@@ -32,9 +32,10 @@ from fastproxy.wire.sessions import CallerKey
 Case = dict[str, Any]
 NOW_MS = 1_767_225_600_000  # 2026-01-01T00:00:00Z
 REQUEST_HEAD = build_request_head(
-    RequestHead(
-        2000, "4bf92f3577b34da6", "search_service", b"POST /api/service HTTP/1.1\r\nhost: search\r\n\r\n"
-    )
+    2000,
+    "4bf92f3577b34da6",
+    service_field("search_service"),
+    b"POST /api/service HTTP/1.1\r\nhost: search\r\n\r\n",
 )
 OK_HEAD = build_response_head(ServiceResponse(b"HTTP/1.1 200 OK\r\ncontent-type: text/plain\r\n\r\n"))
 REFUSAL_HEAD = build_response_head(Refusal("no_privilege", b"HTTP/1.1 403 Forbidden\r\n\r\n"))

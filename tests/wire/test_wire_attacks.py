@@ -44,7 +44,7 @@ def test_an_answer_that_came_whole_is_opened_a_part_at_a_time_too() -> None:
         answer.record(b"", bytes(MAX_DATA_BYTES), last=number == RECORDS - 1) for number in range(RECORDS)
     )
     opening = ResponseOpener(AEAD, binding)
-    assert len(opening.open_whole(bomb)) == OPENED_BYTES // MAX_DATA_BYTES
+    assert len(opening.feed(bomb)) == OPENED_BYTES // MAX_DATA_BYTES
     assert opening.pending
     assert not opening.finished
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Request, Response
-from fastproxy.net.connection import Connection
+from fastproxy.model import Request, Response, ResponseHead
+from fastproxy.net.connection import Connection, complete
 from fastproxy.proxy.answer import answer_to
 from fastproxy.telemetry.exposition import CONTENT_TYPE, render
 from fastproxy.telemetry.metrics import Metrics
@@ -28,9 +28,7 @@ class AdminHandler:
 
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request."""
-        response = self._route(request)
-        response.start += connection.date_line
-        await connection.respond(response)
+        await complete(connection.respond(self._route(request), connection.date_line))
 
     def _route(self, request: Request) -> Response:
         path = request.head.target.partition(b"?")[0]
@@ -38,7 +36,7 @@ class AdminHandler:
             return _text(404, b"Not Found", b"there are /healthz, /readyz and /metrics here\n")
         if request.head.method not in (b"GET", b"HEAD"):
             refused = _text(405, b"Method Not Allowed", b"only GET and HEAD\n")
-            refused.start += b"allow: GET, HEAD\r\n"
+            refused.head.start += b"allow: GET, HEAD\r\n"
             return refused
         if path == b"/metrics":
             return _answer(200, b"OK", CONTENT_TYPE.encode(), render(self._metrics))
@@ -58,4 +56,4 @@ def _text(status: int, reason: bytes, content: bytes) -> Response:
 
 def _answer(status: int, reason: bytes, content_type: bytes, content: bytes) -> Response:
     start = b"HTTP/1.1 %d %b\r\ncontent-type: %b\r\n" % (status, reason, content_type)
-    return Response(status, start, content)
+    return Response(ResponseHead(status, start), content)

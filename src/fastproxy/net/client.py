@@ -12,7 +12,7 @@ from collections.abc import Callable
 from typing import cast
 
 from fastproxy.errors import CONNECTION_LOST, RESPONSE_MALFORMED, ProxyError
-from fastproxy.model import Body, Content, Endpoint, Response, ResponseHead
+from fastproxy.model import Body, Endpoint, Response, ResponseHead
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized, UntilClose
 from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
@@ -36,19 +36,18 @@ class ClientConnection(asyncio.Protocol):
         "_buffer",
         "_drained",
         "_framing",
+        "_heads",
         "_interim",
+        "_is_head",
+        "_is_special",
         "_limit",
-        "_method",
         "_on_free",
         "_on_lost",
         "_parser",
-        "_request_sent",
-        "_response_done",
         "_reusable",
         "_sending",
         "_transport",
         "_waiter",
-        "busy",
         "closed",
         "endpoint",
         "idle_since",
@@ -63,6 +62,7 @@ class ClientConnection(asyncio.Protocol):
     ) -> None:
         # per connection
         self._parser = parser
+        self._heads = parser.responses
         self._limit = parser.limits.header_bytes
         self._on_free = on_free
         self._on_lost = on_lost
@@ -73,54 +73,60 @@ class ClientConnection(asyncio.Protocol):
         self.closed = False
         self.idle_since = 0.0
         # per exchange
-        self.busy = False
-        self._method = b""
-        self._waiter: Waiter[Response] | None = None
-        self._framing: Framing | None = None
+        self._is_head = False
+        self._is_special = False  # its answer needs a closer look, however it comes
+        self._waiter: Waiter[Response] | None = None  # while the answer's head is awaited
+        self._framing: Framing | None = None  # while the answer's body comes
         self._body: IncomingBody | None = None
-        self._sending: Drive | None = None
+        self._sending: Drive | None = None  # while the request's body leaves
         self._interim = 0
-        self._request_sent = False
-        self._response_done = False
         self._reusable = False
+
+    @property
+    def busy(self) -> bool:
+        """Whether it carries an exchange."""
+        return self._waiter is not None or self._framing is not None or self._sending is not None
 
     # --- the exchange's side -----------------------------------------------------------------------------
 
-    async def call(self, method: bytes, head: bytes, content: Content, *, chunked: bool) -> Response:
-        """Carry one exchange: send the request, wait for the head of the answer.
+    def send(self, method: bytes, message: bytes) -> Waiter[Response]:
+        """Begin an exchange by a request that is here entirely: one write, and a wait for the answer's head.
 
-        Content that is here entirely leaves in one write with the head; another one is sent as it comes,
-        while the answer may already be on its way.
+        Whoever stops waiting calls `abandon`.
 
         Args:
             method: of the request: it decides whether the answer has a body.
-            head: the serialised head, empty line included.
-            content: what follows it. chunked: whether it has to be framed in chunks.
+            message: the serialised request.
 
-        Raises:
-            ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE, or what
-                reading `content` raised.
+        Raises (the waiter):
+            ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE.
         """
-        assert self._transport is not None
-        self.busy = True
-        self._method = method
-        self._interim = 0
-        self._response_done = self._reusable = False
-        answer = self._waiter = Waiter()
-        try:
-            if type(content) is bytes:
-                self._request_sent = True
-                self._transport.write(head + content)
-            else:
-                self._request_sent = False
-                self._transport.write(head)
-                self._sending = Drive(self._send_body(cast(Body, content), chunked), self._sent)
-                self._sending.start()
-            return await answer
-        except BaseException:
-            if self._waiter is answer:
-                self.abort()
-            raise
+        self._is_special = self._is_head = method == b"HEAD"
+        waiter: Waiter[Response]
+        waiter = self._waiter = Waiter()
+        self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
+        return waiter
+
+    def send_stream(self, method: bytes, head: bytes, body: Body, *, chunked: bool) -> Waiter[Response]:
+        """Begin an exchange whose content leaves as it comes, while the answer may already be on its way.
+
+        Args:
+            method: as in `send`. head: the serialised head, empty line included.
+            body: what follows it. chunked: whether it has to be framed in chunks.
+
+        Raises (the waiter):
+            ProxyError: as in `send`, or what reading `body` raised.
+        """
+        waiter = self.send(method, head)
+        self._is_special = True
+        sending = self._sending = Drive(self._sent)
+        sending.start(self._send_body(body, chunked))
+        return waiter
+
+    def abandon(self, waiter: Waiter[Response]) -> None:
+        """Nobody waits for this answer any more: what comes on the connection would be of no use."""
+        if self._waiter is waiter:
+            self.abort()
 
     async def _send_body(self, body: Body, chunked: bool) -> None:
         while data := await body.read():
@@ -135,13 +141,9 @@ class ClientConnection(asyncio.Protocol):
     def _sent(self, error: BaseException | None) -> None:
         """The request's body is through, or has broken off."""
         self._sending = None
-        if error is None:
-            self._request_sent = True
-            if self._response_done:
-                self._end_exchange()
-        elif isinstance(error, ProxyError):
+        if isinstance(error, ProxyError):
             self._fail(error)
-        else:
+        elif error is not None:
             self.abort()
 
     def release(self) -> None:
@@ -186,7 +188,6 @@ class ClientConnection(asyncio.Protocol):
         body, framing = self._body, self._framing
         if body is not None and framing is not None and framing.eof():
             self._framing = self._body = None
-            self._response_done = True
             body.finish(b"", [])
         return False
 
@@ -202,72 +203,80 @@ class ClientConnection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer."""
-        if self._framing is not None:
-            self._feed_body(data)
+        waiter = self._waiter
+        if waiter is None:
+            if self._framing is not None:
+                self._feed_body(data)
+            else:
+                self.abort()  # an answer that nobody asked for: nothing on this connection can be trusted
             return
-        if not self.busy or self._response_done:
-            self.abort()  # an answer that nobody asked for: nothing on this connection can be trusted
-            return
-        buffer = self._buffer + data if self._buffer else data
-        at = 0
+        if self._buffer:
+            data = self._buffer + data
+            self._buffer = b""
+        end = data.find(b"\r\n\r\n", 0, self._limit) + 4
         try:
-            while True:
-                end = buffer.find(b"\r\n\r\n", at, at + self._limit) + 4
-                if end < 4:
-                    if len(buffer) - at >= self._limit:
-                        raise response_overflow(self._parser.limits)
-                    self._buffer = buffer[at:]
-                    return
-                head = self._parser.response(buffer[at:end])
-                at = end
-                if head.status >= 200:
-                    break
-                self._count_interim(head)
-            self._buffer = buffer[at:]
-            self._begin_body(head)
+            if end < 4:
+                self._await_head(data)
+                return
+            head = self._heads[data[:end]]
+            content = data[end:]
+            if len(content) != head.content_bytes or not head.keep_alive or self._is_special:
+                self._begin_body(head, content, waiter)
+                return
         except ProxyError as error:
             self._fail(error)
+            return
+        self._waiter = None
+        if not self.closed:
+            self._on_free(self)
+        waiter.set(Response(head, content))
+
+    def _await_head(self, data: bytes) -> None:
+        if len(data) >= self._limit:
+            raise response_overflow(self._parser.limits)
+        self._buffer = data
 
     def _count_interim(self, head: ResponseHead) -> None:
         """Interim answers end here: the hop between the proxies carries final ones only."""
         if head.status == 101:
             raise ProxyError(RESPONSE_MALFORMED, "a change of protocol that nobody asked for")
+        self._is_special = True  # so that the count is over with this answer
         self._interim += 1
         if self._interim > INTERIM_LIMIT:
             raise ProxyError(RESPONSE_MALFORMED, f"more than {INTERIM_LIMIT} interim answers to one request")
 
-    def _begin_body(self, head: ResponseHead) -> None:
-        waiter = self._waiter
-        assert waiter is not None
-        rest, self._buffer = self._buffer, b""
+    def _begin_body(self, head: ResponseHead, rest: bytes, waiter: Waiter[Response]) -> None:
+        """The head is here; what follows it comes in pieces, or ends in a way out of the ordinary."""
+        if head.status < 200:
+            self._count_interim(head)
+            if rest:
+                self.data_received(rest)
+            return
+        self._interim = 0
         self._reusable = head.keep_alive
-        declared = None
-        length = head.length
-        if self._method == b"HEAD" or head.status in (204, 304):
-            declared, length = length, 0
+        length = head.content_bytes
+        if self._is_head:
+            length = 0
         elif head.chunked:
             self._framing = Chunked(RESPONSE_MALFORMED)
-        elif length is None:
+        elif length < 0:
             self._framing = UntilClose()
             self._reusable = False
         elif len(rest) < length:
             self._framing = Sized(length)
         if self._framing is None:
-            assert length is not None
             if len(rest) > length:
                 raise ProxyError(RESPONSE_MALFORMED, "more bytes came than the answer has")
-            self._response_done = True
-            if self._request_sent:
-                self._end_exchange()
-            else:
-                self.abort()  # answered in full before the request was through: the rest of it is of no use
-            waiter.set(Response(head.status, head.start, rest, declared, head.has_date))
+            self._waiter = None
+            self._end_answer()
+            waiter.set(Response(head, rest))
             return
-        body = self._body = IncomingBody(length, None, self._pause, self._resume, self.abort)
-        response = Response(head.status, head.start, body, None, head.has_date)
+        body = self._body = IncomingBody(head.length, None, self._pause, self._resume, self.abort)
         if rest:
-            self._feed_body(rest)
-        waiter.set(response)
+            self._feed_body(rest)  # if that fails, the exchange gets the error instead of half an answer
+        if self._waiter is waiter:
+            self._waiter = None
+        waiter.set(Response(head, body))
 
     def _feed_body(self, data: bytes) -> None:
         framing, body = self._framing, self._body
@@ -284,17 +293,18 @@ class ClientConnection(asyncio.Protocol):
         self._framing = self._body = None
         if rest:
             self._reusable = False
-        self._response_done = True
-        if self._request_sent:
-            self._end_exchange()  # which may begin the next one at once
+        self._end_answer()  # which may let the next exchange begin at once
+        body.finish(content, framing.trailers)
+
+    def _end_answer(self) -> None:
+        """The answer is through."""
+        if self._sending is None:
+            self._end_exchange()
         else:
             self.abort()  # answered in full before the request was through: the rest of it is of no use
-        body.finish(content, framing.trailers)
 
     def _end_exchange(self) -> None:
         """Both directions are through: back to the pool, or away."""
-        self.busy = False
-        self._waiter = None
         if self._reusable and not self.closed:
             self._on_free(self)
         else:
@@ -303,7 +313,7 @@ class ClientConnection(asyncio.Protocol):
     def _fail(self, error: ProxyError) -> None:
         error.sent = True  # the endpoint may have acted on what it got
         body, waiter = self._body, self._waiter
-        self._framing = self._body = None
+        self._framing = self._body = self._waiter = None
         self.abort()
         if body is not None:
             body.fail(error)
@@ -311,7 +321,7 @@ class ClientConnection(asyncio.Protocol):
             waiter.fail(error)
 
     def _break(self, how: str) -> None:
-        if self.busy and not self._response_done:
+        if self._waiter is not None or self._framing is not None:
             self._fail(ProxyError(CONNECTION_LOST, f"{self.endpoint}: {how}", sent=True))
 
     def _pause(self) -> None:

@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Awaitable
 from typing import TYPE_CHECKING, cast
 
 from fastproxy.errors import (
     BODY_TIMEOUT,
-    BODY_TOO_LARGE,
     DEADLINE_EXCEEDED,
     DRAINING,
     HEADER_TIMEOUT,
@@ -24,10 +24,10 @@ from fastproxy.errors import (
     TOO_MANY_CONNECTIONS,
     ProxyError,
 )
-from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response
+from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
-from fastproxy.net.http1 import hopeless_head, length_line, oversized_head, write_fields
+from fastproxy.net.http1 import end_of_head, hopeless_head, length_line, oversized_head, write_fields
 from fastproxy.net.timers import Timer
 
 if TYPE_CHECKING:
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0
-_NO_BODY_STATUSES = frozenset((204, 304))
 
 
 class Connection(asyncio.Protocol):
@@ -51,10 +50,12 @@ class Connection(asyncio.Protocol):
         "_drive",
         "_exchange",
         "_framing",
+        "_handle",
         "_head",
         "_head_begun",
+        "_head_bytes",
+        "_heads",
         "_keep_alive",
-        "_responded",
         "_served",
         "_server",
         "_timer",
@@ -67,23 +68,25 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         # per connection
         self._server = server
+        self._heads = server.parser.requests
+        self._head_bytes = server.parser.limits.header_bytes
+        self._handle = server.handler.handle
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._timer = Timer(server.wheel, self._timed_out)
         self._deadline = Timer(server.wheel, self._deadline_passed)
         self._drained: Waiter[None] | None = None
         self._closing = False
+        self._keep_alive = True
         self._head_begun = True
         self._served = 0
+        self._drive = Drive(self._exchange_done)
         self.peer = ""
         # per exchange
-        self._drive: Drive | None = None
         self._head: RequestHead | None = None
-        self._keep_alive = True
         self._framing: Framing | None = None
         self._body: IncomingBody | None = None
         self._continue = False
-        self._responded = False
         self._exchange: Exchange | None = None
         self.bytes_in = 0
         self.bytes_out = 0
@@ -125,8 +128,7 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
         if self._drained is not None:
             self._drained.set(None)
-        if self._drive is not None:
-            self._drive.cancel()
+        self._drive.cancel()
 
     def eof_received(self) -> bool:
         """A peer that stops sending has hung up; a message that it still owed a part of is broken."""
@@ -153,83 +155,74 @@ class Connection(asyncio.Protocol):
             return  # the time to end, or to linger, runs on
         if self._body is not None and not self._body.paused:
             self._timer.set(self._server.loop.time() + limits.body_timeout_s)
-        elif self._drive is None:
+        elif self._head is None:
             self._timer.set(self._server.loop.time() + limits.idle_timeout_s)
         else:
             self._timer.unset()
 
     def data_received(self, data: bytes) -> None:
-        """Bytes of a head, of a body, or of requests behind the one being answered."""
-        if self._closing:
+        """Bytes of a request; or, out of the ordinary, of a body, or behind the request being answered."""
+        if self._head is not None or self._buffer or self._closing:
+            if not self._belongs_to_next(data):
+                return
+            data, self._buffer = self._buffer, b""
+        end = data.find(b"\r\n\r\n", 0, self._head_bytes) + 4
+        if end < 4:
+            self._await_head(data)
             return
+        try:
+            head = self._heads[data[:end]]
+        except ProxyError as error:
+            if data.startswith(b"\r\n") and not data.startswith(b"\r\n\r\n"):
+                self.data_received(data[2:])  # an empty line is skipped (RFC 9112, section 2.2)
+            else:
+                self._refuse(error)
+            return
+        self._head = head
+        self.bytes_in = head.content_bytes
+        content: Content = data[end:]
+        if len(data) - end != head.content_bytes:  # more is to come, or came already
+            content = self._part(head, data[end:])
+            if self._closing:
+                return
+        self._drive.start(self._handle(Request(head, content, self.peer), self))
+
+    def _belongs_to_next(self, data: bytes) -> bool:
+        """Put bytes where they belong; whether they may complete the head of a next request."""
+        if self._closing:
+            return False
         if self._framing is not None:
             self._feed_body(data)
+            return False
+        self._buffer += data
+        if self._head is None:
+            return True
+        if len(self._buffer) > self._head_bytes and self._transport is not None:
+            self._transport.pause_reading()
+        return False
+
+    def _part(self, head: RequestHead, data: bytes) -> Content:
+        """Part the content from what follows it; what isn't here yet will be read as it comes."""
+        length = head.content_bytes
+        if 0 <= length <= len(data):
+            self._buffer = data[length:]
+            return data[:length]
+        self.bytes_in = 0
+        self._continue = head.expects_continue
+        if head.chunked:
+            self._framing = Chunked(trailer_bytes=self._server.limits.head.header_bytes)
         else:
-            self._buffer = self._buffer + data if self._buffer else data
-            if self._drive is None:
-                self._next_request()
-            elif len(self._buffer) > self._server.limits.head.header_bytes and self._transport is not None:
-                self._transport.pause_reading()
-
-    # --- reading a request -------------------------------------------------------------------------------
-
-    def _next_request(self) -> None:
-        """Begin the next exchange, if its head is all here."""
-        server = self._server
-        limits = server.limits
-        while self._drive is None and not self._closing:
-            buffer = self._buffer
-            if buffer[:2] == b"\r\n":  # an empty line before a request is skipped (RFC 9112, section 2.2)
-                buffer = buffer[2:]
-            end = buffer.find(b"\r\n\r\n", 0, limits.head.header_bytes)
-            if end < 0:
-                self._await_head(buffer)
-                return
-            end += 4
-            try:
-                head = server.parser.request(buffer[:end])
-                if (
-                    head.length is not None
-                    and limits.body_bytes is not None
-                    and head.length > limits.body_bytes
-                ):
-                    raise ProxyError(BODY_TOO_LARGE, f"{head.length} bytes, {limits.body_bytes} allowed")
-            except ProxyError as error:
-                self._refuse(error)
-                return
-            self._served += 1
-            self._head_begun = False
-            self._head = head
-            self._keep_alive = head.keep_alive
-            self._continue = head.expects_continue
-            self._responded = False
-            content: Content = b""
-            length = head.length
-            if head.chunked:
-                self._framing = Chunked(trailer_bytes=limits.head.header_bytes)
-                content = self._body = self._incoming(None)
-            elif length:
-                content = buffer[end : end + length]
-                if len(content) < length:
-                    self._framing = Sized(length)
-                    content = self._body = self._incoming(length)
-                else:
-                    end += length
-            self._buffer = buffer[end:]
-            self.bytes_in = length or 0
-            request = Request(head, content, self.peer)
-            if self._framing is not None:
-                rest, self._buffer = self._buffer, b""
-                self._timer.set(server.loop.time() + limits.body_timeout_s)
-                if rest:
-                    self._feed_body(rest)
-                    if self._closing:
-                        return
-            self._drive = drive = Drive(server.handler.handle(request, self), self._exchange_done)
-            drive.start()
+            self._framing = Sized(length)
+        content = self._body = self._incoming(head.length)
+        self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+        if data:
+            self._feed_body(data)
+        return content
 
     def _await_head(self, buffer: bytes) -> None:
         limits = self._server.limits
+        self._buffer = buffer
+        buffer = buffer.removeprefix(b"\r\n")
         if len(buffer) >= limits.head.header_bytes:
             self._refuse(oversized_head(buffer, limits.head))
             return
@@ -243,7 +236,7 @@ class Connection(asyncio.Protocol):
 
     def _incoming(self, length: int | None) -> IncomingBody:
         return IncomingBody(
-            length, self._server.limits.body_bytes, self._pause_reading, self._resume_reading,
+            length, self._server.limits.head.body_bytes, self._pause_reading, self._resume_reading,
             self._body_unwanted, self._ask_for_body if self._continue else None,
         )  # fmt: skip
 
@@ -271,7 +264,7 @@ class Connection(asyncio.Protocol):
             body.push(content)
 
     def _ask_for_body(self) -> None:
-        if self._continue and not self._responded:
+        if self._continue:
             self._continue = False
             self._write(CONTINUE)
 
@@ -297,60 +290,78 @@ class Connection(asyncio.Protocol):
     def set_deadline(self, exchange: Exchange) -> None:
         """Raise DEADLINE_EXCEEDED inside the exchange, wherever it waits, when its deadline has come."""
         self._exchange = exchange
-        self._deadline.set(exchange.deadline)
+        if exchange.deadline < self._deadline.armed:  # else the timer finds it there, when it comes
+            self._deadline.set(exchange.deadline)
 
     @property
     def date_line(self) -> bytes:
         """The line of a Date field for now."""
         return self._server.date_line()
 
-    async def respond(self, response: Response) -> None:
-        """Write the answer, its body as it comes.
+    def respond(self, response: Response, fields: bytes = b"") -> Awaitable[None] | None:
+        """Write the answer; what is returned, if anything, has to be awaited: it writes the body as it comes.
 
-        Raises:
+        Args:
+            response: its head, and its content.
+            fields: further lines for its head, each with its line end.
+
+        Raises (what is returned):
             ProxyError: the body broke off; the connection is then cut, so that nobody takes it for complete.
         """
-        head = self._head
-        assert head is not None
-        server = self._server
-        self._responded = True
-        content = response.content
-        close = (
-            not self._keep_alive
-            or server.draining
-            or self._framing is not None  # the request's body isn't read to its end
-            or self._served == server.limits.requests_per_connection
-        )
+        request, head, content = self._head, response.head, response.content
+        assert request is not None
+        self._head_begun = self._continue = False
+        if self._server.limits.requests_per_connection:
+            self._served += 1
+            if self._served >= self._server.limits.requests_per_connection:
+                self._keep_alive = False
+        if (
+            type(content) is bytes
+            and request.is_plain
+            and not head.bodiless
+            and self._keep_alive
+            and self._framing is None
+        ):
+            self.bytes_out = length = len(content)
+            self._write(b"".join((head.start, fields, end_of_head(length), content)))
+            return self._drained  # a peer that never reads must not make answers pile up
+        return self._respond(request, head, content, fields)
+
+    async def _respond(
+        self, request: RequestHead, head: ResponseHead, content: Content, fields: bytes
+    ) -> None:
+        """Write an answer that is not here entirely, or whose framing is out of the ordinary."""
+        if self._framing is not None or not request.keep_alive:  # or its body isn't read to its end
+            self._keep_alive = False
         chunked = False
-        if head.method == b"HEAD" or response.status in _NO_BODY_STATUSES:
+        if request.method == b"HEAD" or head.bodiless:
             if type(content) is not bytes:
                 cast(Body, content).close()
             content = framing = b""
-            if response.declared_length is not None and response.status != 204:
-                framing = length_line(response.declared_length)
+            if head.length is not None and head.status != 204:
+                framing = length_line(head.length)
         elif type(content) is bytes:
             framing = length_line(len(content))
         elif (length := cast(Body, content).length) is not None:
             framing = length_line(length)
-        elif head.minor:
+        elif request.minor:
             framing = b"transfer-encoding: chunked\r\n"
             chunked = True
         else:
             framing = b""
-            close = True
-        if close:
             self._keep_alive = False
+        if not self._keep_alive:
             framing += b"connection: close\r\n\r\n"
         else:
-            framing += b"\r\n" if head.minor else b"connection: keep-alive\r\n\r\n"
+            framing += b"\r\n" if request.minor else b"connection: keep-alive\r\n\r\n"
         if type(content) is bytes:
             self.bytes_out = len(content)
-            self._write(b"".join((response.start, framing, content)))
-            if self._drained is not None:  # or a peer that never reads could make answers pile up
+            self._write(b"".join((head.start, fields, framing, content)))
+            if self._drained is not None:
                 await self._drained
             return
         self.bytes_out = 0
-        self._write(response.start + framing)
+        self._write(b"".join((head.start, fields, framing)))
         body = cast(Body, content)
         try:
             await self._write_body(body, chunked)
@@ -373,37 +384,37 @@ class Connection(asyncio.Protocol):
 
     def _exchange_done(self, error: BaseException | None) -> None:
         """The handler has returned: go on with the next request, or end the connection."""
-        self._head = None
-        self._drive = None
-        self._exchange = None
-        transport = self._transport
-        if transport is None or self._closing:
+        self._head = self._exchange = None
+        if self._closing:
             return
         if error is not None:
-            self.abort()  # an answer that broke off must not look complete
-            if not isinstance(error, (ProxyError, asyncio.CancelledError)):
-                self._server.loop.call_exception_handler(
-                    {
-                        "message": "an exchange failed in an unforeseen way",
-                        "exception": error,
-                        "protocol": self,
-                    }
-                )
-            return
-        if self._framing is not None:
+            self._break_off(error)
+        elif self._framing is not None:
             self._linger()
-            return
-        if not self._keep_alive:
+        elif not self._keep_alive:
             self.close()
-            return
-        self._timer.set(self._server.loop.time() + self._server.limits.idle_timeout_s)
-        if self._buffer:
-            transport.resume_reading()
-            self._server.loop.call_soon(self._go_on)
+        else:
+            server, timer = self._server, self._timer
+            timer.deadline = idle_until = server.loop.time() + server.limits.idle_timeout_s
+            if idle_until < timer.armed:
+                timer.set(idle_until)
+            if self._buffer:
+                server.loop.call_soon(self._go_on)
+
+    def _break_off(self, error: BaseException) -> None:
+        """An answer that broke off must not look complete."""
+        self.abort()
+        if not isinstance(error, (ProxyError, asyncio.CancelledError)):
+            self._server.loop.call_exception_handler(
+                {"message": "an exchange failed in an unforeseen way", "exception": error, "protocol": self}
+            )
 
     def _go_on(self) -> None:
-        if self._drive is None and not self._closing:
-            self._next_request()
+        """Begin with the request that came while the one before was answered."""
+        if self._head is None and not self._closing and self._transport is not None:
+            self._transport.resume_reading()
+            data, self._buffer = self._buffer, b""
+            self.data_received(data)
 
     # --- ending ------------------------------------------------------------------------------------------
 
@@ -412,7 +423,7 @@ class Connection(asyncio.Protocol):
         response = self._server.handler.refuse(error, self.peer)
         content = cast(bytes, response.content)
         self._write(
-            b"".join((response.start, length_line(len(content)), b"connection: close\r\n\r\n", content))
+            b"".join((response.head.start, length_line(len(content)), b"connection: close\r\n\r\n", content))
         )
         self._linger()
 
@@ -424,7 +435,7 @@ class Connection(asyncio.Protocol):
             self._body.fail(
                 ProxyError(BODY_TIMEOUT, f"{self._server.limits.body_timeout_s:g} s without a byte")
             )
-        elif self._drive is None:
+        elif self._head is None:
             if self._buffer not in (b"", b"\r\n"):
                 self._refuse(
                     ProxyError(HEADER_TIMEOUT, f"not within {self._server.limits.header_timeout_s:g} s")
@@ -434,7 +445,7 @@ class Connection(asyncio.Protocol):
 
     def _deadline_passed(self) -> None:
         exchange = self._exchange
-        if self._drive is None or exchange is None:
+        if exchange is None:
             return
         if exchange.deadline > self._server.loop.time():  # it was armed for an earlier exchange
             self._deadline.set(exchange.deadline)
@@ -446,7 +457,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close now if nothing is owed, after the answer otherwise."""
-        if self._drive is None:
+        if self._head is None:
             self.close()
         else:
             self._closing_after_answer()
@@ -479,6 +490,12 @@ class Connection(asyncio.Protocol):
         self._buffer = b""
         if self._transport is not None:
             self._transport.abort()
+
+
+async def complete(rest: Awaitable[None] | None) -> None:
+    """Wait for what `Connection.respond` leaves to be written."""
+    if rest is not None:
+        await rest
 
 
 def _peer_uid(transport: asyncio.Transport) -> int:

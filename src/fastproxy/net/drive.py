@@ -14,115 +14,121 @@ import asyncio
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
+from msgspec import Struct
+
 T = TypeVar("T")
 
 
-class Waiter(Generic[T]):
-    """A value that is to come; await it once, set it once. Setting it resumes the awaiter at once."""
+class Waiter(Struct, Generic[T], eq=False):
+    """A value that is to come; await it once, set it once. Setting it resumes the awaiter at once.
 
-    __slots__ = ("_error", "_resume", "_value", "done")
+    done: whether it was set, or failed. result: the value; None before that and after a failure.
+    drive: resumes whoever awaits it.
+    """
 
-    def __init__(self) -> None:
-        self.done = False
-        self._value: T | None = None
-        self._error: BaseException | None = None
-        self._resume: Callable[[], None] | None = None
+    done: bool = False
+    result: T | None = None
+    error: BaseException | None = None
+    drive: Drive | None = None
 
     def __await__(self) -> Generator[Waiter[T], None, T]:
         if not self.done:
             yield self
-        if self._error is not None:
-            raise self._error
-        return self._value  # type: ignore[return-value]
-
-    @property
-    def result(self) -> T | None:
-        """The value, once it is there; None before and after a failure."""
-        return self._value
+        if self.error is not None:
+            raise self.error
+        return self.result  # type: ignore[return-value]
 
     def set(self, value: T) -> None:
         """Complete with a value; later calls change nothing."""
         if not self.done:
             self.done = True
-            self._value = value
-            if self._resume is not None:
-                self._resume()
+            self.result = value
+            if self.drive is not None:
+                self.drive.resume()
 
     def fail(self, error: BaseException) -> None:
         """Complete with an exception that the awaiter gets; later calls change nothing."""
         if not self.done:
             self.done = True
-            self._error = error
-            if self._resume is not None:
-                self._resume()
+            self.error = error
+            if self.drive is not None:
+                self.drive.resume()
 
 
 class Drive:
-    """One coroutine on its way.
+    """Runs coroutines, one after the other; a connection has one for all its exchanges.
 
     Args:
-        coroutine: what to run; it starts with `start`.
-        on_done: called once with the exception that it ended with, or None.
+        on_done: called when a coroutine has ended, with the exception that it ended with, or None.
     """
 
-    __slots__ = ("_coroutine", "_on_done", "_pending", "_running", "_waiter", "done")
+    __slots__ = ("_coroutine", "_on_done", "_pending", "_waiter")
 
-    def __init__(
-        self, coroutine: Coroutine[Any, None, Any], on_done: Callable[[BaseException | None], None]
-    ) -> None:
-        self._coroutine = coroutine
+    def __init__(self, on_done: Callable[[BaseException | None], None]) -> None:
         self._on_done = on_done
-        self._waiter: Waiter[Any] | None = None
+        self._coroutine: Coroutine[Any, None, Any] | None = None
+        self._waiter: Waiter[Any] | None = None  # None while the coroutine runs
         self._pending: BaseException | None = None
-        self._running = False
-        self.done = False
 
-    def start(self) -> None:
-        """Run up to the first suspension, or to the end."""
-        self._step(None)
+    @property
+    def idle(self) -> bool:
+        """Whether nothing is under way."""
+        return self._coroutine is None
+
+    def start(self, coroutine: Coroutine[Any, None, Any]) -> None:
+        """Run a coroutine up to its first suspension, or to its end; the last one has ended."""
+        self._coroutine = coroutine
+        self.resume()
+
+    def resume(self) -> None:
+        """Go on: what the coroutine waited for is there. Called by the `Waiter`."""
+        self._waiter = None
+        try:
+            waiter = self._coroutine.send(None)  # type: ignore[union-attr]
+        except StopIteration:
+            self._coroutine = self._pending = None
+            self._on_done(None)
+        except BaseException as raised:
+            self._fail(raised)
+        else:
+            self._waiter = waiter
+            waiter.drive = self
+            if self._pending is not None:
+                self._throw_pending()
 
     def throw(self, error: BaseException) -> None:
         """Raise `error` inside the coroutine at the place where it waits, or will wait next."""
-        if self.done:
+        coroutine, waiter = self._coroutine, self._waiter
+        if coroutine is None:
             return
-        if self._running:
+        if waiter is None:
             self._pending = error
             return
-        if self._waiter is not None:
-            self._waiter._resume = None
-        self._step(error)
+        waiter.drive = self._waiter = None
+        try:
+            waiter = coroutine.throw(error)
+        except StopIteration:
+            self._coroutine = self._pending = None
+            self._on_done(None)
+        except BaseException as raised:
+            self._fail(raised)
+        else:
+            self._waiter = waiter
+            waiter.drive = self
+            if self._pending is not None:
+                self._throw_pending()
 
     def cancel(self) -> None:
         """Raise CancelledError inside the coroutine."""
         self.throw(asyncio.CancelledError())
 
-    def _resume(self) -> None:
-        self._step(None)
+    def _throw_pending(self) -> None:
+        error, self._pending = self._pending, None
+        assert error is not None
+        self.throw(error)
 
-    def _step(self, error: BaseException | None) -> None:
-        coroutine = self._coroutine
-        self._running = True
-        try:
-            while True:
-                waiter = coroutine.send(None) if error is None else coroutine.throw(error)
-                error = None
-                if self._pending is None:
-                    break
-                error, self._pending = self._pending, None
-        except StopIteration:
-            self._finish(None)
-            return
-        except BaseException as raised:
-            self._finish(raised)
-            return
-        self._running = False
-        self._waiter = waiter
-        waiter._resume = self._resume
-
-    def _finish(self, error: BaseException | None) -> None:
-        self._running = False
-        self._waiter = None
-        self.done = True
+    def _fail(self, error: BaseException) -> None:
+        self._coroutine = self._pending = None
         self._on_done(error)
 
 

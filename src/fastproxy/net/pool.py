@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from dataclasses import dataclass
+from math import inf
 
 from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED, ProxyError
 from fastproxy.model import Endpoint
@@ -76,8 +77,9 @@ class Pool:
 
     def take(self) -> ClientConnection | None:
         """Take a kept connection, if there is one."""
-        while self._idle:
-            connection = self._idle.pop()
+        idle = self._idle
+        while idle:
+            connection = idle.pop()
             if not connection.closed:
                 return connection
         return None
@@ -147,6 +149,15 @@ class Pool:
 
     def _freed(self, connection: ClientConnection) -> None:
         """An exchange is through: the next in line gets the connection, or it is kept."""
+        if self._line or self._closed:
+            self._pass_on(connection)
+            return
+        connection.idle_since = self._loop.time()
+        self._idle.append(connection)
+        if self._timer.armed == inf:
+            self._timer.set(connection.idle_since + self._limits.idle_timeout_s)
+
+    def _pass_on(self, connection: ClientConnection) -> None:
         if self._closed:
             connection.close()
             return
@@ -155,10 +166,7 @@ class Pool:
             if not waiter.done:
                 waiter.set(connection)
                 return
-        connection.idle_since = self._loop.time()
-        self._idle.append(connection)
-        if len(self._idle) == 1:
-            self._timer.set(connection.idle_since + self._limits.idle_timeout_s)
+        self._freed(connection)
 
     def _lost(self, connection: ClientConnection) -> None:
         self._all.discard(connection)

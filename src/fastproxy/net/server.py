@@ -26,7 +26,7 @@ class ServerLimits:
 
     header_timeout_s: from the first byte of a head (or of the connection) to its end.
     body_timeout_s: between two pieces of a body. write_timeout_s: for a peer that doesn't read.
-    idle_timeout_s: between two requests. body_bytes: None for no limit.
+    idle_timeout_s: between two requests.
     connections: in total; connections_per_peer: by address, 0 for no limit.
     requests_per_connection: 0 for no limit.
     """
@@ -36,7 +36,6 @@ class ServerLimits:
     body_timeout_s: float = 30.0
     write_timeout_s: float = 30.0
     idle_timeout_s: float = 75.0
-    body_bytes: int | None = None
     connections: int = 10000
     connections_per_peer: int = 0
     requests_per_connection: int = 0

@@ -16,18 +16,20 @@ from fastproxy.model import Endpoint
 class Balancer:
     """Spreads the attempts for one service or receiver over its endpoints.
 
+    failing: endpoints that are avoided, each with the time until which it is.
+
     Args:
         avoid_s: for how long an endpoint is avoided after a failure, in seconds.
         failing_limit: failing endpoints remembered at most; protects memory where names resolve to ever
             new addresses.
     """
 
-    __slots__ = ("_all_well_s", "_avoid_s", "_failing", "_failing_limit", "_turn")
+    __slots__ = ("_all_well_s", "_avoid_s", "_failing_limit", "_turn", "failing")
 
     def __init__(self, avoid_s: float = 5.0, failing_limit: int = 1024) -> None:
         self._avoid_s = avoid_s
         self._failing_limit = failing_limit
-        self._failing: dict[Endpoint, float] = {}
+        self.failing: dict[Endpoint, float] = {}
         self._all_well_s = 0.0
         self._turn = 0
 
@@ -53,7 +55,7 @@ class Balancer:
         if count == 1 and not tried:
             return endpoints[0]
         turn = self._turn = (self._turn + 1) % count
-        failing = self._failing
+        failing = self.failing
         if failing and now_s >= self._all_well_s:
             failing.clear()
         if not failing and not tried:
@@ -68,19 +70,14 @@ class Balancer:
             second_choice = second_choice or endpoint
         return second_choice
 
-    @property
-    def has_failing(self) -> bool:
-        """Whether any endpoint is avoided now."""
-        return bool(self._failing)
-
     def mark_failing(self, endpoint: Endpoint, now_s: float) -> None:
         """Move an endpoint to the back: it did not take a connection."""
-        self._failing.pop(endpoint, None)
-        if len(self._failing) >= self._failing_limit:
-            del self._failing[next(iter(self._failing))]
-        self._failing[endpoint] = self._all_well_s = now_s + self._avoid_s
+        self.failing.pop(endpoint, None)
+        if len(self.failing) >= self._failing_limit:
+            del self.failing[next(iter(self.failing))]
+        self.failing[endpoint] = self._all_well_s = now_s + self._avoid_s
 
     def mark_working(self, endpoint: Endpoint) -> None:
         """Take an endpoint back at once: it took a connection."""
-        if self._failing:
-            self._failing.pop(endpoint, None)
+        if self.failing:
+            self.failing.pop(endpoint, None)

@@ -15,9 +15,6 @@ from fastproxy.errors import DEADLINE_EXCEEDED, MALFORMED_REQUEST, ProxyError
 DEAD_TIME_HEADER = b"request_dead_time"
 BUDGET_HEADER = b"fastproxy-timeout-ms"
 
-LONGEST_BUDGET_MS = 0xFFFF_FFFF
-"""What fits into the envelope's field, 49 days."""
-
 # Fifteen digits hold any time that makes sense, and bound what is handed to int().
 _WHOLE_NUMBER = re.compile(rb"[0-9]{1,15}")
 
@@ -59,28 +56,13 @@ def set_deadline(
     return now_s + left_s
 
 
-def remaining_s(deadline_s: float, now_s: float, phase: str) -> float:
-    """Return the seconds that are left, always more than 0.
+def deadline_passed(phase: str) -> ProxyError:
+    """The error of an exchange whose time is used up.
 
     Args:
-        deadline_s, now_s: monotonic time in seconds.
         phase: what is about to be done, or was being done.
-
-    Raises:
-        ProxyError: DEADLINE_EXCEEDED in that phase.
     """
-    left_s = deadline_s - now_s
-    if left_s <= 0:
-        raise ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
-    return left_s
-
-
-def budget_ms(left_s: float) -> int:
-    """Turn remaining seconds into the budget that travels on: at least 1, since 0 means none."""
-    left_ms = int(left_s * 1000)
-    if left_ms < 1:
-        return 1
-    return left_ms if left_ms < LONGEST_BUDGET_MS else LONGEST_BUDGET_MS
+    return ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
 
 
 def _whole_number(value: bytes, header: bytes) -> int:

@@ -11,7 +11,7 @@ from math import ceil
 import msgspec
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Response
+from fastproxy.model import Response, ResponseHead
 from fastproxy.net.http1 import REASONS, write_fields
 
 _ENCODER = msgspec.json.Encoder()
@@ -53,7 +53,7 @@ def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Re
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
     reason = REASONS.get(cause.status, b"")
     start = b"HTTP/1.1 %d %b\r\n%b" % (cause.status, reason, write_fields(headers))
-    return Response(cause.status, start, _ENCODER.encode(problem), has_date=False)
+    return Response(ResponseHead(cause.status, start, has_date=False), _ENCODER.encode(problem))
 
 
 def _quotable(text: str) -> str:

@@ -12,7 +12,7 @@ from typing import Protocol
 from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, ProxyError
 from fastproxy.model import Content, Endpoint, Exchange, Response
 from fastproxy.policy.balance import Balancer
-from fastproxy.policy.deadline import remaining_s
+from fastproxy.policy.deadline import deadline_passed
 from fastproxy.policy.retry import may_repeat
 from fastproxy.proxy.transport import Outgoing, Transport
 
@@ -77,15 +77,14 @@ class NextHop:
         Raises:
             ProxyError: no attempt succeeded; it is the error of the last one.
         """
-        clock, balancer = self._clock, self._balancer
-        tried: list[Endpoint] = []  # those that couldn't be connected to
+        balancer = self._balancer
+        tried: tuple[Endpoint, ...] = ()  # those that couldn't be connected to
         resends = attempts = 0
         failure: ProxyError | None = None
         while True:
-            exchange.phase = "pick"
-            now_s = clock()
+            now_s = self._clock()
             if now_s >= exchange.deadline:  # what is past its deadline isn't sent
-                remaining_s(exchange.deadline, now_s, "pick")
+                raise deadline_passed("pick")
             endpoint = balancer.pick(self._source.endpoints, tried, now_s)
             if endpoint is None:
                 assert failure is not None
@@ -93,13 +92,13 @@ class NextHop:
             exchange.endpoint = endpoint
             exchange.attempts = attempts = attempts + 1
             try:
-                response = await self._transport.attempt(exchange, outgoing, content, endpoint)
+                response = await self._transport.attempt(exchange, outgoing, content, endpoint, now_s)
             except ProxyError as error:
                 failure = error
-                now_s = clock()
+                now_s = self._clock()
                 if error.cause in _NO_CONNECTION:
                     balancer.mark_failing(endpoint, now_s)
-                    tried.append(endpoint)
+                    tried = (*tried, endpoint)
                 elif error.sent and not self._repeat_idempotent:
                     raise
                 if not may_repeat(
@@ -114,6 +113,6 @@ class NextHop:
                     raise
                 resends += error.sent
             else:
-                if balancer.has_failing:
+                if balancer.failing:
                     balancer.mark_working(endpoint)
                 return response

@@ -13,14 +13,12 @@ from msgspec import Struct
 
 from fastproxy.errors import (
     BODY_TOO_LARGE,
-    CODING_UNSUPPORTED,
-    MALFORMED_REQUEST,
     MESSAGE_BROKEN,
     NOT_AN_ENVELOPE,
     ProxyError,
 )
-from fastproxy.model import Content, Request, RequestHead, Response
-from fastproxy.net.http1 import HeadParser, length_line
+from fastproxy.model import Body, Content, Request, RequestHead, Response, ResponseHead
+from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.proxy.over_http import CONTENT_TYPE, TARGET
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
 from fastproxy.wire.envelope import (
@@ -35,7 +33,9 @@ from fastproxy.wire.receiver import OpenedRequest, ProvenRefusalError, Receiver
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk, Packing
 from fastproxy.wire.responses import ResponseBinding
 
-_START = b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
+_HEAD = ResponseHead(
+    200, b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
+)
 
 
 class Received(Struct):
@@ -76,11 +76,25 @@ class HttpReceiver:
         random: Callable[[int], bytes],
     ) -> None:
         self._receiver = receiver
-        self._parser = parser
+        self._heads = parser.requests
         self._limit = body_limit_bytes
         self._admit_newcomer = admit_newcomer
         self._unix_clock = unix_clock
         self._random = random
+
+    def receive_single(self, outer: Request) -> Received | None:
+        """Open the ordinary request: of a known session, here entirely, in a single record, as it should be.
+
+        None for any other, for `receive` to judge.
+        """
+        sealed = outer.content
+        if type(sealed) is not bytes or outer.head.target != TARGET or outer.head.method != b"POST":
+            return None
+        try:
+            opened = self._receiver.open_single(sealed, int(self._unix_clock() * 1000))
+        except ProvenRefusalError as refusal:
+            return Received(refusal.caller.name, refusal.binding, error=refusal)
+        return None if opened is None else self._received(opened, b"", NO_MORE)
 
     async def receive(self, outer: Request) -> Received:
         """Open a request as far as its head.
@@ -91,43 +105,46 @@ class HttpReceiver:
         if outer.head.target != TARGET or outer.head.method != b"POST":
             raise ProxyError(NOT_AN_ENVELOPE)
         sealed = outer.content
+        more: Body = NO_MORE
         try:
             if isinstance(sealed, bytes):
+                buffer = sealed
                 opened = self._open(sealed, outer.peer, complete=True)
                 assert opened is not None
             else:
                 opened = None
                 buffer = b""
+                more = sealed
                 while opened is None:  # the receiver bounds how much a first record can be
                     piece = await sealed.read()
                     buffer += piece
                     opened = self._open(buffer, outer.peer, complete=not piece)
         except ProvenRefusalError as refusal:
             return Received(refusal.caller.name, refusal.binding, error=refusal)
-        received = Received(opened.caller.name, opened.binding)
+        return self._received(opened, buffer[opened.consumed_bytes :], more)
+
+    def _received(self, opened: OpenedRequest, rest: bytes, more: Body) -> Received:
+        """Judge what the first record holds; `rest` came behind it, `more` is still to come."""
+        chunk, binding, caller = opened.chunk, opened.binding, opened.session.caller.name
         try:
-            head = parse_request_head(opened.chunk.meta)
-            received.exchange_id, received.service, received.budget_ms = (
-                head.exchange_id,
-                head.service,
-                head.budget_ms,
-            )
-            rest = sealed if isinstance(sealed, bytes) else buffer
-            more = NO_MORE if isinstance(sealed, bytes) else sealed
-            received.head = inner = self._judge(head.http)
-            chunk = opened.chunk
-            if chunk.last:
-                self._check_length(inner, len(chunk.data))
-                received.content = chunk.data
-            else:
+            head = parse_request_head(chunk.meta)
+        except ProxyError as error:
+            return Received(caller, binding, error=error)
+        try:
+            inner = self._heads[head.http]
+            if not chunk.last:
                 opener = opened.opener()
-                chunks = [Chunk(b"", chunk.data, last=False), *opener.feed(rest[opened.consumed_bytes :])]
-                received.content = OpenedBody(
+                chunks = [Chunk(b"", chunk.data, last=False), *opener.feed(rest)]
+                content: Content = OpenedBody(
                     chunks, opener, more, inner.length, self._limit, MESSAGE_BROKEN, BODY_TOO_LARGE
                 )
+            else:
+                content = chunk.data
+                if len(content) != inner.content_bytes:
+                    self._check_length(inner, len(content))
         except ProxyError as error:
-            received.error = error
-        return received
+            return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, error=error)
+        return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, inner, content)
 
     def _open(self, buffer: bytes, peer: str, *, complete: bool) -> OpenedRequest | None:
         return self._receiver.open_head(
@@ -138,19 +155,6 @@ class HttpReceiver:
             peer=peer,
         )
 
-    def _judge(self, http: bytes) -> RequestHead:
-        """Judge the sealed head as strictly as one in the clear; frame the body by the records alone."""
-        head = self._parser.request(http)
-        if head.chunked:
-            raise ProxyError(CODING_UNSUPPORTED, "a sealed request frames its body by records")
-        if head.absolute or head.expects_continue:
-            raise ProxyError(
-                MALFORMED_REQUEST, "a sealed request has a path as its target and expects nothing"
-            )
-        if self._limit is not None and head.length is not None and head.length > self._limit:
-            raise ProxyError(BODY_TOO_LARGE, f"{head.length} bytes, {self._limit} allowed")
-        return head
-
     def _check_length(self, head: RequestHead, received_bytes: int) -> None:
         if head.length is not None and head.length != received_bytes:
             raise ProxyError(MESSAGE_BROKEN, "the body has another length than its head says")
@@ -160,7 +164,7 @@ class HttpReceiver:
     def challenge(self, binding: ResponseBinding) -> Response:
         """The answer to a request for another epoch: the present one, sealed and bound to that request."""
         meta = build_response_head(Challenge(self._receiver.epoch))
-        return Response(200, _START, binding.seal_whole(self._random(RESPONSE_NONCE_BYTES), meta, b""))
+        return Response(_HEAD, binding.seal_single(self._random(RESPONSE_NONCE_BYTES), meta, b""))
 
     def seal(
         self,
@@ -180,20 +184,31 @@ class HttpReceiver:
             packing: compression and padding.
             refusal: the cause's label when this proxy refuses, else "".
         """
-        content = response.content
-        length = response.declared_length
-        if method == b"HEAD":
-            if refusal:  # a service's answer comes without content, a refusal is made with it
-                length, content = len(cast(bytes, content)), b""
-        elif length is None and response.status not in (204, 304):
-            length = len(content) if isinstance(content, bytes) else content.length
-        framing = b"\r\n" if length is None else length_line(length) + b"\r\n"
-        http = b"".join((response.start, fields, framing))
-        meta = build_response_head(Refusal(refusal, http) if refusal else ServiceResponse(http))
+        head, content = response.head, response.content
+        meta = head.plan or self._meta(method, response, fields, refusal)
         random = self._random(RESPONSE_NONCE_BYTES)
-        if isinstance(content, bytes):
+        if (
+            refusal and method == b"HEAD"
+        ):  # a service's answer comes without content, a refusal is made with it
+            content = b""
+        if type(content) is bytes:
             if len(content) <= MAX_DATA_BYTES:
-                return Response(200, _START, binding.seal_whole(random, meta, content, packing))
-            return Response(200, _START, seal_all(binding.sealer(random, packing), meta, content))
+                return Response(_HEAD, binding.seal_single(random, meta, content, packing))
+            return Response(_HEAD, seal_all(binding.sealer(random, packing), meta, content))
         sealer = binding.sealer(random, packing)
-        return Response(200, _START, SealedBody(sealer, sealer.record(meta, b"", last=False), content))
+        first = sealer.record(meta, b"", last=False)
+        return Response(_HEAD, SealedBody(sealer, first, cast(Body, content)))
+
+    def _meta(self, method: bytes, response: Response, fields: bytes, refusal: str) -> bytes:
+        """Make the sealed head of an answer; one that is always the same is kept with the parsed head."""
+        head, content = response.head, response.content
+        length = head.length
+        if length is None and not head.bodiless and (refusal or method != b"HEAD"):
+            length = len(content) if type(content) is bytes else cast(Body, content).length
+        http = b"".join((head.start, fields, b"\r\n" if length is None else end_of_head(length)))
+        if refusal:
+            return build_response_head(Refusal(refusal, http))
+        meta = build_response_head(ServiceResponse(http))
+        if head.length is not None and head.has_date:  # else the next answer has another length, or date
+            head.plan = meta
+        return meta

@@ -1,21 +1,22 @@
 """The in proxy: beside the service. Sealed requests come in, plain HTTP goes to the service.
 
-`InProxy.handle` opens, which proves who calls, and seals the answer; `InProxy._serve` is the order of things
-between: privilege, rate, deadline, then the way to the service. Nothing is decided on what a message says of
-its sender.
+`InProxy.handle` opens, which proves who calls, forwards, and seals the answer; `InProxy._admit` is the order
+of things before anything is forwarded: privilege, rate, deadline. Nothing is decided on what a message
+says of its sender.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 from msgspec import Struct
 
 from fastproxy.errors import EPOCH_MISMATCH, OVERLOADED, SERVICE_UNKNOWN, ProxyError
 from fastproxy.model import Exchange, Request, RequestHead, Response
-from fastproxy.net.connection import Connection
+from fastproxy.net.connection import Connection, complete
+from fastproxy.net.http1 import end_of_head
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
@@ -51,15 +52,17 @@ class Plan(Struct, frozen=True):
     """What is decided on requests of one caller to one service with the same head, from the same peer.
 
     target: canonical, as it was judged. rate_key: whose rate it counts towards.
-    dead_time, timeout_ms: what the caller says of its deadline, if anything.
+    dead_time, timeout_ms: what the caller says of its deadline; is_dated: whether it says anything.
     """
 
+    service: LocalService
     route: Route
     target: bytes
     rate_key: tuple[str, str]
     outgoing: Outgoing
     dead_time: bytes | None
     timeout_ms: bytes | None
+    is_dated: bool
 
 
 class InProxy:
@@ -104,6 +107,7 @@ class InProxy:
         self._hop_fields = fields
         self._via = fields.via
         self._recorder = recorder
+        self._begin = recorder.exchange_type
         self._in_flight_limit = in_flight_limit
         self._open_timeout_s = open_timeout_s
         self._new_id = new_id
@@ -113,22 +117,44 @@ class InProxy:
 
     async def handle(self, outer: Request, connection: Connection) -> None:
         """Answer one envelope."""
-        exchange = self._recorder.begin("", outer.peer)
+        exchange = self._begin("", self._clock(), outer.peer)
         self.in_flight += 1
         try:
             exchange.phase = "open"  # who is calling, proven?
-            if not isinstance(outer.content, bytes):  # strangers could drip a first record for ever
-                exchange.deadline = exchange.started + self._open_timeout_s
-                connection.set_deadline(exchange)
             try:
-                received = await self._receiver.receive(outer)
+                received = self._receiver.receive_single(outer) or await self._receive(
+                    exchange, outer, connection
+                )
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
                 exchange.id = self._new_id()
+                await complete(connection.respond(self._refusals.answer(exchange, error)))
+                return
+            exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
+            refusal = ""
+            try:
+                plan = self._admit(exchange, received)  # which service, privilege, rate, deadline
+                connection.set_deadline(exchange)
+                # pick an endpoint of the service, forward, wait
+                response = await plan.service.hop.forward(exchange, plan.outgoing, received.content)
+                exchange.phase = "answer"  # a refusal keeps the phase in which it was made
+                packing = plan.service.packing
+            except ProxyError as error:
+                if error.cause is EPOCH_MISMATCH:
+                    await complete(connection.respond(self._challenge(exchange, received)))
+                    return
                 response = self._refusals.answer(exchange, error)
-            else:
-                exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
-                response = await self._answer(exchange, received, connection)
-            await connection.respond(response)
+                refusal, packing = exchange.cause, self._packing(received.service)
+            except Exception:  # fail closed, and never without an answer
+                response = self._refusals.answer_mistake(exchange)
+                refusal, packing = exchange.cause, self._packing(received.service)
+            exchange.status = response.head.status
+            fields = self._via if response.head.has_date else self._via + connection.date_line
+            # whatever comes of a request whose sender is proven, the answer is sealed
+            rest = connection.respond(
+                self._receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
+            )
+            if rest is not None:
+                await rest
         except ProxyError as error:
             exchange.cause = exchange.cause or error.cause.label
             raise
@@ -140,76 +166,74 @@ class InProxy:
             if exchange.cause != _CHALLENGED:
                 self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
 
-    async def _answer(self, exchange: Exchange, received: Received, connection: Connection) -> Response:
-        """Serve a request whose sender is proven; whatever comes of it, the answer is sealed."""
-        packing = PLAIN
-        refusal = ""
-        try:
-            if received.error is not None:
-                raise received.error
-            service = self._services.get(received.service)
-            if service is not None:
-                packing = service.packing
-            response = await self._serve(exchange, received, service, connection)
-        except ProxyError as error:
-            if error.cause is EPOCH_MISMATCH:
-                exchange.cause = _CHALLENGED
-                self._recorder.challenged()
-                return self._receiver.challenge(received.binding)
-            response = self._refusals.answer(exchange, error)
-            refusal = exchange.cause
-        except Exception:  # fail closed, and never without an answer
-            response = self._refusals.answer_mistake(exchange)
-            refusal = exchange.cause
-        else:
-            exchange.phase = "answer"  # a refusal keeps the phase in which it was made
-        exchange.status = response.status
-        fields = self._via if response.has_date else self._via + connection.date_line
-        return self._receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
+    async def _receive(self, exchange: Exchange, outer: Request, connection: Connection) -> Received:
+        """Open what isn't here entirely, or not as it should be."""
+        if type(outer.content) is not bytes:  # strangers could drip a first record for ever
+            exchange.deadline = exchange.started + self._open_timeout_s
+            connection.set_deadline(exchange)
+        return await self._receiver.receive(outer)
 
-    async def _serve(
-        self,
-        exchange: Exchange,
-        received: Received,
-        service: LocalService | None,
-        connection: Connection,
-    ) -> Response:
-        """The order of things at this hop; each step may refuse."""
-        head = cast(RequestHead, received.head)
+    def _challenge(self, exchange: Exchange, received: Received) -> Response:
+        """Tell a sender this receiver's epoch; no exchange has taken place."""
+        exchange.cause = _CHALLENGED
+        self._recorder.challenged()
+        return self._receiver.challenge(received.binding)
+
+    def _packing(self, service: str) -> Packing:
+        """How answers of this proxy itself are packed: as the service's, so that they can't be told apart."""
+        known = self._services.get(service)
+        return PLAIN if known is None else known.packing
+
+    def _admit(self, exchange: Exchange, received: Received) -> Plan:
+        """The order of things at this hop, once the caller is proven; each step may refuse."""
+        if received.error is not None:
+            raise received.error
+        head = received.head
+        assert head is not None
         exchange.method, exchange.path = head.method, head.target
         if self.in_flight > self._in_flight_limit:  # before any work is done for it
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
-        exchange.phase = "route"  # which service?
-        if service is None:
-            raise ProxyError(SERVICE_UNKNOWN, "the request names no service of the in proxy's config")
-        exchange.service = service.hop.name
-        exchange.phase = "privilege"  # may this caller call this route?
+        # which service, and may this caller call this route?
         key = (received.caller, received.service, exchange.peer)
-        plan = head.plans.get(key) or self._plan(exchange, head, service, key)
-        exchange.route, exchange.path = plan.route.pattern, plan.target
+        plan = head.plans.get(key) or self._plan(exchange, head, key)
+        route = plan.route
+        exchange.service, exchange.route, exchange.path = key[1], route.pattern, plan.target
         exchange.phase = "rate"  # within its rate? After privilege: only routes that exist have one.
-        if plan.route.rate is not None:
+        if route.rate is not None:
             try:
-                self._limiter.check(plan.rate_key, plan.route.rate, exchange.started)
+                self._limiter.check(plan.rate_key, route.rate, exchange.started)
             except ProxyError as error:
                 self._enforced(exchange, error)
         exchange.phase = "deadline"  # before its deadline?
-        exchange.deadline = set_deadline(
-            exchange.started,
-            self._unix_clock(),
-            service.hop.timeout_s,
-            dead_time=plan.dead_time,
-            timeout_ms=plan.timeout_ms,
-            sealed_budget_ms=received.budget_ms,
-        )
-        connection.set_deadline(exchange)
-        # pick an endpoint of the service, forward, wait
-        return await service.hop.forward(exchange, plan.outgoing, received.content)
+        exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
+        return plan
 
-    def _plan(
-        self, exchange: Exchange, head: RequestHead, service: LocalService, key: tuple[str, str, str]
-    ) -> Plan:
-        """Decide what head, proven caller and service decide; it is kept with the head."""
+    def _deadline(self, exchange: Exchange, plan: Plan, sealed_budget_ms: int) -> float:
+        """The deadline as monotonic time, from all who have a say in it."""
+        if plan.is_dated:
+            return set_deadline(
+                exchange.started,
+                self._unix_clock(),
+                plan.service.hop.timeout_s,
+                dead_time=plan.dead_time,
+                timeout_ms=plan.timeout_ms,
+                sealed_budget_ms=sealed_budget_ms,
+            )
+        timeout_s, budget_s = plan.service.hop.timeout_s, sealed_budget_ms / 1000
+        return exchange.started + (budget_s if 0 < budget_s < timeout_s else timeout_s)
+
+    def _plan(self, exchange: Exchange, head: RequestHead, key: tuple[str, str, str]) -> Plan:
+        """Decide what head, proven caller and service decide; it is kept with the head.
+
+        Args:
+            key: caller, service and peer.
+        """
+        exchange.phase = "route"  # which service?
+        service = self._services.get(key[1])
+        if service is None:
+            raise ProxyError(SERVICE_UNKNOWN, "the request names no service of the in proxy's config")
+        exchange.service = key[1]
+        exchange.phase = "privilege"  # may this caller call this route?
         try:
             route, target = self._privileges.admit(key[0], key[1], head.method, head.target)
         except ProxyError as error:
@@ -220,6 +244,7 @@ class InProxy:
             route, target = NO_ROUTE, path + query
         dead_time = head.control.get(DEAD_TIME)
         plan = Plan(
+            service,
             route,
             target,
             (key[0], route.rate_key),
@@ -236,9 +261,11 @@ class InProxy:
                     key[0].encode(),
                 ),
                 head.has_body,
+                b"" if head.length is None else b"\r\n" + end_of_head(head.length),
             ),
             dead_time,
             head.control.get(BUDGET),
+            is_dated=not head.control.keys().isdisjoint((DEAD_TIME, BUDGET)),
         )
         if (
             len(head.plans) < PLANS_PER_HEAD and route is not NO_ROUTE

@@ -1,6 +1,6 @@
 """The out proxy: beside the caller. Plain HTTP comes in, sealed requests go out.
 
-`OutProxy._call` is the order of things: who is calling, which service, until when, then the
+`OutProxy.handle` is the order of things: who is calling, which service, until when, then the
 way to its receiver, where the request is sealed and the answer opened.
 """
 
@@ -13,8 +13,9 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, ProxyError
-from fastproxy.model import Exchange, Request, RequestHead, Response
+from fastproxy.model import Exchange, Request, Response
 from fastproxy.net.connection import Connection
+from fastproxy.net.http1 import end_of_head
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
@@ -38,7 +39,7 @@ class CallerRule(NamedTuple):
 class Plan(Struct, frozen=True):
     """What is decided on requests with the same head from the same peer: it depends on nothing else.
 
-    dead_time, timeout_ms: what the caller says of its deadline, if anything.
+    dead_time, timeout_ms: what the caller says of its deadline; is_dated: whether it says anything.
     """
 
     caller: str
@@ -46,6 +47,7 @@ class Plan(Struct, frozen=True):
     outgoing: Outgoing
     dead_time: bytes | None
     timeout_ms: bytes | None
+    is_dated: bool
 
 
 class OutProxy:
@@ -82,6 +84,7 @@ class OutProxy:
         self._hop_fields = fields
         self._own_fields = b"%b%b: " % (fields.via, EXCHANGE)
         self._recorder = recorder
+        self._begin = recorder.exchange_type
         self._in_flight_limit = in_flight_limit
         self._new_id = new_id
         self._clock = clock
@@ -90,27 +93,36 @@ class OutProxy:
 
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request of a caller."""
-        exchange = self._recorder.begin(self._new_id(), request.peer)
+        exchange = self._begin(self._new_id(), self._clock(), request.peer)
         self.in_flight += 1
         try:
             try:
-                response = await self._call(exchange, request, connection)
+                if self.in_flight > self._in_flight_limit:  # before any work is done for it
+                    raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
+                # who is calling, and which service?
+                plan = request.head.plans.get(request.peer) or self._plan(exchange, request)
+                exchange.caller, exchange.service = plan.caller, plan.hop.name
+                exchange.method, exchange.path = plan.outgoing.method, request.head.target
+                exchange.phase = "deadline"  # until when? From here on nothing can take longer.
+                exchange.deadline = (
+                    self._deadline(exchange, plan) if plan.is_dated else exchange.started + plan.hop.timeout_s
+                )
+                connection.set_deadline(exchange)
+                # pick an endpoint, seal and send, wait, open
+                response = await plan.hop.forward(exchange, plan.outgoing, request.content)
+                if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
+                    exchange.phase = "answer"
             except ProxyError as error:
                 response = self._refusals.answer(exchange, error)
             except Exception:  # fail closed, and never without an answer
                 response = self._refusals.answer_mistake(exchange)
-            exchange.status = response.status
-            if not exchange.cause:  # a refusal keeps the phase in which it was made or learned of
-                exchange.phase = "answer"
-            response.start = b"".join(
-                (
-                    response.start,
-                    self._own_fields,
-                    exchange.id.encode(),
-                    b"\r\n" if response.has_date else b"\r\n" + connection.date_line,
-                )
-            )
-            await connection.respond(response)
+            exchange.status = response.head.status
+            fields = b"".join((self._own_fields, exchange.id.encode(), b"\r\n"))
+            if not response.head.has_date:
+                fields += connection.date_line
+            rest = connection.respond(response, fields)
+            if rest is not None:
+                await rest
         except ProxyError as error:
             exchange.cause = exchange.cause or error.cause.label
             raise
@@ -121,46 +133,45 @@ class OutProxy:
             self.in_flight -= 1
             self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
 
-    async def _call(self, exchange: Exchange, request: Request, connection: Connection) -> Response:
-        """The order of things at this hop; each step may refuse."""
-        head = request.head
-        exchange.method, exchange.path = head.method, head.target
-        if self.in_flight > self._in_flight_limit:  # before any work is done for it
-            raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
-        plan = head.plans.get(request.peer) or self._plan(exchange, head, request.peer)
-        exchange.caller, exchange.service = plan.caller, plan.hop.name
-        exchange.phase = "deadline"  # until when? From here on nothing can take longer.
-        exchange.deadline = set_deadline(
+    def _deadline(self, exchange: Exchange, plan: Plan) -> float:
+        """The deadline, as monotonic time, of a request that says something of it."""
+        return set_deadline(
             exchange.started,
             self._unix_clock(),
             plan.hop.timeout_s,
             dead_time=plan.dead_time,
             timeout_ms=plan.timeout_ms,
         )
-        connection.set_deadline(exchange)
-        # pick an endpoint, seal and send, wait, open
-        return await plan.hop.forward(exchange, plan.outgoing, request.content)
 
-    def _plan(self, exchange: Exchange, head: RequestHead, peer: str) -> Plan:
+    def _plan(self, exchange: Exchange, request: Request) -> Plan:
         """Decide what the head alone decides; it is kept with the head, for requests that have the same."""
+        head, peer = request.head, request.peer
         control = head.control
+        exchange.method, exchange.path = head.method, head.target
         exchange.phase = "identify"  # who is calling?
         exchange.caller = self._identify(control)
         exchange.phase = "route"  # which service?
         service, target = self._choice.choose(head.target, head.host, head.absolute)
         dead_time = control.get(DEAD_TIME)
+        line = b"%b %b HTTP/1.1\r\nhost: " % (head.method, target)
+        host = head.host or service.encode()  # HTTP/1.0 may come without one
+        fields = b"\r\n%b%b%b" % (head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time))
+        framing = b"\r\n" if head.length is None else end_of_head(head.length)
         plan = Plan(
             exchange.caller,
             self._services[service],
             Outgoing(
                 head.method,
-                b"%b %b HTTP/1.1\r\nhost: " % (head.method, target),
-                head.host or service.encode(),  # HTTP/1.0 may come without one
-                b"\r\n%b%b%b" % (head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time)),
+                line,
+                host,
+                fields,
                 head.has_body,
+                framing,
+                b"".join((line, host, fields, framing)),
             ),
             dead_time,
             control.get(BUDGET),
+            is_dated=not control.keys().isdisjoint((DEAD_TIME, BUDGET)),
         )
         if len(head.plans) < PLANS_PER_HEAD:
             head.plans[peer] = plan
@@ -178,5 +189,5 @@ class OutProxy:
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
         exchange_id, response = self._refusals.answer_unread(error, peer)
-        response.start += self._own_fields + exchange_id.encode() + b"\r\n"
+        response.head.start += self._own_fields + exchange_id.encode() + b"\r\n"
         return response

@@ -8,30 +8,31 @@ whatever it says; its content is discarded. `docs/wire.md` has the bytes.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from functools import lru_cache
+from typing import NamedTuple, cast
 
 from fastproxy.errors import (
     BODY_TOO_LARGE,
     EPOCH_MISMATCH,
     RESPONSE_BROKEN,
-    RESPONSE_MALFORMED,
     RESPONSE_UNSEALED,
     ProxyError,
 )
-from fastproxy.model import Content, Endpoint, Exchange, Response, host_field
-from fastproxy.net.http1 import HeadParser, length_line
+from fastproxy.model import Body, Content, Endpoint, Exchange, Response, host_field
+from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.net.pool import Pools
-from fastproxy.policy.deadline import budget_ms, remaining_s
+from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.ciphers import Cipher
 from fastproxy.wire.envelope import (
+    SERVICE_RESPONSE,
     UNKNOWN_EPOCH,
     Challenge,
     Refusal,
-    RequestHead,
     build_request_head,
     parse_response_head,
+    service_field,
 )
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk, Packing
@@ -45,10 +46,19 @@ SESSION_S = 600.0
 LIFETIME_MS = 60_000
 """How far ahead an envelope's expiry lies; what was recorded is of no use after it."""
 _CHALLENGES = 3
-_REQUEST_START = b"POST %b HTTP/1.1\r\nhost: " % TARGET
-_REQUEST_FIELDS = b"\r\ncontent-type: %b\r\n" % CONTENT_TYPE
-_NOTHING = Outgoing(b"", b"", b"", b"", has_body=False)
+_CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+_NOTHING = Outgoing(b"", b"", b"", b"", has_body=False, head=b"\r\n")
 _EPOCHS = 1024
+
+
+@lru_cache(1024)
+def _outer_start(endpoint: Endpoint) -> bytes:
+    """The head of an envelope's request but for its framing."""
+    return b"POST %b HTTP/1.1\r\nhost: %b\r\ncontent-type: %b\r\n" % (
+        TARGET,
+        host_field(endpoint),
+        CONTENT_TYPE,
+    )
 
 
 class ReceiverIdentity(NamedTuple):
@@ -85,13 +95,13 @@ class OverHttp:
         unix_clock: Callable[[], float],
         random: Callable[[int], bytes],
     ) -> None:
-        self._service = service
+        self._service_field = service_field(service)
         self._keys = keys
         self._receiver = receiver
         self._cipher = cipher
         self._packing = packing
         self._pools = pools
-        self._parser = parser
+        self._heads = parser.responses
         self._clock = clock
         self._unix_clock = unix_clock
         self._random = random
@@ -99,98 +109,89 @@ class OverHttp:
         self._epochs: dict[Endpoint, bytes] = {}
 
     async def attempt(
-        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
     ) -> Response:
-        """Seal a request, send it to `endpoint` and open the answer; see `Transport.attempt`."""
-        epoch = self._epochs.get(endpoint)
-        if epoch is None:
-            epoch = await self._learn_epoch(exchange, endpoint)
+        """Seal a request, send it to `endpoint` and open the answer; see `Transport.attempt`.
+
+        Every so often the answer is a challenge: the receiver tells its epoch, and has processed nothing.
+        """
         for _ in range(_CHALLENGES):
-            answer = await self._send(exchange, outgoing, content, endpoint, epoch)
-            if isinstance(answer, Response):
+            epoch = self._epochs.get(endpoint)
+            body: Content
+            if epoch is None:  # ask for it with an envelope that says nothing: it can only be challenged
+                request, body, epoch = _NOTHING, b"", UNKNOWN_EPOCH
+            else:
+                request, body = outgoing, content
+            connection = self._pools.take(endpoint)
+            if connection is None:
+                exchange.phase = "connect"
+                connection = await self._pools.acquire(endpoint)
+                now_s = self._clock()
+                if now_s >= exchange.deadline:  # the wait for a connection used the time up
+                    connection.release()
+                    raise deadline_passed("seal")
+            exchange.phase = "seal"
+            try:
+                sealed, opener = self._seal(exchange, request, body, epoch, now_s)
+            except BaseException:
+                connection.release()
+                raise
+            exchange.phase = "wait"
+            if type(sealed) is bytes:
+                waiter = connection.send(b"POST", _outer_start(endpoint) + end_of_head(len(sealed)) + sealed)
+            else:
+                waiter = connection.send_stream(
+                    b"POST", _outer_start(endpoint) + _CHUNKED, cast(Body, sealed), chunked=True
+                )
+            try:
+                outer = await waiter
+            except BaseException:
+                connection.abandon(waiter)
+                raise
+            exchange.phase = "open"
+            try:
+                answer = self._open_single(request, outer, opener) or await self._open(
+                    exchange, request, outer, opener
+                )
+            except ProxyError as error:
+                error.sent = True
+                raise
+            if type(answer) is Response:
+                if epoch is UNKNOWN_EPOCH:
+                    raise ProxyError(
+                        RESPONSE_BROKEN, f"{endpoint}: the receiver answered what was no request"
+                    )
                 return answer
-            epoch = self._keep_epoch(endpoint, answer)
-            if not isinstance(content, bytes):
+            self._keep_epoch(endpoint, cast(bytes, answer))
+            if type(body) is not bytes:
                 raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver has restarted")
         raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver's epoch changes with every answer")
 
-    async def _learn_epoch(self, exchange: Exchange, endpoint: Endpoint) -> bytes:
-        """Ask for the receiver's epoch with an envelope that says nothing: it can only be challenged."""
-        answer = await self._send(exchange, _NOTHING, b"", endpoint, UNKNOWN_EPOCH)
-        if isinstance(answer, Response):
-            raise ProxyError(RESPONSE_BROKEN, f"{endpoint}: the receiver answered what was no request")
-        return self._keep_epoch(endpoint, answer)
-
-    def _keep_epoch(self, endpoint: Endpoint, epoch: bytes) -> bytes:
+    def _keep_epoch(self, endpoint: Endpoint, epoch: bytes) -> None:
         if len(self._epochs) >= _EPOCHS:
             self._epochs.clear()
         self._epochs[endpoint] = epoch
-        return epoch
-
-    async def _send(
-        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, epoch: bytes
-    ) -> Response | bytes:
-        """Make one envelope and open the answer: a response, or the epoch of a challenge."""
-        exchange.phase = "connect"
-        connection = self._pools.take(endpoint) or await self._pools.acquire(endpoint)
-        exchange.phase = "seal"
-        try:
-            sealed, opener = self._seal(exchange, outgoing, content, epoch)
-        except BaseException:  # the wait for a connection used the time up
-            connection.release()
-            raise
-        exchange.phase = "wait"
-        is_whole = isinstance(sealed, bytes)
-        head = b"".join(
-            (
-                _REQUEST_START,
-                host_field(endpoint),
-                _REQUEST_FIELDS,
-                length_line(len(sealed)) if isinstance(sealed, bytes) else b"transfer-encoding: chunked\r\n",
-                b"\r\n",
-            )
-        )
-        outer = await connection.call(b"POST", head, sealed, chunked=not is_whole)
-        exchange.phase = "open"
-        try:
-            return await self._open(exchange, outgoing.method, outer, opener)
-        except BaseException as error:
-            if not isinstance(outer.content, bytes):
-                outer.content.close()
-            if isinstance(error, ProxyError):
-                error.sent = True
-            raise
 
     # --- sealing ------------------------------------------------------------------------------
 
     def _seal(
-        self, exchange: Exchange, outgoing: Outgoing, content: Content, epoch: bytes
+        self, exchange: Exchange, request: Outgoing, content: Content, epoch: bytes, now_s: float
     ) -> tuple[Content, ResponseOpener]:
-        now_s = self._clock()
         session = self._sessions.get(exchange.caller)
         if session is None or now_s - session.born_s > SESSION_S:
             session = self._new_session(exchange.caller, now_s)
         expiry_ms = int(self._unix_clock() * 1000) + LIFETIME_MS
-        left_s = remaining_s(exchange.deadline, now_s, "seal")
-        length = len(content) if isinstance(content, bytes) else content.length
-        http = b"".join(
-            (
-                outgoing.line,
-                outgoing.host,
-                outgoing.fields,
-                length_line(length) if length is not None and outgoing.has_body else b"",
-                b"\r\n",
-            )
+        meta = build_request_head(
+            int((exchange.deadline - now_s) * 1000) or 1, exchange.id, self._service_field, request.head
         )
-        meta = build_request_head(RequestHead(budget_ms(left_s), exchange.id, self._service, http))
-        if isinstance(content, bytes):
+        if type(content) is bytes:
             if len(content) <= MAX_DATA_BYTES:
-                return session.seal_whole(epoch, expiry_ms, meta, content, self._packing)
+                return session.seal_single(epoch, expiry_ms, meta, content, self._packing)
             sealer = session.seal(epoch, expiry_ms, self._packing)
             return seal_all(sealer, meta, content), sealer.opener()
         sealer = session.seal(epoch, expiry_ms, self._packing)
         first = sealer.record(meta, b"", last=False)  # the receiver judges before the body has come
-        return SealedBody(sealer, first, content), sealer.opener()
+        return SealedBody(sealer, first, cast(Body, content)), sealer.opener()
 
     def _new_session(self, caller: str, now_s: float) -> SenderSession:
         receiver = self._receiver
@@ -207,47 +208,65 @@ class OverHttp:
 
     # --- opening ------------------------------------------------------------------------------
 
-    async def _open(
-        self, exchange: Exchange, method: bytes, outer: Response, opener: ResponseOpener
-    ) -> Response | bytes:
-        if outer.status != 200:
-            raise ProxyError(
-                RESPONSE_UNSEALED, f"{exchange.endpoint} answered {outer.status} in the clear", sent=True
-            )
+    def _open_single(self, request: Outgoing, outer: Response, opener: ResponseOpener) -> Response | None:
+        """Open the ordinary answer: of the service, here entirely, in a single record. None for any other."""
         sealed = outer.content
-        chunks: list[Chunk] = []
-        if isinstance(sealed, bytes):
-            chunks = opener.open_whole(sealed)
-        else:
-            while not chunks:
-                piece = await sealed.read()
-                if piece:
-                    chunks = opener.feed(piece)
-                else:
+        if type(sealed) is not bytes or outer.head.status != 200:
+            return None
+        chunk = opener.open_single(sealed)
+        if chunk is None or chunk.meta[:1] != SERVICE_RESPONSE:
+            return None
+        head = self._heads[chunk.meta[1:]]
+        if head.content_bytes != len(chunk.data) or request.method == b"HEAD":
+            return None
+        return Response(head, chunk.data)
+
+    async def _open(
+        self, exchange: Exchange, request: Outgoing, outer: Response, opener: ResponseOpener
+    ) -> Response | bytes:
+        """Open whatever comes: a response, or the epoch of a challenge."""
+        sealed = outer.content
+        try:
+            if outer.head.status != 200:
+                raise ProxyError(
+                    RESPONSE_UNSEALED, f"{exchange.endpoint} answered {outer.head.status} in the clear"
+                )
+            chunks: list[Chunk] = []
+            if isinstance(sealed, bytes):
+                chunks = opener.feed(sealed)
+                if not opener.pending:
                     opener.eof()
-        head = parse_response_head(chunks[0])
-        if isinstance(head, Challenge):
-            return head.epoch
-        if isinstance(head, Refusal):
-            exchange.cause = head.cause
-        return self._response(method, head.http, chunks, opener, sealed)
+            else:
+                while not chunks:
+                    piece = await sealed.read()
+                    if piece:
+                        chunks = opener.feed(piece)
+                    else:
+                        opener.eof()
+            head = parse_response_head(chunks[0])
+            if isinstance(head, Challenge):
+                return head.epoch
+            if isinstance(head, Refusal):
+                exchange.cause = head.cause
+            return self._response(request.method, head.http, chunks, opener, sealed)
+        except BaseException:
+            if not isinstance(sealed, bytes):
+                sealed.close()
+            raise
 
     def _response(
         self, method: bytes, http: bytes, chunks: list[Chunk], opener: ResponseOpener, sealed: Content
     ) -> Response:
         """Judge the sealed head as strictly as one in the clear; frame the body by the records alone."""
-        head = self._parser.response(http)
-        if head.chunked or head.status < 200:
-            raise ProxyError(RESPONSE_MALFORMED, "a sealed answer is final and frames its body by records")
-        length, declared = head.length, None
-        if method == b"HEAD" or head.status in (204, 304):
-            declared, length = length, 0
+        head = self._heads[http]
+        length = 0 if method == b"HEAD" or head.bodiless else head.length
         if chunks[-1].last and (len(chunks) == 1 or not chunks[-1].meta):
             data = chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
             if length is not None and length != len(data):
                 raise ProxyError(RESPONSE_BROKEN, "the body has another length than its head says")
-            return Response(head.status, head.start, data, declared, head.has_date)
+            return Response(head, data)
         chunks[0] = Chunk(b"", chunks[0].data, chunks[0].last)
         outer = NO_MORE if isinstance(sealed, bytes) else sealed
-        body = OpenedBody(chunks, opener, outer, length, None, RESPONSE_BROKEN, BODY_TOO_LARGE)
-        return Response(head.status, head.start, body, declared, head.has_date)
+        return Response(
+            head, OpenedBody(chunks, opener, outer, length, None, RESPONSE_BROKEN, BODY_TOO_LARGE)
+        )

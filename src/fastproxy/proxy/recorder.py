@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
+from functools import partial
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Exchange, TimedExchange
@@ -23,12 +24,14 @@ _LOG = logging.getLogger("fastproxy.exchange")
 class Recorder:
     """Notes exchanges of one proxy.
 
+    exchange_type: makes an exchange of its id, the time (monotonic, seconds) and the peer.
+
     Args:
         metrics: counts them. access_log: writes a line for each.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
-    __slots__ = ("_access_log", "_clock", "_metrics", "_unix_clock")
+    __slots__ = ("_access_log", "_clock", "_metrics", "_series", "_unix_clock", "exchange_type")
 
     def __init__(
         self,
@@ -38,16 +41,18 @@ class Recorder:
         unix_clock: Callable[[], float],
     ) -> None:
         self._metrics = metrics
+        self._series = metrics.known
+        # its phases are timed only when somebody will read the times
+        self.exchange_type: Callable[[str, float, str], Exchange] = (
+            partial(TimedExchange, clock=clock) if access_log.on else Exchange
+        )
         self._access_log = access_log
         self._clock = clock
         self._unix_clock = unix_clock
 
     def begin(self, exchange_id: str, peer: str) -> Exchange:
-        """Begin an exchange; its phases are timed only when somebody will read the times."""
-        clock = self._clock
-        if self._access_log.on:
-            return TimedExchange(exchange_id, clock(), peer, clock=clock)
-        return Exchange(exchange_id, clock(), peer)
+        """Begin an exchange."""
+        return self.exchange_type(exchange_id, self._clock(), peer)
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""
@@ -61,7 +66,9 @@ class Recorder:
     def end(self, exchange: Exchange, bytes_in: int, bytes_out: int) -> None:
         """The answer is through, or has broken off. Sizes are of bodies at the caller's side."""
         now_s = self._clock()
-        series = self._metrics.series(exchange.caller, exchange.service)
+        series = self._series.get((exchange.caller, exchange.service)) or self._metrics.series(
+            exchange.caller, exchange.service
+        )
         series.finish(exchange.status, now_s - exchange.started, bytes_in, bytes_out)
         if exchange.attempts > 1:
             series.retries += exchange.attempts - 1

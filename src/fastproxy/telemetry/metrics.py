@@ -130,6 +130,7 @@ class Series:
 class Metrics:
     """All that one proxy process counts.
 
+    known: series by caller and service, as the config names them.
     challenges: answers by which this receiver told a sender its epoch; counted up by who sends them.
     watched: by metric and service, what is read at each scrape.
 
@@ -144,10 +145,10 @@ class Metrics:
     __slots__ = (
         "_callers",
         "_other",
-        "_series",
         "_series_limit",
         "_services",
         "challenges",
+        "known",
         "role",
         "version",
         "watched",
@@ -166,18 +167,18 @@ class Metrics:
         self._callers = frozenset(callers)
         self._services = frozenset(services)
         self._series_limit = series_limit
-        self._series: dict[tuple[str, str], Series] = {}
+        self.known: dict[tuple[str, str], Series] = {}
         self._other = Series(OTHER, OTHER)
         self.challenges = 0
         self.watched: dict[str, dict[str, Read]] = {}
 
     def series(self, caller: str, service: str) -> Series:
         """Find the series of a caller and service; a name that the config doesn't know is "unknown"."""
-        return self._series.get((caller, service)) or self._first_time(caller, service)
+        return self.known.get((caller, service)) or self._first_time(caller, service)
 
     def all_series(self) -> list[Series]:
         """Return every series that exists."""
-        return [*self._series.values(), self._other]
+        return [*self.known.values(), self._other]
 
     def watch(self, metric: str, read: Read, service: str = "") -> None:
         """Ask for a value that stands elsewhere at each scrape.
@@ -196,9 +197,9 @@ class Metrics:
             caller if caller in self._callers else UNKNOWN,
             service if service in self._services else UNKNOWN,
         )
-        series = self._series.get(key)
+        series = self.known.get(key)
         if series is None:
-            if len(self._series) >= self._series_limit:
+            if len(self.known) >= self._series_limit:
                 return self._other
-            series = self._series[key] = Series(*key)
+            series = self.known[key] = Series(*key)
         return series

@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import re
 import struct
-from functools import lru_cache
 
 from msgspec import Struct
 
 from fastproxy.errors import ENVELOPE_MALFORMED, RESPONSE_BROKEN, RESPONSE_UNSEALED, ProxyError
-from fastproxy.wire.records import WORD, Chunk
+from fastproxy.wire.records import Chunk
 
 INFO_LABEL = b"fastproxy envelope v2"
 PSK_ID = b"fastproxy psk"
@@ -34,9 +33,11 @@ RESPONSE_START = b"FPV2\x02\x00"
 RESPONSE_NONCE_BYTES = 12
 RESPONSE_HEADER_BYTES = len(RESPONSE_START) + RESPONSE_NONCE_BYTES
 
-_SERVICE_RESPONSE, _REFUSAL, _CHALLENGE = b"\x01", b"\x02", b"\x03"
-_TOKEN = re.compile(rb"[!-~]{1,255}")
+SERVICE_RESPONSE, _REFUSAL, _CHALLENGE = b"\x01", b"\x02", b"\x03"
+_is_token = re.compile(rb"[!-~]{1,255}").fullmatch
+"""Whether a field is visible ASCII only: these reach logs and headers."""
 _MAX_BUDGET_MS = 2**32 - 1
+_BUDGET_AND_LENGTH = struct.Struct(">IB")
 
 
 def name_field(receiver_name: str) -> bytes:
@@ -55,7 +56,7 @@ class RequestHead(Struct, frozen=True, gc=False):
     """The sealed head of a request.
 
     budget_ms: time left for the exchange, 0 for no limit. exchange_id: for both proxies' logs.
-    service: the one called. http: the head of an HTTP/1.1 request, not parsed yet.
+    service: the one called, as it was sent. http: the head of an HTTP/1.1 request, not parsed yet.
     """
 
     budget_ms: int
@@ -86,28 +87,36 @@ class Challenge(Struct, frozen=True, gc=False):
 ResponseHead = ServiceResponse | Refusal | Challenge
 
 
-def build_request_head(head: RequestHead) -> bytes:
-    """Return the meta block of a request's first record.
+def service_field(service: str) -> bytes:
+    """Return a service's name as the head of a request holds it: its length, then visible ASCII.
 
     Raises:
-        ValueError: a budget that isn't in 32 bits; a name that is empty, too long or has odd characters.
+        ValueError: a name that is empty, too long or has odd characters.
     """
-    if not 0 <= head.budget_ms <= _MAX_BUDGET_MS:
-        raise ValueError("the budget does not fit 32 bits")
-    return b"".join(
-        (WORD.pack(head.budget_ms), _token_field(head.exchange_id), _service_field(head.service), head.http)
-    )
+    name = service.encode()
+    if not _is_token(name):
+        raise ValueError("a name is 1 to 255 visible ASCII characters")
+    return b"%c%b" % (len(name), name)
 
 
-def _token_field(token: str) -> bytes:
-    """Return a counted field: its length, then visible ASCII."""
-    text = token.encode()
-    if _TOKEN.fullmatch(text) is None:
-        raise ValueError("exchange id and service are 1 to 255 visible ASCII characters")
-    return b"%c%b" % (len(text), text)
+def build_request_head(budget_ms: int, exchange_id: str, service: bytes, http: bytes) -> bytes:
+    """Return the meta block of a request's first record.
 
+    Args:
+        budget_ms: time left for the exchange, 0 for no limit.
+        exchange_id: for both proxies' logs; 1 to 255 visible ASCII characters; whoever makes it sees to that.
+        service: the one called, from `service_field`.
+        http: the head of an HTTP/1.1 request.
 
-_service_field = lru_cache(1024)(_token_field)  # the names of services come from the config
+    Raises:
+        ValueError: a budget that isn't in 32 bits, or an exchange id that is too long.
+    """
+    token = exchange_id.encode()
+    try:
+        start = _BUDGET_AND_LENGTH.pack(budget_ms, len(token))
+    except struct.error as exc:
+        raise ValueError("the budget does not fit 32 bits, or the exchange id 255 bytes") from exc
+    return b"".join((start, token, service, http))
 
 
 def parse_request_head(meta: bytes) -> RequestHead:
@@ -117,16 +126,16 @@ def parse_request_head(meta: bytes) -> RequestHead:
         ProxyError: ENVELOPE_MALFORMED.
     """
     try:
-        id_end = 5 + meta[4]
+        budget_ms, id_bytes = _BUDGET_AND_LENGTH.unpack_from(meta)
+        id_end = 5 + id_bytes
         service_end = id_end + 1 + meta[id_end]
-    except IndexError as exc:
+    except (IndexError, struct.error) as exc:
         raise ProxyError(ENVELOPE_MALFORMED, "the head of the request is cut") from exc
     exchange_id, service = meta[5:id_end], meta[id_end + 1 : service_end]
     if service_end > len(meta):
         raise ProxyError(ENVELOPE_MALFORMED, "the head of the request is cut")
-    if _TOKEN.fullmatch(exchange_id) is None or _TOKEN.fullmatch(service) is None:
+    if not _is_token(exchange_id) or not _is_token(service):
         raise ProxyError(ENVELOPE_MALFORMED, "exchange id or service is not visible ASCII")
-    budget_ms: int = WORD.unpack_from(meta)[0]
     return RequestHead(budget_ms, exchange_id.decode(), service.decode(), meta[service_end:])
 
 
@@ -137,7 +146,7 @@ def build_response_head(head: ResponseHead) -> bytes:
         ValueError: a cause or an epoch that has no place in it.
     """
     if isinstance(head, ServiceResponse):
-        return _SERVICE_RESPONSE + head.http
+        return SERVICE_RESPONSE + head.http
     if isinstance(head, Challenge):
         if len(head.epoch) != EPOCH_BYTES or head.epoch == UNKNOWN_EPOCH:
             raise ValueError("an epoch is 16 bytes, not all zero")
@@ -156,7 +165,7 @@ def parse_response_head(first: Chunk) -> ResponseHead:
     """
     meta = first.meta
     kind = meta[:1]
-    if kind == _SERVICE_RESPONSE:
+    if kind == SERVICE_RESPONSE:
         return ServiceResponse(meta[1:])
     if kind == _REFUSAL:
         length = meta[1] if len(meta) > 1 else 0
@@ -178,8 +187,3 @@ def check_response_start(received: bytes) -> None:
     """
     if not received.startswith(RESPONSE_START) and not RESPONSE_START.startswith(received):
         raise ProxyError(RESPONSE_UNSEALED)
-
-
-def _is_token(field: bytes) -> bool:
-    """Visible ASCII only: these fields reach logs and headers."""
-    return _TOKEN.fullmatch(field) is not None

@@ -14,10 +14,12 @@ and wrong tag are one cause.
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
+from msgspec import Struct
 
 from fastproxy.errors import (
     ENVELOPE_EXPIRED,
@@ -29,7 +31,7 @@ from fastproxy.errors import (
     Cause,
     ProxyError,
 )
-from fastproxy.wire.ciphers import CIPHERS, NONCE_BYTES
+from fastproxy.wire.ciphers import CIPHERS, NONCE_BYTES, TAG_BYTES
 from fastproxy.wire.envelope import (
     AEAD_AT,
     COUNTER_AT,
@@ -90,29 +92,28 @@ class ReceiverLimits:
         return self.max_age_ms + 2 * self.max_clock_skew_ms
 
 
-class OpenedRequest:
+class OpenedRequest(Struct, frozen=True, gc=False):
     """A request whose sender is proven and whose first record is open.
 
-    caller: whose key it was. chunk: the first record. binding: what seals the answer.
-    consumed_bytes: where in the buffer the rest begins.
+    session, base_nonce: for the records after the first. chunk: the first record.
+    consumed_bytes: where in the buffer the rest begins. binding: what seals the answer.
     """
 
-    __slots__ = ("_base_nonce", "_session", "binding", "caller", "chunk", "consumed_bytes")
+    session: Session
+    base_nonce: int
+    chunk: Chunk
+    consumed_bytes: int
+    binding: ResponseBinding
 
-    def __init__(
-        self, session: Session, base_nonce: int, chunk: Chunk, consumed_bytes: int, binding: ResponseBinding
-    ) -> None:
-        self._session = session
-        self._base_nonce = base_nonce
-        self.caller = session.caller
-        self.chunk = chunk
-        self.consumed_bytes = consumed_bytes
-        self.binding = binding
+    @property
+    def caller(self) -> CallerKey:
+        """Whose key it was."""
+        return self.session.caller
 
     def opener(self) -> MessageOpener:
         """Return what opens the records after the first; it also refuses whatever follows the last."""
         return MessageOpener(
-            self._session.aead, self._base_nonce, b"", REQUEST_FAULTS, index=1, finished=self.chunk.last
+            self.session.aead, self.base_nonce, b"", REQUEST_FAULTS, index=1, finished=self.chunk.last
         )
 
 
@@ -136,7 +137,20 @@ class Receiver:
     epoch: 16 random bytes of this receiver's life; a restart, which forgets the windows, needs new ones.
     """
 
-    __slots__ = ("_callers", "_limits", "_name", "_private_keys", "_sessions", "epoch")
+    __slots__ = (
+        "_callers",
+        "_head",
+        "_latest_ms",
+        "_limits",
+        "_live",
+        "_name",
+        "_private_keys",
+        "_record_at",
+        "_sessions",
+        "_shortest",
+        "_word_at",
+        "epoch",
+    )
 
     def __init__(
         self,
@@ -162,8 +176,14 @@ class Receiver:
             raise ValueError("an epoch is 16 bytes, not all zero")
         self.epoch = epoch
         self._name = name_field(name)
+        self._word_at = NAME_AT + len(self._name)
+        self._head = struct.Struct(f">{AEAD_AT}s{COUNTER_AT - AEAD_AT}sQ{EPOCH_BYTES}sQ{len(self._name)}sI")
+        self._record_at = self._head.size
+        self._shortest = self._record_at + MIN_CIPHERTEXT_BYTES
         self._limits = limits
+        self._latest_ms = limits.max_age_ms + limits.max_clock_skew_ms
         self._sessions = SessionTable(limits.sessions_per_caller, limits.lifetime_ms)
+        self._live = self._sessions.live
         self.replace_keys(private_keys, callers)
 
     @property
@@ -192,6 +212,54 @@ class Receiver:
     def expire(self, now_ms: int) -> None:
         """Forget sessions that can't be replayed any more; call it every few seconds."""
         self._sessions.expire(now_ms)
+
+    def open_single(self, message: bytes, now_ms: int) -> OpenedRequest | None:
+        """Open a request of a known session that is here entirely, in a single record, with nothing amiss.
+
+        The same checks as in `open_head`, in fewer steps.
+
+        Args: as for `open_head`.
+
+        Returns:
+            None for any other: `open_head` judges it step by step, and names what is wrong.
+
+        Raises:
+            ProvenRefusalError: what the record holds has no known form.
+        """
+        if len(message) < self._shortest:
+            return None
+        start, session_key, counter, epoch, expiry_ms, name, word = self._head.unpack_from(message)
+        session = self._live.get(session_key)
+        record_at = self._record_at
+        if (
+            session is None
+            or session.revoked
+            or word != len(message) - record_at | LAST
+            or start != REQUEST_START
+            or name != self._name
+            or counter > MAX_COUNTER
+            or epoch != self.epoch
+            or not -self._limits.max_clock_skew_ms <= expiry_ms - now_ms <= self._latest_ms
+        ):
+            return None
+        header = message[: record_at - WORD_BYTES]
+        base_nonce = session.base_nonce ^ (counter << 40)
+        try:
+            plaintext = session.aead.decrypt(
+                (base_nonce ^ 1).to_bytes(NONCE_BYTES, "big"), message[record_at:], header
+            )
+        except InvalidTag:
+            return None
+        if not session.window.mark(counter):
+            return None
+        if now_ms != session.last_use_ms or expiry_ms > session.latest_expiry_ms:
+            self._sessions.use(session_key, session, expiry_ms, now_ms)
+        binding = ResponseBinding(session.response_aead, header + message[-TAG_BYTES:])
+        try:
+            chunk = unpack(plaintext, True, REQUEST_FAULTS)
+        except ProxyError as exc:
+            raise ProvenRefusalError(exc.cause, exc.detail, session.caller, binding) from exc
+        return OpenedRequest(session, base_nonce, chunk, len(message), binding)
 
     def open_head(
         self,
@@ -226,7 +294,7 @@ class Receiver:
         counter, epoch, expiry_ms = COUNTER_EPOCH_EXPIRY.unpack_from(message, COUNTER_AT)
         if counter > MAX_COUNTER:
             raise ProxyError(ENVELOPE_MALFORMED, "the counter is too large")
-        known = self._sessions.get(session_key)
+        known = self._live.get(session_key)
         if known is not None and known.revoked:
             raise ProxyError(IDENTITY_UNPROVEN)
         if known is not None and not known.window.check(counter):
@@ -237,7 +305,7 @@ class Receiver:
                 admit_newcomer(peer)
         session = known or self._derive(session_key)
 
-        word_at = NAME_AT + len(self._name)
+        word_at = self._word_at
         last = message[word_at] >> 7
         base_nonce = session.base_nonce ^ (counter << 40)
         try:
@@ -267,7 +335,7 @@ class Receiver:
             if not REQUEST_START.startswith(buffer):
                 raise ProxyError(ENVELOPE_MALFORMED, "it does not start as a request")
             return None
-        word_at = NAME_AT + len(self._name)
+        word_at = self._word_at
         if not buffer.startswith(self._name, NAME_AT):
             name = buffer[NAME_AT:word_at]
             if name and name[0] == 0:

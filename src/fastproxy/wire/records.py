@@ -41,8 +41,8 @@ MAX_INDEX = 2**32 - 1
 WORD_BYTES = 4
 WORD = struct.Struct(">I")
 LAST = 1 << 31
-_UNCOMPRESSED_UNPADDED = bytes(4)
-_PREFIX = struct.Struct(">II")
+PREFIX = struct.Struct(">II")
+"""What a record's plaintext begins with: compressor and padding (4 bytes, 0 for neither), length of meta."""
 
 
 class Chunk(Struct, frozen=True, gc=False):
@@ -93,9 +93,9 @@ def pack(meta: bytes, data: bytes, packing: Packing) -> bytes:
     """
     if len(meta) > MAX_META_BYTES or len(data) > MAX_DATA_BYTES:
         raise ValueError("too much for one record")
+    if packing is PLAIN:
+        return b"".join((PREFIX.pack(0, len(meta)), meta, data))
     meta_length = WORD.pack(len(meta))
-    if packing is PLAIN:  # the hot path: nothing to compress or pad
-        return b"".join((_UNCOMPRESSED_UNPADDED, meta_length, meta, data))
     compressor_id = 0
     compressor = packing.compressor
     if compressor is not None and len(data) >= packing.threshold_bytes:
@@ -113,12 +113,16 @@ def unpack(plaintext: bytes, last: bool, faults: Faults) -> Chunk:
     Raises:
         ProxyError: its sender did not keep to the form.
     """
-    extras, meta_bytes = _PREFIX.unpack_from(plaintext)
+    extras, meta_bytes = PREFIX.unpack_from(plaintext)
     meta_end = PREFIX_BYTES + meta_bytes
-    if not extras and meta_end <= len(plaintext):  # the hot path: not compressed, not padded
-        data = plaintext[meta_end:]
-    else:
-        data = _unpack_data(plaintext, meta_end, faults)
+    if extras or meta_end > len(plaintext) or len(plaintext) > MAX_DATA_BYTES:
+        return _unpack(plaintext, meta_end, last, faults)
+    # the hot path: not compressed, not padded, and short
+    return Chunk(plaintext[PREFIX_BYTES:meta_end], plaintext[meta_end:], last)
+
+
+def _unpack(plaintext: bytes, meta_end: int, last: bool, faults: Faults) -> Chunk:
+    data = _unpack_data(plaintext, meta_end, faults)
     if len(data) > MAX_DATA_BYTES or meta_end > PREFIX_BYTES + MAX_META_BYTES:
         raise ProxyError(faults.broken, "a record holds more than it may")
     return Chunk(plaintext[PREFIX_BYTES:meta_end], data, last)

@@ -45,9 +45,9 @@ class ReplayWindow:
 
     def mark(self, counter: int) -> bool:
         """Enter an authentic counter; return False, and change nothing, when it isn't new."""
-        ring, words = self._ring, self._words
-        if counter > self._highest:
-            newest = self._highest >> 6  # of an empty window -1, so that word 0 comes next
+        ring, words, highest = self._ring, self._words, self._highest
+        if counter > highest:
+            newest = highest >> 6  # of an empty window -1, so that word 0 comes next
             last = counter >> 6
             if last > newest:
                 for word in range(max(newest + 1, last - words + 1), last + 1):

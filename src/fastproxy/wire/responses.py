@@ -8,7 +8,10 @@ hop: to set a cipher up takes longer than to use it.
 
 from __future__ import annotations
 
+import struct
+
 from cryptography.exceptions import InvalidTag
+from msgspec import Struct
 
 from fastproxy.errors import RESPONSE_BROKEN, RESPONSE_UNSEALED, ProxyError
 from fastproxy.wire.ciphers import TAG_BYTES, Aead
@@ -20,12 +23,13 @@ from fastproxy.wire.envelope import (
 )
 from fastproxy.wire.records import (
     LAST,
-    MAX_CIPHERTEXT_BYTES,
+    MAX_DATA_BYTES,
+    MAX_META_BYTES,
     MIN_CIPHERTEXT_BYTES,
     PLAIN,
+    PREFIX,
     RESPONSE_FAULTS,
     WORD,
-    WORD_BYTES,
     Chunk,
     MessageOpener,
     MessageSealer,
@@ -35,6 +39,9 @@ from fastproxy.wire.records import (
 )
 
 EXPORT_CONTEXT = b"fastproxy v2 response"
+_SINGLE = struct.Struct(f">{len(RESPONSE_START)}s{RESPONSE_NONCE_BYTES}sI")
+_RECORD_AT = _SINGLE.size
+_SHORTEST = _RECORD_AT + MIN_CIPHERTEXT_BYTES
 
 
 def binding_of(request_header: bytes, first_record: bytes) -> bytes:
@@ -46,15 +53,14 @@ def binding_of(request_header: bytes, first_record: bytes) -> bytes:
     return request_header + first_record[-TAG_BYTES:]
 
 
-class ResponseBinding:
-    """What the answer to one request is sealed with; the receiver's side."""
+class ResponseBinding(Struct, frozen=True, gc=False):
+    """What the answer to one request is sealed with; the receiver's side.
 
-    __slots__ = ("_aead", "_binding")
+    aead: the session's response key. bound_to: as `binding_of` says.
+    """
 
-    def __init__(self, aead: Aead, binding: bytes) -> None:
-        """Seal under the session's response key, bound as `binding_of` says."""
-        self._aead = aead
-        self._binding = binding
+    aead: Aead
+    bound_to: bytes
 
     def sealer(self, nonce: bytes, packing: Packing = PLAIN) -> MessageSealer:
         """Begin the response.
@@ -68,18 +74,21 @@ class ResponseBinding:
         """
         header = _header(nonce)
         return MessageSealer(
-            self._aead, int.from_bytes(nonce, "big"), header, packing, authenticated=header + self._binding
+            self.aead, int.from_bytes(nonce, "big"), header, packing, authenticated=header + self.bound_to
         )
 
-    def seal_whole(self, nonce: bytes, meta: bytes, data: bytes, packing: Packing = PLAIN) -> bytes:
+    def seal_single(self, nonce: bytes, meta: bytes, data: bytes, packing: Packing = PLAIN) -> bytes:
         """Return a response of a single record; arguments as in `sealer` and `MessageSealer.record`.
 
         The same bytes, in fewer steps.
         """
-        header = _header(nonce)
-        ciphertext = self._aead.encrypt(
-            _only_record(nonce), pack(meta, data, packing), header + self._binding
-        )
+        header = RESPONSE_START + nonce
+        if packing is PLAIN and len(data) <= MAX_DATA_BYTES and len(meta) <= MAX_META_BYTES:
+            plaintext = b"".join((PREFIX.pack(0, len(meta)), meta, data))
+        else:
+            plaintext = pack(meta, data, packing)
+        only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
+        ciphertext = self.aead.encrypt(only_record, plaintext, header + self.bound_to)
         return b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
 
 
@@ -89,25 +98,17 @@ def _header(nonce: bytes) -> bytes:
     return RESPONSE_START + nonce
 
 
-def _only_record(nonce: bytes) -> bytes:
-    """Return the nonce of a record that is the first and the last."""
-    return (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
-
-
-class ResponseOpener:
+class ResponseOpener(Struct):
     """Opens the answer to one request, however its bytes arrive; the sender's side.
 
     Whatever fails here means: discard the content.
+    aead: the session's response key. bound_to: as `binding_of` says.
     """
 
-    __slots__ = ("_aead", "_binding", "_records", "_start")
-
-    def __init__(self, aead: Aead, binding: bytes) -> None:
-        """Expect the answer that is sealed under the session's response key and bound to this request."""
-        self._aead = aead
-        self._binding = binding
-        self._start = b""
-        self._records: MessageOpener | None = None
+    aead: Aead
+    bound_to: bytes
+    _start: bytes = b""
+    _records: MessageOpener | None = None
 
     @property
     def finished(self) -> bool:
@@ -119,33 +120,28 @@ class ResponseOpener:
         """As in `MessageOpener`."""
         return self._records is not None and self._records.pending
 
-    def open_whole(self, message: bytes) -> list[Chunk]:
-        """Open a response all of which is here; what `feed` and `eof` do, a single record in fewer steps.
+    def open_single(self, message: bytes) -> Chunk | None:
+        """Open a response that is here entirely and is a single record, in fewer steps than `feed`.
 
-        While `pending` says that there is more, `feed(b"")` and at last `eof` have to follow.
+        Returns:
+            None for any other message: `feed` tells what is to be thought of it.
 
         Raises:
-            ProxyError: as `feed` and `eof`.
+            ProxyError: RESPONSE_BROKEN.
         """
-        ciphertext = message[RESPONSE_HEADER_BYTES + WORD_BYTES :]
-        if (
-            message[RESPONSE_HEADER_BYTES : RESPONSE_HEADER_BYTES + WORD_BYTES]
-            == WORD.pack(len(ciphertext) | LAST)
-            and message.startswith(RESPONSE_START)
-            and MIN_CIPHERTEXT_BYTES <= len(ciphertext) <= MAX_CIPHERTEXT_BYTES
-        ):
-            header = message[:RESPONSE_HEADER_BYTES]
-            try:
-                plaintext = self._aead.decrypt(
-                    _only_record(header[len(RESPONSE_START) :]), ciphertext, header + self._binding
-                )
-            except InvalidTag as exc:
-                raise ProxyError(RESPONSE_BROKEN, "a record is not the one that belongs here") from exc
-            return [unpack(plaintext, True, RESPONSE_FAULTS)]
-        chunks = self.feed(message)
-        if not self.pending:
-            self.eof()
-        return chunks
+        if len(message) < _SHORTEST:
+            return None
+        start, nonce, word = _SINGLE.unpack_from(message)
+        if start != RESPONSE_START or word != len(message) - _RECORD_AT | LAST:
+            return None
+        only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
+        try:
+            plaintext = self.aead.decrypt(
+                only_record, message[_RECORD_AT:], message[:RESPONSE_HEADER_BYTES] + self.bound_to
+            )
+        except InvalidTag as exc:
+            raise ProxyError(RESPONSE_BROKEN, "a record is not the one that belongs here") from exc
+        return unpack(plaintext, True, RESPONSE_FAULTS)
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Take the next bytes and return the chunks that they complete.
@@ -163,7 +159,7 @@ class ResponseOpener:
                 return []
             data = data[RESPONSE_HEADER_BYTES:]
             nonce = int.from_bytes(header[len(RESPONSE_START) :], "big")
-            self._records = MessageOpener(self._aead, nonce, header + self._binding, RESPONSE_FAULTS)
+            self._records = MessageOpener(self.aead, nonce, header + self.bound_to, RESPONSE_FAULTS)
         return self._records.feed(data)
 
     def eof(self) -> None:

@@ -8,10 +8,9 @@ processes with one session would seal under the same nonces.
 from __future__ import annotations
 
 from fastproxy.errors import INTERNAL_ERROR, ProxyError
-from fastproxy.wire.ciphers import AES_256_GCM, NONCE_BYTES, Aead, Cipher
+from fastproxy.wire.ciphers import AES_256_GCM, NONCE_BYTES, TAG_BYTES, Aead, Cipher
 from fastproxy.wire.envelope import (
     COUNTER_EPOCH_EXPIRY,
-    EPOCH_BYTES,
     INFO_LABEL,
     MAX_COUNTER,
     PSK_ID,
@@ -20,7 +19,17 @@ from fastproxy.wire.envelope import (
 )
 from fastproxy.wire.hpke import PreSharedKey, auth_encap, key_schedule
 from fastproxy.wire.identity import PrivateKey, key_id
-from fastproxy.wire.records import LAST, PLAIN, WORD, MessageSealer, Packing, pack
+from fastproxy.wire.records import (
+    LAST,
+    MAX_DATA_BYTES,
+    MAX_META_BYTES,
+    PLAIN,
+    PREFIX,
+    WORD,
+    MessageSealer,
+    Packing,
+    pack,
+)
 from fastproxy.wire.responses import (
     EXPORT_CONTEXT,
     ResponseOpener,
@@ -100,42 +109,40 @@ class SenderSession:
             packing: compression and padding.
 
         Raises:
-            ValueError: an epoch or expiry that doesn't fit its field.
             ProxyError: INTERNAL_ERROR, the session has no counter left.
         """
-        counter = self._take_counter()
-        header = self._header(counter, epoch, expiry_ms)
+        counter = self._counter
+        if counter > MAX_COUNTER:
+            raise ProxyError(INTERNAL_ERROR, "the session has no counter left")
+        self._counter = counter + 1
+        header = b"".join(
+            (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
+        )
         sealer = MessageSealer(self._aead, self._base_nonce ^ (counter << 40), header, packing)
         return RequestSealer(sealer, header, self._response_aead)
 
-    def seal_whole(
+    def seal_single(
         self, epoch: bytes, expiry_ms: int, meta: bytes, data: bytes, packing: Packing = PLAIN
     ) -> tuple[bytes, ResponseOpener]:
         """Return a request of a single record, and what opens its response; takes the next counter.
 
         Arguments and errors as in `seal` and `MessageSealer.record`; the same bytes, in fewer steps.
         """
-        counter = self._take_counter()
-        header = self._header(counter, epoch, expiry_ms)
-        nonce = (self._base_nonce ^ (counter << 40 | 1)).to_bytes(NONCE_BYTES, "big")
-        ciphertext = self._aead.encrypt(nonce, pack(meta, data, packing), header)
-        message = b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
-        return message, ResponseOpener(self._response_aead, binding_of(header, ciphertext))
-
-    def _take_counter(self) -> int:
-        """Counters are taken before anything is sealed, so that no failure can make one serve twice."""
         counter = self._counter
         if counter > MAX_COUNTER:
             raise ProxyError(INTERNAL_ERROR, "the session has no counter left")
-        self._counter = counter + 1
-        return counter
-
-    def _header(self, counter: int, epoch: bytes, expiry_ms: int) -> bytes:
-        if len(epoch) != EPOCH_BYTES or not 0 <= expiry_ms < 1 << 64:
-            raise ValueError("an epoch is 16 bytes, an expiry fits 64 bits")
-        return b"".join(
+        self._counter = counter + 1  # before anything is sealed, so that no failure can make one serve twice
+        header = b"".join(
             (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
         )
+        if packing is PLAIN and len(data) <= MAX_DATA_BYTES and len(meta) <= MAX_META_BYTES:
+            plaintext = b"".join((PREFIX.pack(0, len(meta)), meta, data))
+        else:
+            plaintext = pack(meta, data, packing)
+        nonce = (self._base_nonce ^ (counter << 40 | 1)).to_bytes(NONCE_BYTES, "big")
+        ciphertext = self._aead.encrypt(nonce, plaintext, header)
+        message = b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
+        return message, ResponseOpener(self._response_aead, header + ciphertext[-TAG_BYTES:])
 
 
 class RequestSealer:

@@ -81,12 +81,13 @@ class Session:
 class SessionTable:
     """Live sessions by the header fields that identify them.
 
+    live: sessions by the header fields that identify them, in the order of their last use.
     floor_ms: the latest expiry that any evicted session had accepted. A session that isn't in the table
         may have been one of those, so it must not be given an envelope that expires at or before this.
         It lies in the past, unless the clock was set back.
     """
 
-    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "_sessions", "floor_ms")
+    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "floor_ms", "live")
 
     def __init__(self, per_key: int, lifetime_ms: int) -> None:
         """Make an empty table.
@@ -97,16 +98,12 @@ class SessionTable:
         """
         self._per_key = per_key
         self._lifetime_ms = lifetime_ms
-        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+        self.live: OrderedDict[bytes, Session] = OrderedDict()
         self._counts: dict[bytes, int] = {}
         self.floor_ms = -1
 
     def __len__(self) -> int:
-        return len(self._sessions)
-
-    def get(self, session_key: bytes) -> Session | None:
-        """Return the session, if it is known."""
-        return self._sessions.get(session_key)
+        return len(self.live)
 
     def insert(self, session_key: bytes, session: Session, now_ms: int) -> None:
         """Enter a session whose first envelope was valid.
@@ -120,18 +117,18 @@ class SessionTable:
         if count >= self._per_key:
             raise ProxyError(SESSIONS_EXHAUSTED)
         self._counts[owner] = count + 1
-        self._sessions[session_key] = session
+        self.live[session_key] = session
 
     def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
         """Note that the session accepted an envelope with this expiry."""
         session.latest_expiry_ms = max(session.latest_expiry_ms, expiry_ms)
         if now_ms != session.last_use_ms:  # under load many come within a millisecond
             session.last_use_ms = now_ms
-            self._sessions.move_to_end(session_key)
+            self.live.move_to_end(session_key)
 
     def expire(self, now_ms: int) -> None:
         """Evict what was idle for the greatest lifetime of an envelope; constant time per evicted session."""
-        sessions = self._sessions
+        sessions = self.live
         while sessions:
             session_key, session = next(iter(sessions.items()))
             if now_ms - session.last_use_ms <= self._lifetime_ms:
@@ -152,7 +149,7 @@ class SessionTable:
         Args:
             owner_of: returns the key, with the same public key, to which a session belongs now.
         """
-        for session in self._sessions.values():
+        for session in self.live.values():
             owner = owner_of(session)
             session.revoked = owner is None
             if owner is not None:
