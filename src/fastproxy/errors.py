@@ -293,6 +293,11 @@ RESPONSE_BROKEN = _row(
     "The sealed answer was changed, cut, or belongs to another request",
     "Look for a middlebox, or an attacker, between the proxies.",
 )
+RESPONSE_BODY_TOO_LARGE = _row(
+    "response_body_too_large", 502, "http_response_body_size", "open",
+    "The answer has a larger body than may be held in memory",
+    "Over compat, messages are held whole: answer with less at once, or raise `limits.body_bytes`.",
+)
 INTERNAL_ERROR = _row(
     "internal_error", 500, "proxy_internal_error", "answer",
     "The proxy itself made a mistake",
