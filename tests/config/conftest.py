@@ -28,6 +28,12 @@ class Folder:
         private_key = X25519PrivateKey.from_private_bytes(bytes.fromhex(file.read_text().strip()))
         return private_key.public_key().public_bytes_raw().hex()
 
+    def secret(self, name: str, content: str) -> None:
+        """Write a secret that is text to NAME.secret, which only its owner may read."""
+        file = self.path / f"{name}.secret"
+        file.write_text(content + "\n")
+        file.chmod(0o600)
+
     def load(self, text: str, environ: dict[str, str] | None = None) -> Snapshot:
         """Load a config text."""
         file = self.path / "config.yaml"

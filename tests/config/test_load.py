@@ -49,6 +49,7 @@ def test_the_out_example_loads_as_written(folder: Folder) -> None:
     assert isinstance(snapshot, OutSnapshot)
     service = snapshot.services["search_service"]
     assert (snapshot.listen.host, snapshot.listen.port) == ("127.0.0.1", 8034)
+    assert service.receiver is not None
     assert service.receiver.name == "search-in"
     assert service.receiver.public_keys == (bytes.fromhex(folder.key("search-in")),)
     assert [(a.host, a.port) for a in service.endpoints] == [("127.0.0.1", 8033)]

@@ -71,8 +71,10 @@ def test_the_examples_load(folder: Folder, text: str) -> None:
     (folder.path / "callers").mkdir()
     for name in ("web", "mobile", "batch-reports", "batch-mail"):
         (folder.path / "callers" / f"{name}.pub").write_text(folder.key(name) + "\n")
-    secret = (folder.path / "batch-mail.key").read_text()
-    snapshot = folder.load(text, {"BATCH_MAIL_KEY": secret})
+    for name in ("sign.web", "sign.app", "encrypt.shop"):
+        folder.secret(name, f"{name:-<16}")
+    environ = {"BATCH_MAIL_KEY": (folder.path / "batch-mail.key").read_text(), "CENTER_TOKEN": "t" * 16}
+    snapshot = folder.load(text, environ)
     assert snapshot.services
 
 

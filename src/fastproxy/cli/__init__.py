@@ -16,6 +16,7 @@ _COMMANDS = {
     "explain": "fastproxy.cli.explain:explain",
     "init": "fastproxy.cli.init:init",
     "keys": "fastproxy.cli.keys:keys",
+    "migrate": "fastproxy.cli.migrate:migrate",
     "run": "fastproxy.cli.run:run",
 }
 

@@ -63,8 +63,8 @@ def _report(file: str) -> dict[str, Any]:
 def _summary(snapshot: Snapshot) -> str:
     services = f"{len(snapshot.services)} service(s)"
     if isinstance(snapshot, OutSnapshot):
-        return f"out proxy for {', '.join(snapshot.caller_keys)} at {snapshot.listen}, {services}"
-    callers = f"{len(snapshot.callers)} caller(s), {len(snapshot.grants)} privilege(s)"
+        return f"out proxy for {', '.join(snapshot.caller_names)} at {snapshot.listen}, {services}"
+    callers = f"{len(snapshot.caller_names)} caller(s), {len(snapshot.grants)} privilege(s)"
     return f"in proxy {snapshot.config.name} at {snapshot.listen}, {services}, {callers}"
 
 

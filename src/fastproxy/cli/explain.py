@@ -15,7 +15,7 @@ from fastproxy.app import privileges_of
 from fastproxy.config.address import Address, parse_address
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
-from fastproxy.config.snapshot import InSnapshot, OutSnapshot
+from fastproxy.config.snapshot import InSnapshot, LocalService, OutSnapshot, RemoteService
 from fastproxy.errors import CALLER_UNKNOWN, IDENTITY_UNPROVEN, SERVICE_UNKNOWN, Cause, ProxyError
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.pattern import parse_pattern
@@ -45,8 +45,7 @@ def explain(file: str, method: str, url: str, caller: str | None) -> None:
         click.echo(str(exc), err=True)
         sys.exit(_UNUSABLE)
     host, target = _split(url)
-    names = snapshot.caller_keys if isinstance(snapshot, OutSnapshot) else snapshot.callers
-    callers = [caller] if caller is not None else sorted(names)
+    callers = [caller] if caller is not None else sorted(snapshot.caller_names)
     outcomes = []
     for name in callers:
         if isinstance(snapshot, OutSnapshot):
@@ -75,7 +74,7 @@ def _split(url: str) -> tuple[bytes, bytes]:
 
 
 def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, target: bytes) -> bool:
-    if caller not in snapshot.caller_keys:
+    if caller not in snapshot.caller_names:
         return _refuse(caller, method, target, CALLER_UNKNOWN, "identify")
     listen = snapshot.config.listen
     choice = ServiceChoice(listen.service_from, snapshot.services, listen.service or listen.default_service)
@@ -89,9 +88,14 @@ def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, t
     settings = service.settings
     _say(f"FORWARDED: {caller} may send {method} {forwarded.decode()} to {name}")
     _say(f"service     {name} ({snapshot.file.name}:{service.line})")
-    _say(f"receiver    {service.receiver.name} ({snapshot.file.name}:{service.receiver.line})")
-    _say(f"transport   {settings.transport}, {settings.cipher}, compress {settings.compress}")
-    _say(f"endpoints   {', '.join(map(str, service.endpoints))}")
+    if service.receiver is not None:
+        _say(f"receiver    {service.receiver.name} ({snapshot.file.name}:{service.receiver.line})")
+        _say(f"transport   {settings.transport}, {settings.cipher}, compress {settings.compress}")
+    elif snapshot.compat is not None:
+        sender = snapshot.compat.callers[caller]
+        sign, encrypt = sender.sign_key_name or "none", sender.encrypt_key_name or "none"
+        _say(f"transport   compat, sign {sign}, encrypt {encrypt}, compress {sender.compress}")
+    _say(f"endpoints   {_endpoints(service)}")
     _say(f"deadline    {settings.timeout_s:g} s, of which {settings.connect_timeout_s:g} s to connect")
     _say(
         "The in proxy decides whether the caller may: fastproxy explain in.yaml "
@@ -113,8 +117,8 @@ def _is_listener(authority: str, listen: Address) -> bool:
 
 
 def _explain_in(snapshot: InSnapshot, caller: str, method: str, host: bytes, target: bytes) -> bool:
-    if caller not in snapshot.callers:
-        return _refuse(caller, method, target, IDENTITY_UNPROVEN, "open", _known(snapshot.callers))
+    if caller not in snapshot.caller_names:
+        return _refuse(caller, method, target, IDENTITY_UNPROVEN, "open", _known(snapshot.caller_names))
     choice = ServiceChoice("path", snapshot.services)
     try:
         name, inner = choice.choose(target, host, absolute=bool(host))
@@ -138,7 +142,7 @@ def _explain_in(snapshot: InSnapshot, caller: str, method: str, host: bytes, tar
     _say(f"privilege   {file}:{route.privilege.line}, pattern {route.pattern}")
     _say(f"rate        {rate.per_s:g} per s, burst {rate.burst}" if rate else "rate        no limit")
     _say(f"service     {name} ({file}:{service.line})")
-    _say(f"endpoints   {', '.join(map(str, service.endpoints))}")
+    _say(f"endpoints   {_endpoints(service)}")
     _say(f"deadline    {service.settings.timeout_s:g} s")
     explanation = _explained(privileges, caller, name, method, inner)
     for other in explanation.outranked if explanation else ():
@@ -172,6 +176,12 @@ def _refuse(caller: str, method: str, target: bytes, cause: Cause, phase: str, d
     _say(f"{cause.status} {cause.label} in {phase}: {cause.title}" + (f" ({detail})" if detail else ""))
     _say(cause.advice)
     return False
+
+
+def _endpoints(service: RemoteService | LocalService) -> str:
+    if service.center_name:
+        return f"those of {service.center_name} at the center"
+    return ", ".join(map(str, service.endpoints))
 
 
 def _known(names: Iterable[str]) -> str:

@@ -79,6 +79,21 @@ def parse_address(text: str, *, to_listen: bool = False) -> Address:
     return Address(host, port, text)
 
 
+def parse_center_url(text: str) -> Address:
+    """Parse the URL of the center: `http://HOST:PORT`, without a path.
+
+    Raises:
+        ValueError: it is none; the message says why, for people.
+    """
+    scheme, separator, host = text.partition("://")
+    if scheme != "http" or not separator:
+        raise ValueError("the center's URL is http://HOST:PORT")
+    address = parse_address(host.removesuffix("/"))
+    if address.is_unix:
+        raise ValueError("the center's URL is http://HOST:PORT, not a Unix socket")
+    return address
+
+
 def _ip(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         return ipaddress.ip_address(host)

@@ -1,7 +1,8 @@
 """Key material that a config names: read from files or the environment, checked, never shown.
 
-A key file holds 64 hex digits on a line; lines that start with `#` are comments. A private key file that
-group or others can read is refused: the key must be taken as known to them.
+A key file holds 64 hex digits on a line; lines that start with `#` are comments. The keys of `compat` and
+tokens are text: their file is that one line, taken as it stands. A file with a secret that group or others
+can read is refused: the secret must be taken as known to them.
 Knows nothing of what keys are used for on the wire.
 """
 
@@ -47,27 +48,52 @@ def read_secret(source: KeySource, folder: Path, environ: Mapping[str, str]) -> 
     Raises:
         KeyMaterialError: it isn't there, isn't a key, or isn't kept secret.
     """
-    named = [name for name in ("file", "env", "literal") if getattr(source, name)]
-    if len(named) != 1:
+    match _named(source):
+        case "file":
+            keys = read_key_file(folder / source.file, secret=True)
+            if len(keys) != 1:
+                raise KeyMaterialError(f"{source.file} must hold exactly one key")
+            return Secret(keys[0])
+        case "env":
+            where = f"environment variable {source.env}"
+            return Secret(_key_from_text(environ.get(source.env, "").strip(), where))
+        case _:
+            return Secret(_key_from_text(_literal(source).decode(), "the literal"))
+
+
+def read_text_secret(source: KeySource, folder: Path, environ: Mapping[str, str]) -> Secret:
+    """Return the bytes of a secret that is a line of text: a key of `compat`, a token.
+
+    Args:
+        source: where it is. folder: what relative file names start from. environ: the environment.
+
+    Raises:
+        KeyMaterialError: it isn't there, isn't one line of printable text, or isn't kept secret.
+    """
+    match _named(source):
+        case "file":
+            where = str(folder / source.file)
+            content = _read_file(folder / source.file, secret=True)
+        case "env":
+            where = f"environment variable {source.env}"
+            content = environ.get(source.env, "").encode("utf-8", "surrogateescape")
+        case _:
+            where, content = "the literal", _literal(source)
+    line = content.removesuffix(b"\n").removesuffix(b"\r")
+    try:
+        text = line.decode()
+    except UnicodeDecodeError as exc:
+        raise KeyMaterialError(f"{where} does not hold UTF-8 text") from exc
+    if not is_secret_text(text):
         raise KeyMaterialError(
-            "a key needs exactly one of `file`, `env` and `literal`",
-            "file: NAME.key, as `keys new` writes it",
+            f"{where} does not hold one line of printable text", "no white space at its ends, no comments"
         )
-    if source.file:
-        keys = read_key_file(folder / source.file, secret=True)
-        if len(keys) != 1:
-            raise KeyMaterialError(f"{source.file} must hold exactly one key")
-        return Secret(keys[0])
-    if source.env:
-        return Secret(
-            _key_from_text(environ.get(source.env, "").strip(), f"environment variable {source.env}")
-        )
-    if not source.insecure_literal:
-        raise KeyMaterialError(
-            "a key stands in the config itself", "use `file`, or confirm with `insecure_literal: true`"
-        )
-    assert source.literal is not None
-    return Secret(_key_from_text(source.literal.reveal().decode(), "the literal"))
+    return Secret(line)
+
+
+def is_secret_text(text: str) -> bool:
+    """Whether a secret that is text can be written down so that it is read back the same."""
+    return bool(text) and text.isprintable() and text == text.strip()
 
 
 def read_key_file(file: Path, *, secret: bool) -> list[bytes]:
@@ -79,29 +105,7 @@ def read_key_file(file: Path, *, secret: bool) -> list[bytes]:
     Raises:
         KeyMaterialError: it can't be read, others can read it, or it holds something else.
     """
-    try:
-        # Opened first and looked at after, so that what is checked is what is read. A FIFO must not block.
-        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
-    except FileNotFoundError as exc:
-        raise KeyMaterialError(
-            f"there is no key file {file}", "make one with `fastproxy keys new NAME`"
-        ) from exc
-    except (OSError, ValueError) as exc:
-        raise KeyMaterialError(f"the key file {file} can't be opened: {_reason(exc)}") from exc
-    try:
-        status = os.fstat(descriptor)
-        if not stat.S_ISREG(status.st_mode):
-            raise KeyMaterialError(f"{file} is not a regular file")
-        if secret and status.st_mode & 0o077:
-            raise KeyMaterialError(
-                f"the key file {file} can be read by others than its owner",
-                f"chmod 600 {file}, and make a new key if someone may have read it",
-            )
-        content = os.read(descriptor, FILE_LIMIT_BYTES + 1)
-    finally:
-        os.close(descriptor)
-    if len(content) > FILE_LIMIT_BYTES:
-        raise KeyMaterialError(f"{file} is too large for a key file")
+    content = _read_file(file, secret=secret)
     lines = [line.strip() for line in content.decode("ascii", "replace").splitlines()]
     keys = [_key_from_text(line, str(file)) for line in lines if line and not line.startswith("#")]
     if not keys:
@@ -129,6 +133,53 @@ def is_usable_public_key(public_key: bytes) -> bool:
     except ValueError:
         return False
     return True
+
+
+def _named(source: KeySource) -> str:
+    """Return which of its places a source names."""
+    named = [name for name in ("file", "env", "literal") if getattr(source, name)]
+    if len(named) != 1:
+        raise KeyMaterialError(
+            "a key needs exactly one of `file`, `env` and `literal`",
+            "file: NAME.key, as `keys new` writes it",
+        )
+    return named[0]
+
+
+def _literal(source: KeySource) -> bytes:
+    if not source.insecure_literal:
+        raise KeyMaterialError(
+            "a key stands in the config itself", "use `file`, or confirm with `insecure_literal: true`"
+        )
+    assert source.literal is not None
+    return source.literal.reveal()
+
+
+def _read_file(file: Path, *, secret: bool) -> bytes:
+    try:
+        # Opened first and looked at after, so that what is checked is what is read. A FIFO must not block.
+        descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
+    except FileNotFoundError as exc:
+        raise KeyMaterialError(
+            f"there is no key file {file}", "make one with `fastproxy keys new NAME`"
+        ) from exc
+    except (OSError, ValueError) as exc:
+        raise KeyMaterialError(f"the key file {file} can't be opened: {_reason(exc)}") from exc
+    try:
+        status = os.fstat(descriptor)
+        if not stat.S_ISREG(status.st_mode):
+            raise KeyMaterialError(f"{file} is not a regular file")
+        if secret and status.st_mode & 0o077:
+            raise KeyMaterialError(
+                f"the key file {file} can be read by others than its owner",
+                f"chmod 600 {file}, and make a new key if someone may have read it",
+            )
+        content = os.read(descriptor, FILE_LIMIT_BYTES + 1)
+    finally:
+        os.close(descriptor)
+    if len(content) > FILE_LIMIT_BYTES:
+        raise KeyMaterialError(f"{file} is too large for a key file")
+    return content
 
 
 def _key_from_text(text: str, where: str) -> bytes:

@@ -35,7 +35,7 @@ def load(
         ConfigError: it can't be used; holds all problems.
     """
     shown = str(file)
-    document = parse_document(_read(Path(file), shown), shown)
+    document = parse_document(read_text(Path(file), shown), shown)
     config_type = role_of(document)
     if config_type is None:
         raise ConfigError(document.problems)
@@ -54,7 +54,15 @@ def load(
     return snapshot
 
 
-def _read(file: Path, shown: str) -> str:
+def read_text(file: Path, shown: str) -> str:
+    """Return a file's text.
+
+    Args:
+        file: where it is. shown: its name, for messages.
+
+    Raises:
+        ConfigError: it can't be read, is too large for a config, or isn't UTF-8.
+    """
     try:
         with file.open("rb") as stream:
             content = stream.read(FILE_LIMIT_BYTES + 1)

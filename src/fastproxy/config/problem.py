@@ -44,11 +44,13 @@ class ConfigError(Exception):
     """A config file can't be used.
 
     Args:
-        problems: all that was found, in the order of the file.
+        problems: all that was found; they are put in the order of the file.
     """
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=lambda problem: (problem.line, problem.path)))
+        self.problems = tuple(
+            sorted(problems, key=lambda problem: (problem.file, problem.line, problem.path))
+        )
         super().__init__("\n".join(map(str, self.problems)))
 
 

@@ -80,4 +80,37 @@ services:
     receiver: {name: shop-in, public_keys: [53a7052f7f0499542bdfd44e2d1a9bf70f31b7abd05416d16764563c244ecc4c]}
     endpoints: [shop-in.internal:8033]
 ```
+
+## Peers that still run the Go original
+
+`fastproxy migrate` makes such configs from the original's own. `compat` speaks its wire format with its
+shared keys, and protects weakly: every load says so. Here each caller has a sign key of its own, which
+proves it.
+
+```yaml
+role: in
+listen: {address: 0.0.0.0:8033, accept: [compat]}
+compat:
+  sign_keys:
+    sign.web: {file: sign.web.secret}
+    sign.app: {file: sign.app.secret}
+  encrypt_keys:
+    encrypt.shop: {file: encrypt.shop.secret}
+  callers:
+    web: {sign: [sign.web], encrypt: [encrypt.shop]}
+    app: {sign: [sign.app], encrypt: [encrypt.shop]}
+center: {url: "http://127.0.0.1:8040", token: {env: CENTER_TOKEN}, advertise: shop-in.internal:8033}
+services: {cart: {endpoints: [center]}}
+privileges: [{callers: [web, app], services: [cart]}]
+```
+
+```yaml
+role: out
+caller: web
+compat:
+  sign_keys: {sign.web: {file: sign.web.secret}}
+  encrypt_keys: {encrypt.shop: {file: encrypt.shop.secret}}
+  callers: {web: {sign: sign.web, encrypt: encrypt.shop, compress: snappy}}
+services: {cart: {transport: compat, endpoints: [shop-in.internal:8033]}}
+```
 """

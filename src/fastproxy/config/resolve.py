@@ -7,18 +7,31 @@ case is a stand-in that never leaves `load`, which raises once all is said.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterable, Mapping, Set
 from pathlib import Path as FilePath
 
-from fastproxy.config.address import Address, parse_address
-from fastproxy.config.keys import KeyMaterialError, is_usable_public_key, public_from_private, read_secret
+from fastproxy.config.address import Address, parse_address, parse_center_url
+from fastproxy.config.keys import (
+    KeyMaterialError,
+    is_usable_public_key,
+    public_from_private,
+    read_secret,
+    read_text_secret,
+)
 from fastproxy.config.problem import Path, Problem, dotted, nearest
-from fastproxy.config.schema_parts import Admin, KeySource
+from fastproxy.config.schema_parts import NAME_PATTERN, Admin, KeySource
 from fastproxy.config.secret import Secret
+from fastproxy.config.snapshot import Center
 from fastproxy.config.structure import Structure
 
 NOWHERE = Address("", 0, "")
 """Stands in for an address that has been reported as wrong."""
+
+_AT_CENTER = re.compile(rf"center(:(?![0-9]+\Z)(?P<name>{NAME_PATTERN.removeprefix('^')}))?\Z")
+"""Endpoints that the center knows. With a number behind the colon it is a host that is called center."""
+_TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}\Z")
+"""What the center takes as a token (token68 of RFC 9110, section 11.2)."""
 
 
 class Resolver:
@@ -84,6 +97,36 @@ class Resolver:
             found.append(address)
         return tuple(found)
 
+    def center_name(self, texts: list[str], path: Path, name: str) -> str:
+        """Return the name under which the center is asked for endpoints; "" when they are addresses.
+
+        Args:
+            texts: the endpoints, as configured. path: where they stand. name: what `center` alone stands for.
+        """
+        found = [match for text in texts if (match := _AT_CENTER.match(text))]
+        if not found:
+            return ""
+        if len(texts) > 1:
+            self.report(path, "`center` stands for all endpoints", "remove it, or the others")
+        if "center" not in self.structure.written(()):
+            advice = "add `center: {url: http://HOST:PORT}`"
+            self.report(path, "`center` is named but not configured", advice)
+        return found[0]["name"] or name
+
+    def center(self, url: str, token: KeySource | None, advertise: Address | None) -> Center:
+        """Resolve what both roles say of the center."""
+        address = NOWHERE
+        try:
+            address = parse_center_url(url)
+        except ValueError as exc:
+            self.report(("center", "url"), str(exc))
+        secret = None if token is None else self.text_secret(token, ("center", "token"))
+        if secret is not None and not _TOKEN.match(secret.reveal().decode()):
+            self.report(("center", "token"), "this is not a token", "16 to 512 letters, digits and ._~+/=-")
+        if secret is not None and address is not NOWHERE and not address.is_loopback:
+            self.warn(("center", "token"), f"it goes to {address} unencrypted")
+        return Center(address, secret, advertise)
+
     def _address(self, text: str, path: Path, *, to_listen: bool) -> Address:
         try:
             return parse_address(text, to_listen=to_listen)
@@ -99,6 +142,14 @@ class Resolver:
         if secret is not None:
             self.claim_key(public_from_private(secret), path, use)
         return secret or Secret(b"")
+
+    def text_secret(self, source: KeySource, path: Path) -> Secret | None:
+        """Read a secret that is a line of text; None, and a problem reported, when it can't be used."""
+        try:
+            return read_text_secret(source, self.folder, self._environ)
+        except KeyMaterialError as exc:
+            self.report(path, exc.message, exc.suggestion)
+            return None
 
     def psk(self, source: KeySource | None, path: Path, use: str) -> Secret | None:
         """Read a pre-shared key and note its use."""

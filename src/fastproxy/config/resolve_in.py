@@ -6,17 +6,20 @@ import re
 from collections.abc import Callable, Set
 from fnmatch import fnmatchcase
 
+from fastproxy.config.address import Address
 from fastproxy.config.keys import KeyMaterialError, read_key_file
 from fastproxy.config.problem import Path
-from fastproxy.config.resolve import Resolver
+from fastproxy.config.resolve import NOWHERE, Resolver
+from fastproxy.config.resolve_compat import resolve_compat_in
 from fastproxy.config.schema import InConfig, InService, Privilege
 from fastproxy.config.schema_parts import NAME_PATTERN
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import Grant, InSnapshot, LocalService, Peer
+from fastproxy.config.snapshot import Center, Grant, InSnapshot, LocalService, Peer
 
 CALLERS_DIR_LIMIT = 100_000
 """Callers in a folder; protects against a wrong one."""
 
+_ANY_ADDRESS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not bound
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
 PatternCheck = Callable[[str, bool], object]
@@ -29,8 +32,13 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
     private_keys = _private_keys(config, resolver)
     callers = _callers(config, resolver)
     services = {name: _service(name, service, resolver) for name, service in config.services.items()}
+    compat = resolve_compat_in(config, resolver, {name: peer.line for name, peer in callers.items()})
     # A name that is written but unsound has its own problem; it isn't unknown as well.
-    caller_names = callers.keys() | resolver.structure.written(("callers",))
+    caller_names = (
+        callers.keys()
+        | resolver.structure.written(("callers",))
+        | resolver.structure.written(("compat", "callers"))
+    )
     service_names = resolver.structure.written(("services",))
     if not service_names:
         resolver.report(("services",), "no service is configured, so every call would be refused")
@@ -49,7 +57,10 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         admin=resolver.admin(config.admin, listen),
         private_keys=private_keys,
         callers=callers,
+        caller_names=(*callers, *(compat.callers if compat else ())),
         services=services,
+        compat=compat,
+        center=_center(config, resolver, listen),
         grants=grants,
         warnings=tuple(resolver.warnings),
     )
@@ -60,7 +71,7 @@ def _private_keys(config: InConfig, resolver: Resolver) -> tuple[Secret, ...]:
     use = f"receiver {config.name}"
     if {"private_key", "private_keys"} <= written:
         resolver.report(("private_keys",), "`private_key` and `private_keys` exclude each other")
-    elif not {"private_key", "private_keys"} & written:
+    elif "http" in config.listen.accept and not {"private_key", "private_keys"} & written:
         resolver.report((), "`private_key` is missing", "add `private_key: {file: NAME.key}`")
     if config.private_key is not None:
         return (resolver.private_key(config.private_key, ("private_key",), use),)
@@ -123,8 +134,42 @@ def _service(name: str, service: InService, resolver: Resolver) -> LocalService:
         resolver.report(
             (*path, "host") if own else ("defaults", "host"), "this can't be a Host header", advice
         )
-    endpoints = resolver.endpoints(service.endpoints, (*path, "endpoints"))
-    return LocalService(name, endpoints, service, resolver.structure.line(path))
+    endpoints_path = (*path, "endpoints")
+    center_name = resolver.center_name(service.endpoints, endpoints_path, name)
+    return LocalService(
+        name,
+        () if center_name else resolver.endpoints(service.endpoints, endpoints_path),
+        center_name,
+        service,
+        resolver.structure.line(path),
+    )
+
+
+def _center(config: InConfig, resolver: Resolver, listen: Address) -> Center | None:
+    if config.center is None:
+        return None
+    center = config.center
+    path: Path = ("center", "advertise")
+    advertise = None
+    if center.advertise:
+        (advertise,) = resolver.endpoints([center.advertise], path)
+        if advertise.is_unix:
+            resolver.report(path, "out proxies reach this receiver by `HOST:PORT`")
+    if not center.register:
+        for setting in ("advertise", "token"):
+            if getattr(center, setting):
+                message = f"`{setting}` has no meaning with `register: false`"
+                resolver.report(("center", setting), message, "remove it")
+        return resolver.center(center.url, center.token, None)
+    if advertise is None and listen is not NOWHERE:
+        if listen.is_unix or not listen.port or listen.host in _ANY_ADDRESS:
+            resolver.report(
+                ("center",),
+                f"out proxies can't reach this receiver at {listen}, its `listen.address`",
+                "add `advertise: HOST:PORT`, or `register: false`",
+            )
+        advertise = listen
+    return resolver.center(center.url, center.token, advertise)
 
 
 def _grant(

@@ -5,11 +5,16 @@ from __future__ import annotations
 from fastproxy.config.address import Address
 from fastproxy.config.problem import Path
 from fastproxy.config.resolve import Resolver
+from fastproxy.config.resolve_compat import resolve_compat_out
 from fastproxy.config.schema import OutConfig, OutService, Receiver
 from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import OutSnapshot, Peer, RemoteService
 
-SharedReceivers = dict[str, tuple[Peer, tuple[Address, ...]]]
+SharedReceivers = dict[str, tuple[Peer, tuple[Address, ...], str]]
+"""Receiver, endpoints and name at the center, by the receiver's name."""
+
+_OF_SEALED_WAYS = ("receiver", "cipher", "compress", "compress_min_bytes", "pad_to_bytes")
+"""Settings of a service that `compat` can't keep."""
 
 
 def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot:
@@ -21,6 +26,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         exposes="whoever reaches it speaks as the caller, unencrypted",
     )
     _check_service_names(config, resolver)
+    caller_names = _caller_names(config)
     caller_keys = _caller_keys(config, resolver)
     shared = _shared_receivers(config, resolver)
     services = {
@@ -37,8 +43,11 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         listen=listen,
         admin=resolver.admin(config.admin, listen),
         caller=config.caller,
+        caller_names=caller_names,
         caller_keys=caller_keys,
         services=services,
+        compat=resolve_compat_out(config, resolver, caller_names),
+        center=resolver.center(config.center.url, None, None) if config.center else None,
         warnings=tuple(resolver.warnings),
     )
 
@@ -66,29 +75,43 @@ def _check_service_names(config: OutConfig, resolver: Resolver) -> None:
             resolver.known_name(name, known, ("listen", setting), "service")
 
 
+def _caller_names(config: OutConfig) -> tuple[str, ...]:
+    if config.callers is not None:
+        return tuple(config.callers.names)
+    return (config.caller,) if config.caller else ()
+
+
 def _caller_keys(config: OutConfig, resolver: Resolver) -> dict[str, Secret]:
-    """Read the private key of each caller that can occur."""
+    """Read the private key of each caller that can occur; only `compat` does without."""
     written = resolver.structure.written(())
+    transports = {service.transport for service in config.services.values()}
+    needs_keys = transports != {"compat"}
     if "callers" in written:
         for setting in ("caller", "private_key"):
             if setting in written:
                 resolver.report(
                     (setting,), f"`{setting}` and `callers` exclude each other", "keep one of them"
                 )
-        names = config.callers.names if config.callers else {}
-        return {
-            name: resolver.private_key(
-                caller.private_key, ("callers", "names", name, "private_key"), f"caller {name}"
-            )
-            for name, caller in names.items()
-        }
-    for setting, example in (("caller", "caller: NAME"), ("private_key", "private_key: {file: NAME.key}")):
-        if setting not in written:
-            resolver.report((), f"`{setting}` is missing", f"add `{example}`")
+        return _claimable_keys(config, resolver, needs_keys)
+    if "caller" not in written:
+        resolver.report((), "`caller` is missing", "add `caller: NAME`")
+    if needs_keys and "private_key" not in written:
+        resolver.report((), "`private_key` is missing", "add `private_key: {file: NAME.key}`")
     if config.private_key is None:
         return {}
     key = resolver.private_key(config.private_key, ("private_key",), f"caller {config.caller}")
     return {config.caller: key}
+
+
+def _claimable_keys(config: OutConfig, resolver: Resolver, needs_keys: bool) -> dict[str, Secret]:
+    keys = {}
+    for name, caller in config.callers.names.items() if config.callers else ():
+        path: Path = ("callers", "names", name)
+        if caller.private_key is not None:
+            keys[name] = resolver.private_key(caller.private_key, (*path, "private_key"), f"caller {name}")
+        elif needs_keys and not resolver.structure.has_problem(path):
+            resolver.report(path, "`private_key` is missing", "add `private_key: {file: NAME.key}`")
+    return keys
 
 
 def _shared_receivers(config: OutConfig, resolver: Resolver) -> SharedReceivers:
@@ -102,7 +125,7 @@ def _shared_receivers(config: OutConfig, resolver: Resolver) -> SharedReceivers:
             resolver.psk(receiver.psk, (*path, "psk"), use),
             resolver.structure.line(path),
         )
-        shared[name] = (peer, resolver.endpoints(receiver.endpoints, (*path, "endpoints")))
+        shared[name] = (peer, *_endpoints(receiver.endpoints, (*path, "endpoints"), name, resolver))
     return shared
 
 
@@ -113,6 +136,8 @@ def _service(
     own_settings = resolver.structure.written(path)
     receiver_path = (*path, "receiver") if "receiver" in own_settings else ("defaults", "receiver")
     line = resolver.structure.line(path)
+    if service.transport == "compat":
+        return _compat_service(name, service, resolver)
     match service.receiver:
         case None:
             if "receiver" not in own_settings | resolver.structure.written(("defaults",)):
@@ -127,11 +152,7 @@ def _service(
                 resolver.psk(receiver.psk, (*receiver_path, "psk"), use),
                 resolver.structure.line(receiver_path),
             )
-            if "endpoints" not in own_settings:
-                resolver.report(path, "`endpoints` is missing", "add the in proxy's `HOST:PORT`")
-            elif not service.endpoints and not resolver.structure.has_problem((*path, "endpoints")):
-                resolver.report((*path, "endpoints"), "needs at least 1 item(s)")
-            endpoints = resolver.endpoints(service.endpoints, (*path, "endpoints"))
+            endpoints, center_name = _own_endpoints(name, service, receiver.name, resolver)
         case str(reference):
             if resolver.structure.has_problem(receiver_path):
                 return None
@@ -141,14 +162,49 @@ def _service(
                 or reference not in shared
             ):
                 return None
-            peer, endpoints = shared[reference]
+            peer, endpoints, center_name = shared[reference]
             if "endpoints" in own_settings:
                 resolver.report(
                     (*path, "endpoints"),
                     f"the endpoints stand with the receiver {reference} already",
                     "remove them here, or write the receiver out here",
                 )
-    return RemoteService(name, peer, endpoints, service, line)
+    return RemoteService(name, peer, endpoints, center_name, service, line)
+
+
+def _compat_service(name: str, service: OutService, resolver: Resolver) -> RemoteService:
+    path: Path = ("services", name)
+    for setting in _OF_SEALED_WAYS:
+        if setting in resolver.structure.written(path):
+            advice = "see `compat.callers`" if setting == "compress" else "remove it here"
+            resolver.report((*path, setting), f"`{setting}` has no meaning with `transport: compat`", advice)
+    endpoints, center_name = _own_endpoints(name, service, name, resolver)
+    return RemoteService(name, None, endpoints, center_name, service, resolver.structure.line(path))
+
+
+def _own_endpoints(
+    name: str, service: OutService, center_name: str, resolver: Resolver
+) -> tuple[tuple[Address, ...], str]:
+    """Resolve the endpoints that a service must have, as `_endpoints` does."""
+    path: Path = ("services", name)
+    if "endpoints" not in resolver.structure.written(path):
+        resolver.report(path, "`endpoints` is missing", "add the in proxy's `HOST:PORT`")
+    elif not service.endpoints and not resolver.structure.has_problem((*path, "endpoints")):
+        resolver.report((*path, "endpoints"), "needs at least 1 item(s)")
+    return _endpoints(service.endpoints, (*path, "endpoints"), center_name, resolver)
+
+
+def _endpoints(
+    texts: list[str], path: Path, center_name: str, resolver: Resolver
+) -> tuple[tuple[Address, ...], str]:
+    """Return addresses and "", or none and the name to ask the center for.
+
+    Args:
+        center_name: what `center` alone stands for.
+    """
+    if asked := resolver.center_name(texts, path, center_name):
+        return (), asked
+    return resolver.endpoints(texts, path), ""
 
 
 def _check_receivers_agree(services: dict[str, RemoteService], resolver: Resolver) -> None:
@@ -156,6 +212,8 @@ def _check_receivers_agree(services: dict[str, RemoteService], resolver: Resolve
     first: dict[str, Peer] = {}
     for service in services.values():
         peer = service.receiver
+        if peer is None:
+            continue
         known = first.setdefault(peer.name, peer)
         if (set(known.public_keys), known.psk) != (set(peer.public_keys), peer.psk):
             resolver.report(

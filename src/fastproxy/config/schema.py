@@ -1,9 +1,9 @@
 """Every setting of the two config files: name, type, default, bounds and meaning, in one place.
 
 The reference page, the JSON Schema for editors and the check of a file all come from these types and from
-those in `schema_parts`. Units stand in the names: `_s` seconds, `_bytes` bytes, `_per_s` per second; other
-numbers are counts. What one field alone can't say (unknown names, two settings that exclude each other) is
-in `resolve_out` and `resolve_in`.
+those in `schema_parts` and `schema_compat`. Units stand in the names: `_s` seconds, `_bytes` bytes, `_per_s`
+per second; other numbers are counts. What one field alone can't say (unknown names, two settings that exclude
+each other) is in `resolve_out`, `resolve_in` and `resolve_compat`.
 Knows nothing of files, YAML or what the settings are used for.
 """
 
@@ -13,6 +13,7 @@ from typing import Annotated, Literal
 
 from msgspec import Meta, field
 
+from fastproxy.config.schema_compat import InCenter, InCompat, OutCenter, OutCompat
 from fastproxy.config.schema_parts import (
     Admin,
     Count,
@@ -72,7 +73,10 @@ class OutListen(Strict, frozen=True, kw_only=True):
 class ClaimableCaller(Strict, frozen=True, kw_only=True):
     """A caller that requests may claim to be."""
 
-    private_key: Annotated[KeySource, Meta(description="The caller's private key (X25519).")]
+    private_key: Annotated[
+        KeySource | None,
+        Meta(description="The caller's private key (X25519). A caller of `compat` services alone has none."),
+    ] = None
 
 
 class CallerClaim(Strict, frozen=True, kw_only=True):
@@ -102,7 +106,10 @@ class SharedReceiver(Strict, frozen=True, kw_only=True):
     endpoints: Annotated[
         list[str],
         Meta(
-            min_length=1, max_length=1000, description="Addresses of the in proxy: `HOST:PORT`, `unix:/PATH`."
+            min_length=1,
+            max_length=1000,
+            description="Addresses of the in proxy: `HOST:PORT`, `unix:/PATH`; or `[center]`: those that the "
+            "center knows of this receiver.",
         ),
     ]
 
@@ -110,11 +117,15 @@ class SharedReceiver(Strict, frozen=True, kw_only=True):
 class OutServiceSettings(ServiceSettings, frozen=True, kw_only=True):
     """Settings of a service at the out proxy that `defaults` can give to all."""
 
-    transport: Annotated[Literal["http"], Meta(description="Way between the proxies.")] = "http"
+    transport: Annotated[
+        Literal["http", "compat"],
+        Meta(description="Way between the proxies; `compat` is for peers that run the Go original."),
+    ] = "http"
     receiver: Annotated[
         str | Receiver | None,
         Meta(
-            description="The in proxy in front of the service: a name from `receivers`, or written out here."
+            description="The in proxy in front of the service: a name from `receivers`, or written out here. "
+            "Not with `compat`, where it has no identity."
         ),
     ] = None
     cipher: Annotated[
@@ -130,7 +141,9 @@ class OutService(OutServiceSettings, frozen=True, kw_only=True):
         list[str],
         Meta(
             max_length=1000,
-            description="Addresses of a receiver that is written out here: `HOST:PORT`, `unix:/PATH`.",
+            description="Addresses of a receiver that is written out here, or with `compat` of the in proxy: "
+            "`HOST:PORT`, `unix:/PATH`; or `[center]`: those that the center knows of the receiver, with "
+            "`compat` by the service's name or that of `center:NAME`.",
         ),
     ] = field(default_factory=list)
 
@@ -141,7 +154,10 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
     name: Annotated[Name, Meta(description="This proxy in Via headers, logs and errors.")] = "out"
     listen: OutListen = field(default_factory=OutListen)
     caller: Annotated[NameOrNone, Meta(description="The caller that all requests come from.")] = ""
-    private_key: Annotated[KeySource | None, Meta(description="Private key of `caller` (X25519).")] = None
+    private_key: Annotated[
+        KeySource | None,
+        Meta(description="Private key of `caller` (X25519). A caller of `compat` services alone has none."),
+    ] = None
     callers: Annotated[
         CallerClaim | None,
         Meta(description="Instead of `caller` and `private_key`: callers named by header."),
@@ -155,6 +171,12 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
     services: Annotated[
         dict[Name, OutService], Meta(description="The services that can be called, by name.")
     ] = field(default_factory=dict)
+    compat: Annotated[OutCompat | None, Meta(description="Only for services with `transport: compat`.")] = (
+        None
+    )
+    center: Annotated[
+        OutCenter | None, Meta(description="Registry in which receivers are looked up; none unless set.")
+    ] = None
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )
@@ -174,7 +196,11 @@ class InListen(Strict, frozen=True, kw_only=True):
         "127.0.0.1:8033"
     )
     accept: Annotated[
-        list[Literal["http"]], Meta(min_length=1, description="Ways between the proxies that are taken here.")
+        list[Literal["http", "compat"]],
+        Meta(
+            min_length=1,
+            description="Ways between the proxies that are taken here; `compat` needs its section.",
+        ),
     ] = field(default_factory=lambda: ["http"])
     socket_mode: SocketMode = "0600"
     allowed_uids: Uids = field(default_factory=list)
@@ -205,7 +231,10 @@ class InService(InServiceSettings, frozen=True, kw_only=True):
     endpoints: Annotated[
         list[str],
         Meta(
-            min_length=1, max_length=1000, description="Addresses of the service: `HOST:PORT`, `unix:/PATH`."
+            min_length=1,
+            max_length=1000,
+            description="Addresses of the service: `HOST:PORT`, `unix:/PATH`; or `[center]`: those that the "
+            "center knows of it, `[center:NAME]` under another name.",
         ),
     ]
 
@@ -255,15 +284,19 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
         Meta(description="The receiver's name, which out proxies seal for; also in Via, logs and errors."),
     ] = "in"
     listen: InListen = field(default_factory=InListen)
-    private_key: Annotated[KeySource | None, Meta(description="Private key of this receiver (X25519).")] = (
-        None
-    )
+    private_key: Annotated[
+        KeySource | None,
+        Meta(description="Private key of this receiver (X25519). With `accept: [compat]` alone it has none."),
+    ] = None
     private_keys: Annotated[
         list[KeySource], Meta(max_length=8, description="Instead of `private_key`: several, for rotation.")
     ] = field(default_factory=list)
     callers: Annotated[dict[Name, Caller], Meta(description="The callers that are known here, by name.")] = (
         field(default_factory=dict)
     )
+    compat: Annotated[
+        InCompat | None, Meta(description="Callers of `compat`, where `listen.accept` contains it.")
+    ] = None
     callers_dir: Annotated[
         str,
         Meta(
@@ -277,6 +310,9 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
     services: Annotated[
         dict[Name, InService], Meta(description="The services behind this proxy, by name.")
     ] = field(default_factory=dict)
+    center: Annotated[
+        InCenter | None, Meta(description="Registry in which services are looked up; none unless set.")
+    ] = None
     privileges: Annotated[list[Privilege], Meta(max_length=100_000, description="Who may call what.")] = (
         field(default_factory=list)
     )

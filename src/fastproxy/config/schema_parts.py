@@ -57,7 +57,7 @@ class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 class KeySource(Strict, frozen=True, kw_only=True):
-    """Where a secret key comes from: exactly one of `file`, `env` and `literal`. 64 hex digits."""
+    """Where a secret comes from: exactly one of `file`, `env` and `literal`. 64 hex digits unless said."""
 
     file: Annotated[
         str,

@@ -31,22 +31,95 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class CompatSender:
+    """How a caller's messages are made over `compat`.
+
+    Each key with the name that messages carry; "" and None where the caller doesn't sign or encrypt.
+    compress: none, snappy or gzip.
+    """
+
+    sign_key_name: str
+    sign_key: Secret | None
+    encrypt_key_name: str
+    encrypt_key: Secret | None
+    compress: str
+
+
+@dataclass(frozen=True, slots=True)
+class CompatOut:
+    """The out proxy's side of `compat`.
+
+    context_path: "" or begins with a slash and doesn't end with one. callers: every caller that can occur.
+    encrypt_keys: those that an answer may name.
+    """
+
+    caller_header: str
+    context_path: str
+    body_limit_bytes: int
+    encrypt_keys: Mapping[str, Secret]
+    callers: Mapping[str, CompatSender]
+
+
+@dataclass(frozen=True, slots=True)
+class CompatDemand:
+    """What a caller's messages must be: signed, encrypted with one of the keys named; empty: need not."""
+
+    sign: tuple[str, ...]
+    encrypt: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class CompatIn:
+    """The in proxy's side of `compat`. context_path: as in `CompatOut`. Keys by name."""
+
+    caller_header: str
+    context_path: str
+    trust_claimed_caller: bool
+    body_limit_bytes: int
+    sign_keys: Mapping[str, Secret]
+    encrypt_keys: Mapping[str, Secret]
+    callers: Mapping[str, CompatDemand]
+
+
+@dataclass(frozen=True, slots=True)
+class Center:
+    """The registry that endpoints are asked of.
+
+    advertise: the address to register this receiver under; None where nothing is registered.
+    """
+
+    address: Address
+    token: Secret | None
+    advertise: Address | None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteService:
-    """A service as the out proxy knows it. endpoints: those of its receiver. settings: defaults applied."""
+    """A service as the out proxy knows it.
+
+    receiver: None over `compat`, which knows no identity. endpoints: those of the in proxy.
+    center_name: the name under which the center knows them: if not set, the receiver's, over `compat`
+    the service's; "" when they are fixed. settings: defaults applied.
+    """
 
     name: str
-    receiver: Peer
+    receiver: Peer | None
     endpoints: tuple[Address, ...]
+    center_name: str
     settings: OutService
     line: int
 
 
 @dataclass(frozen=True, slots=True)
 class LocalService:
-    """A service as the in proxy knows it. settings: defaults applied."""
+    """A service as the in proxy knows it.
+
+    center_name: its name at the center; "" when its endpoints are fixed. settings: defaults applied.
+    """
 
     name: str
     endpoints: tuple[Address, ...]
+    center_name: str
     settings: InService
     line: int
 
@@ -73,7 +146,8 @@ class OutSnapshot:
     """All that an out proxy is built from.
 
     config: every setting, for what isn't resolved here. caller: the fixed caller, "" with `callers`.
-    caller_keys: the private key, 32 bytes, of each caller that can occur. warnings: worth a look.
+    caller_names: every caller that can occur. caller_keys: the private key, 32 bytes, of each that has one:
+    all of them, unless every service is reached over `compat`. warnings: worth a look.
     """
 
     file: Path
@@ -81,8 +155,11 @@ class OutSnapshot:
     listen: Address
     admin: Address | None
     caller: str
+    caller_names: tuple[str, ...]
     caller_keys: Mapping[str, Secret]
     services: Mapping[str, RemoteService]
+    compat: CompatOut | None
+    center: Center | None
     warnings: tuple[Problem, ...]
 
 
@@ -90,8 +167,9 @@ class OutSnapshot:
 class InSnapshot:
     """All that an in proxy is built from.
 
-    config: every setting, for what isn't resolved here. private_keys: 32 bytes each, the newest first.
-    warnings: worth a look.
+    config: every setting, for what isn't resolved here. private_keys: 32 bytes each, the newest first; none
+    where only `compat` is accepted. callers: those with an identity. caller_names: these and those of
+    `compat`. warnings: worth a look.
     """
 
     file: Path
@@ -100,7 +178,10 @@ class InSnapshot:
     admin: Address | None
     private_keys: tuple[Secret, ...]
     callers: Mapping[str, Peer]
+    caller_names: tuple[str, ...]
     services: Mapping[str, LocalService]
+    compat: CompatIn | None
+    center: Center | None
     grants: tuple[Grant, ...]
     warnings: tuple[Problem, ...]
 
