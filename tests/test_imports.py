@@ -34,7 +34,7 @@ print(json.dumps(failed))
 BUILD = """
 import asyncio, json, sys
 import fastproxy.cli.run
-from fastproxy.app import Proxy
+from fastproxy.app.running import Proxy
 from fastproxy.config.load import load
 from fastproxy.policy.pattern import parse_pattern
 loop = asyncio.new_event_loop()

@@ -12,7 +12,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from fastproxy.app import Proxy
+from fastproxy.app.running import Proxy
 from fastproxy.config.load import load
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.connection import Connection
@@ -57,8 +57,8 @@ class Chain:
             Proxy(load(file, check_pattern=parse_pattern), loop) for file in configs(folder)
         )
         self.proxies = (out_proxy, in_proxy)
-        self.caller = Pipe(Connection(out_proxy._server))
-        self._sealed_in = Pipe(Connection(in_proxy._server))
+        self.caller = Pipe(Connection(out_proxy.server))
+        self._sealed_in = Pipe(Connection(in_proxy.server))
         self._sealed_out = _kept_connection(out_proxy, loop)
         self._service = _kept_connection(in_proxy, loop)
         self._pass_on(REQUEST)  # the in proxy's epoch isn't known yet: it is asked for first
@@ -99,8 +99,8 @@ class Chain:
 
 def _kept_connection(proxy: Proxy, loop: asyncio.AbstractEventLoop) -> Pipe:
     """Put an open connection into the pool of the proxy's only endpoint."""
-    endpoint = proxy._sources[0].endpoints[0]
-    pools: Pools = proxy._pools[0]
+    endpoint = proxy.parts.sources[0].endpoints[0]
+    pools: Pools = proxy.parts.pools[0]
     pool = Pool(endpoint, pools._parser, pools._limits, pools._wheel, loop)
     pools._pools[endpoint] = pool
     connection = ClientConnection(pool._parser, endpoint, pool._freed, pool._lost)

@@ -38,7 +38,7 @@ def with_chain(folder: Path, measure: Callable[[Chain], None]) -> None:
             chain.call()
         measure(chain)
         for proxy in chain.proxies:
-            proxy._wheel.close()
+            proxy.parts.wheel.close()
 
     asyncio.run(main())
 

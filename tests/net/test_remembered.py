@@ -42,7 +42,7 @@ def remembered_bytes(parser: HeadParser, path: bytes, decide: Callable[[RequestH
 def test_what_is_remembered_with_all_its_plans_stays_within_its_bound(tmp_path: Path) -> None:
     async def main() -> None:
         chain = Chain(tmp_path, asyncio.get_running_loop())
-        outer, inner = (proxy._server for proxy in chain.proxies)
+        outer, inner = (proxy.server for proxy in chain.proxies)
         exchange = Exchange("id", 0.0, "")
         tracemalloc.start()
         try:
@@ -54,7 +54,7 @@ def test_what_is_remembered_with_all_its_plans_stays_within_its_bound(tmp_path: 
             )
             assert kept < MOST_BYTES
             kept = remembered_bytes(
-                chain.proxies[1]._sealed_parser,
+                chain.proxies[1].parts.sealed_parser,
                 b"/api/service",
                 lambda head, peer: in_proxy._plan(  # type: ignore[attr-defined]
                     exchange, head, ("caller", "search_service", peer)
@@ -64,6 +64,6 @@ def test_what_is_remembered_with_all_its_plans_stays_within_its_bound(tmp_path: 
         finally:
             tracemalloc.stop()
             for proxy in chain.proxies:
-                proxy._wheel.close()
+                proxy.parts.wheel.close()
 
     asyncio.run(main())

@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 import click
 
-from fastproxy.app import privileges_of
+from fastproxy.app.in_role import privileges_of
 from fastproxy.config.address import Address, parse_address
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError

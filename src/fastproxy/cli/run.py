@@ -8,7 +8,7 @@ import sys
 import click
 import uvloop
 
-from fastproxy.app import serve
+from fastproxy.app.running import serve
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
 from fastproxy.net.listener import StartError

@@ -1,0 +1,174 @@
+"""What both proxies are made of, and how a part of it is made."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import replace
+from itertools import count
+
+from fastproxy import __version__
+from fastproxy.config.address import Address
+from fastproxy.config.schema_parts import Limits, ServiceSettings
+from fastproxy.config.secret import Secret
+from fastproxy.config.snapshot import Snapshot
+from fastproxy.discovery.source import Source, source_of
+from fastproxy.net.http1 import HeadLimits, HeadParser
+from fastproxy.net.listener import peer_check
+from fastproxy.net.pool import PoolLimits, Pools
+from fastproxy.net.server import Handler, Server, ServerLimits
+from fastproxy.net.timers import Wheel
+from fastproxy.policy.balance import Balancer
+from fastproxy.proxy.fields import CONTROL, HopFields
+from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.recorder import Recorder
+from fastproxy.proxy.transport import Transport
+from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.metrics import Metrics
+from fastproxy.wire.compressors import COMPRESSORS
+from fastproxy.wire.records import PLAIN, Packing
+
+
+class Parts:
+    """The parts of one proxy.
+
+    sources: where the endpoints of each service, or of its receiver, come from. pools: connections to them.
+    sealed_parser: judges the heads inside sealed messages.
+
+    Args:
+        snapshot: the config that it runs.
+        role: "out" or "in". callers: names that the config knows.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, role: str, callers: Iterable[str], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        config = snapshot.config
+        self._snapshot = snapshot
+        self.loop = loop
+        self.wheel = Wheel(loop)
+        self.sources: list[Source] = []
+        self.pools: list[Pools] = []
+        self.metrics = Metrics(role, __version__, callers, snapshot.services)
+        access = {"on": 1.0, "off": 0.0}.get(str(config.log.access))
+        fraction = float(config.log.access) if access is None else access
+        access_log = AccessLog(config.name, fraction, sys.stdout.fileno() if fraction else None)
+        self.recorder = Recorder(self.metrics, access_log, time.monotonic, time.time)
+        self.fields = HopFields(config.name)
+        self.new_id = _exchange_ids()
+        self._head_limits = HeadLimits(
+            config.limits.header_bytes,
+            config.limits.header_count,
+            config.limits.target_bytes,
+            config.limits.body_bytes or None,
+        )
+        # One for all services, since each remembers what it parsed.
+        self._answer_parser = HeadParser(self._head_limits)
+        self.sealed_parser = HeadParser(
+            self._head_limits, CONTROL if role == "in" else frozenset(), sealed=True
+        )
+
+    def server(
+        self,
+        proxy: Handler,
+        limits: Limits,
+        control: frozenset[bytes],
+        allowed_uids: list[int],
+        *,
+        bounds_bodies: bool,
+    ) -> Server:
+        """Make the listener for a proxy.
+
+        Args:
+            proxy: what handles the requests. limits: of the config.
+            control: names of the fields that the proxy consumes, in lower case.
+            allowed_uids: who may connect to a Unix socket; empty for everybody.
+            bounds_bodies: whether `limits.body_bytes` holds for what comes in here. An envelope is larger
+                than what it carries: the in proxy bounds what comes out of it.
+        """
+        head = self._head_limits if bounds_bodies else replace(self._head_limits, body_bytes=None)
+        return Server(
+            proxy,
+            HeadParser(head, control),
+            ServerLimits(
+                head=head,
+                header_timeout_s=limits.header_timeout_s,
+                body_timeout_s=limits.body_timeout_s,
+                write_timeout_s=limits.write_timeout_s,
+                idle_timeout_s=limits.idle_timeout_s,
+                connections=limits.connections,
+                connections_per_peer=limits.connections_per_peer,
+                requests_per_connection=limits.requests_per_connection,
+            ),
+            self.wheel,
+            self.loop,
+            peer_check(allowed_uids),
+        )
+
+    def next_hop(
+        self,
+        name: str,
+        addresses: tuple[Address, ...],
+        settings: ServiceSettings,
+        way: Callable[[Pools], Transport],
+    ) -> NextHop:
+        """Make the way to a service, or to its receiver.
+
+        Args:
+            name: of the service. addresses: its endpoints'. settings: of the service.
+            way: makes the transport over the connections.
+        """
+        config = self._snapshot.config
+        limits, discovery = config.limits, config.discovery
+        source = source_of(addresses, refresh_s=discovery.dns_refresh_s, timeout_s=discovery.dns_timeout_s)
+        pools = Pools(
+            self._answer_parser,
+            PoolLimits(
+                connections=limits.connections_per_endpoint,
+                waiting=limits.waiting_per_endpoint,
+                idle_timeout_s=limits.endpoint_idle_timeout_s,
+                connect_timeout_s=settings.connect_timeout_s,
+            ),
+            self.wheel,
+            self.loop,
+        )
+        self.sources.append(source)
+        self.pools.append(pools)
+        self.metrics.watch("fastproxy_endpoints", lambda: len(source.endpoints), name)
+        self.metrics.watch("fastproxy_discovery_age_seconds", lambda: source.age_s(self.loop.time()), name)
+        self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, name)
+        self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, name)
+        return NextHop(
+            name,
+            source,
+            Balancer(discovery.failing_s),
+            way(pools),
+            settings.timeout_s,
+            settings.repeat_idempotent,
+            time.monotonic,
+        )
+
+
+def packing_of(settings: ServiceSettings) -> Packing:
+    """How what is sealed for a service is compressed and padded."""
+    if settings.compress == "none" and not settings.pad_to_bytes:
+        return PLAIN
+    compressors = {compressor.name: compressor for compressor in COMPRESSORS.values()}
+    return Packing(
+        compressors.get(settings.compress), settings.compress_min_bytes, settings.pad_to_bytes or 1
+    )
+
+
+def reveal(secret: Secret | None) -> bytes | None:
+    """The bytes of a secret, if there is one."""
+    return None if secret is None else secret.reveal()
+
+
+def _exchange_ids() -> Callable[[], str]:
+    """Ids that are unique among all processes: random bits of this one, and a count."""
+    prefix = os.urandom(8).hex()
+    return map(f"{prefix}-{{:x}}".format, count(1)).__next__
