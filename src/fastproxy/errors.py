@@ -99,7 +99,7 @@ BODY_TIMEOUT = _row(
 BODY_TOO_LARGE = _row(
     "body_too_large", 413, "http_request_error", "read",
     "The request body is larger than allowed",
-    "Send less at once, or raise `limits.body_bytes`.",
+    "Send less at once, or raise `limits.body_bytes`; over compat also `compat.body_limit_bytes`.",
 )
 TARGET_TOO_LONG = _row(
     "target_too_long", 414, "http_request_error", "read",
@@ -177,14 +177,15 @@ NOT_AN_ENVELOPE = _row(
 )
 ENVELOPE_MALFORMED = _row(
     "envelope_malformed", 400, "http_request_error", "open",
-    "The envelope does not have the form of version 2",
+    "The sealed message has no form that is known here",
     "Look for a middlebox that changes bodies, or for proxies of different versions.",
 )
 IDENTITY_UNPROVEN = _row(
     "identity_unproven", 401, "http_request_denied", "open",
-    "The envelope does not prove the identity of a caller that is known here",
+    "The message does not prove the identity of a caller that is known here",
     "Compare the caller's public key (`fastproxy keys show`) with `callers` in the in proxy's config, "
-    "and the receiver's name and public key with `receiver` in the out proxy's.",
+    "and the receiver's name and public key with `receiver` in the out proxy's; over compat, the keys under "
+    "`compat` in both.",
 )
 ENVELOPE_REPLAYED = _row(
     "envelope_replayed", 401, "http_request_denied", "open",
@@ -250,7 +251,7 @@ DEADLINE_EXCEEDED = _row(
 NO_ENDPOINT = _row(
     "no_endpoint", 503, "destination_unavailable", "pick",
     "No endpoint is known for this service or receiver",
-    "Check `endpoints` and, for DNS names, whether the name resolves from this machine.",
+    "Check `endpoints`: whether a DNS name resolves from this machine, whether the center knows the name.",
 )
 CONNECT_REFUSED = _row(
     "connect_refused", 503, "connection_refused", "connect",
@@ -296,7 +297,13 @@ RESPONSE_BROKEN = _row(
 RESPONSE_BODY_TOO_LARGE = _row(
     "response_body_too_large", 502, "http_response_body_size", "open",
     "The answer has a larger body than may be held in memory",
-    "Over compat, messages are held whole: answer with less at once, or raise `limits.body_bytes`.",
+    "Over compat, messages are held whole: answer with less at once, or raise `compat.body_limit_bytes`.",
+)
+RECEIVER_REFUSED = _row(
+    "receiver_refused", 502, "http_request_denied", "open",
+    "The in proxy refused the request, and said so in the clear",
+    "The detail has its words, which nothing proves; its own log says more. The status is the in proxy's own "
+    "where it means the same to the caller.",
 )
 INTERNAL_ERROR = _row(
     "internal_error", 500, "proxy_internal_error", "answer",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import stat
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -66,8 +68,8 @@ def test_the_answer_has_the_size_of_the_record() -> None:
 
 
 def test_our_pair_names_each_other(tmp_path: Path, credentials: Credentials) -> None:
-    out_config = yaml.safe_load(configs.fastproxy(leg_at("out", tmp_path, credentials), "http"))
-    in_config = yaml.safe_load(configs.fastproxy(leg_at("in", tmp_path, credentials), "http"))
+    out_config = yaml.safe_load(configs.fastproxy_http(leg_at("out", tmp_path, credentials)))
+    in_config = yaml.safe_load(configs.fastproxy_http(leg_at("in", tmp_path, credentials)))
     service = out_config["services"][configs.SERVICE]
     assert service["transport"] in in_config["listen"]["accept"]
     assert service["receiver"] == {"name": in_config["name"], "public_keys": [credentials.public_keys["in"]]}
@@ -75,6 +77,29 @@ def test_our_pair_names_each_other(tmp_path: Path, credentials: Credentials) -> 
     (privilege,) = in_config["privileges"]
     assert privilege["rate"]["per_s"] > 0
     assert f"/{configs.SERVICE}{privilege['paths'][0]}" == configs.CALLER_PATH
+
+
+def test_our_pair_over_compat_does_all_that_the_record_did(tmp_path: Path, credentials: Credentials) -> None:
+    out_config = yaml.safe_load(configs.fastproxy_compat(leg_at("out", tmp_path, credentials)))
+    in_config = yaml.safe_load(configs.fastproxy_compat(leg_at("in", tmp_path, credentials)))
+    assert out_config["services"][configs.SERVICE]["transport"] in in_config["listen"]["accept"]
+    sender = out_config["compat"]["callers"][configs.CALLER]
+    demand = in_config["compat"]["callers"][configs.CALLER]
+    assert demand == {"sign": [sender["sign"]], "encrypt": [sender["encrypt"]]}
+    assert sender["compress"] == "snappy"
+    for keys in ("sign_keys", "encrypt_keys"):
+        assert out_config["compat"][keys] == in_config["compat"][keys]
+
+
+@pytest.mark.parametrize("make", [configs.fastproxy_http, configs.fastproxy_compat])
+@pytest.mark.parametrize("place", PLACES)
+def test_our_own_check_accepts_our_configs(
+    make: Callable[[Leg], str], place: Place, tmp_path: Path, credentials: Credentials
+) -> None:
+    (tmp_path / "fastproxy.yaml").write_text(make(leg_at(place, tmp_path, credentials)))
+    command = [sys.executable, "-m", "fastproxy", "check", str(tmp_path / "fastproxy.yaml")]
+    checked = subprocess.run(command, capture_output=True, text=True, timeout=30)
+    assert checked.returncode == 0, checked.stdout + checked.stderr
 
 
 def test_private_keys_are_for_their_owner_only(credentials: Credentials) -> None:

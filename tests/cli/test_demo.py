@@ -61,7 +61,7 @@ def test_it_shows_every_scene(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     output = result.stdout
     assert result.stderr == ""
-    assert "8 of 8 scenes went as they should." in output
+    assert "9 of 9 scenes went as they should." in output
     first = section(output, 1)
     for words in (
         "the caller sends POST /token_service/api/service param=hello C_ServiceName: song_service",
@@ -78,9 +78,13 @@ def test_it_shows_every_scene(tmp_path: Path) -> None:
         (6, 401, "the in proxy, phase open: envelope_replayed"),
         (7, 504, "the out proxy, phase deadline: deadline_exceeded"),
         (8, 502, "the in proxy, phase open: identity_unproven"),
+        (9, 401, "the in proxy, phase open: identity_unproven"),
     ):
         assert f"refused by {refused}" in section(output, number)
         assert str(status) in section(output, number)
+    old = section(output, 9)
+    assert "POST /inProxy/token_service/api/service C_ServiceName: lobby_service and a message" in old
+    assert "bytes again: 200, and the service gets them twice" in old
     assert max(len(line) for line in output.splitlines()) <= 100
     assert "\x1b" not in output
     assert list(tmp_path.iterdir()) == []
@@ -90,7 +94,7 @@ def test_it_shows_every_scene(tmp_path: Path) -> None:
 def test_it_fails_when_the_in_proxy_lets_pass_what_it_should_refuse(tmp_path: Path) -> None:
     result = run_demo(tmp_path, "--enforce", "report")
     assert result.returncode == 1
-    assert "6 of 8 scenes went as they should." in result.stdout
+    assert "7 of 9 scenes went as they should." in result.stdout
     for number in (3, 4):
         assert "✗ not as it should be status: 200, and should be" in section(result.stdout, number)
     assert "what reached the services: 1, and should be 0" in section(result.stdout, 3)
@@ -112,12 +116,12 @@ def test_kept_running_it_can_be_tried_and_ends_without_a_trace(
             printed += line
             if line.startswith("Ctrl-C"):
                 break
-        assert len(running_in(tmp_path)) == 3
+        assert len(running_in(tmp_path)) == 4
         commands = [line.strip() for line in printed.splitlines() if line.startswith("  curl ")]
         answers = [status_of(command) for command in commands]
         # Whether the rate is used up depends on how long ago the scene was.
         assert answers.pop(3) in ("200", "429")
-        assert answers == ["200", "200", "403", "504", "502", "200", "200"]
+        assert answers == ["200", "200", "403", "504", "502", "200", "200", "200"]
         demo.send_signal(number)
         assert demo.wait(LIMIT_S) == status
     assert list(tmp_path.iterdir()) == []

@@ -291,11 +291,11 @@ def test_a_name_at_the_center(keys: Folder, endpoint: str, name: str) -> None:
 
 
 def test_what_is_registered_is_the_advertised_address(keys: Folder) -> None:
-    center = 'center: {url: "http://c:1", advertise: "in.internal:8033", token: {env: TOKEN}}\n'
+    center = 'center: {url: "http://c:1", advertise: "10.1.2.4:8033", token: {env: TOKEN}}\n'
     snapshot = keys.load(IN + center, {"TOKEN": "t" * 16})
     assert isinstance(snapshot, InSnapshot)
     assert snapshot.center is not None
-    assert str(snapshot.center.advertise) == "in.internal:8033"
+    assert str(snapshot.center.advertise) == "10.1.2.4:8033"
     assert snapshot.center.token == Secret(b"t" * 16)
     assert "unencrypted" in warned(snapshot)["center.token"]
     listening = keys.load(IN + 'center: {url: "http://c:1"}\n')
@@ -312,7 +312,8 @@ def test_what_is_registered_is_the_advertised_address(keys: Folder) -> None:
         ('center: {url: "http://c:1/api"}', "center.url", "port"),
         ('center: {url: "http://unix:/x"}', "center.url", "not a Unix socket"),
         ('center: {url: "http://c:1", register: false, advertise: "h:1"}', "center.advertise", "no meaning"),
-        ('center: {url: "http://c:1", advertise: "unix:/x"}', "center.advertise", "HOST:PORT"),
+        ('center: {url: "http://c:1", advertise: "unix:/x"}', "center.advertise", "IP:PORT"),
+        ('center: {url: "http://c:1", advertise: "in.internal:1"}', "center.advertise", "IP:PORT"),
         ('center: {url: "http://c:1", token: {env: SHORT}}', "center.token", "not a token"),
     ],
 )
@@ -323,10 +324,11 @@ def test_one_mistake_with_the_center(keys: Folder, center: str, path: str, words
     assert "short" not in "".join(map(str, problems))
 
 
-def test_a_wildcard_is_no_address_to_register(keys: Folder) -> None:
-    text = IN.replace("listen: {", "listen: {address: 0.0.0.0:8033, ") + 'center: {url: "http://c:1"}\n'
+@pytest.mark.parametrize("listen", ["0.0.0.0:8033", "localhost:8033", "127.0.0.1:0"])
+def test_what_nobody_can_connect_to_is_no_address_to_register(keys: Folder, listen: str) -> None:
+    text = IN.replace("listen: {", f'listen: {{address: "{listen}", ') + 'center: {url: "http://c:1"}\n'
     (problem,) = keys.problems(text)
-    assert "advertise: HOST:PORT" in problem.suggestion
+    assert "advertise: IP:PORT" in problem.suggestion
 
 
 def test_the_center_stands_alone_among_endpoints(keys: Folder) -> None:

@@ -84,6 +84,7 @@ class ScriptedService:
         self.endpoint = f"127.0.0.1:{self.port}"
         self.requests: list[Message] = []
         self.connections = 0
+        self._latest_port = 0
         self._changed = threading.Condition()
         self._open: set[Conversation] = set()
         self._threads: list[threading.Thread] = []
@@ -113,7 +114,12 @@ class ScriptedService:
             assert self._changed.wait_for(lambda: len(self.requests) >= count, _WAIT_S)
 
     def wait_for_connections(self, count: int) -> None:
-        """Wait until only that many connections are open."""
+        """Wait until only that many of all connections made so far are open."""
+        with socket.create_connection(("127.0.0.1", self.port)) as knock:  # taken after all before it
+            port = knock.getsockname()[1]
+            with self._changed:
+                assert self._changed.wait_for(lambda: self._latest_port == port, _WAIT_S)
+                self.connections -= 1
         with self._changed:
             assert self._changed.wait_for(lambda: len(self._open) == count, _WAIT_S)
 
@@ -138,13 +144,15 @@ class ScriptedService:
     def _accept(self) -> None:
         while True:
             try:
-                sock, _ = self._listener.accept()
+                sock, peer = self._listener.accept()
             except OSError:
                 return
             sock.settimeout(_TIMEOUT_S)
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
             with self._changed:
                 self.connections += 1
+                self._latest_port = peer[1]
+                self._changed.notify_all()
                 conversation = Conversation(self, sock, self.connections)
                 self._open.add(conversation)
             thread = threading.Thread(target=self._play, args=(conversation,), daemon=True)

@@ -6,5 +6,9 @@ randomness enter here.
     parts     what both proxies are made of: wheel, parsers, metrics, listeners, ways to a next hop
     out_role  an out proxy of its parts
     in_role   an in proxy of its parts
+    endpoints where both find endpoints, and register their own; center_client: their requests to the center
+    compat    what both roles need for wire format v1
     running   starting a proxy, keeping it, and draining it
+    center    the center of its parts, and running it
+    once      one call through an out proxy that exists only for it
 """

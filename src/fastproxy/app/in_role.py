@@ -6,6 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
+from fastproxy.app import compat
 from fastproxy.app.parts import Parts, packing_of, reveal
 from fastproxy.config.snapshot import InSnapshot
 from fastproxy.errors import PEER_RATE_LIMITED
@@ -14,18 +15,63 @@ from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
 from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
 from fastproxy.proxy.http_receiver import HttpReceiver
 from fastproxy.proxy.in_proxy import InProxy, LocalService
-from fastproxy.proxy.over_http import LIFETIME_MS
+from fastproxy.proxy.over_http import LIFETIME_MS, TARGET
+from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ToService
 from fastproxy.proxy.transport import Transport
+from fastproxy.proxy.way_in import WayIn
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.receiver import Receiver, ReceiverLimits
 from fastproxy.wire.sessions import CallerKey
 
 
-def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, Receiver]:
+def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, Receiver | None]:
     """Make the in proxy that a config describes; the receiver wants `expire` called every few seconds."""
     config = snapshot.config
     limits = config.limits
+    limiter = RateLimiter(limits.rate_states)
+    parts.metrics.watch("fastproxy_rate_keys", lambda: len(limiter))
+    services: dict[str, LocalService] = {}
+    for name, service in snapshot.services.items():
+        settings = service.settings
+
+        def way(pools: Pools) -> Transport:
+            return ToService(pools, time.monotonic)
+
+        services[name] = LocalService(parts.next_hop(service, way), packing_of(settings), settings.host)
+    # Which one a request took stands in its target: envelopes have one of their own.
+    ways: list[tuple[bytes, WayIn]] = []
+    receiver = None
+    refusals = Refusals(config.name, "in", parts.recorder, parts.new_id)
+    if "http" in config.listen.accept:
+        receiver = _receiver(snapshot, parts)
+        ways.append((TARGET, _http_way(snapshot, parts, receiver, refusals)))
+    if snapshot.compat is not None:
+        refusals = Refusals(config.name, "in", parts.recorder, parts.new_id, for_original=True)
+        compat_way = compat.way_in(snapshot.compat, services, limits.body_bytes, parts.metrics)
+        # All of a message has to be here before it proves anything: that may take what the exchange may.
+        timeouts_s = (service.hop.timeout_s for service in services.values())
+        timeout_s = max(timeouts_s, default=limits.header_timeout_s)
+        ways.append((compat_way.prefix, WayIn(compat_way, refusals, timeout_s, compat_way.hold)))
+    proxy = InProxy(
+        ways,
+        refusals,
+        services,
+        privileges_of(snapshot),
+        limiter,
+        config.enforce == "enforce",
+        parts.fields,
+        parts.recorder,
+        limits.in_flight,
+        parts.new_id,
+        time.monotonic,
+        time.time,
+    )
+    return proxy, receiver
+
+
+def _receiver(snapshot: InSnapshot, parts: Parts) -> Receiver:
+    config = snapshot.config
     receiver = Receiver(
         [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
         config.name,
@@ -38,22 +84,15 @@ def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, Receiver]:
         ReceiverLimits(
             max_age_ms=LIFETIME_MS,
             max_clock_skew_ms=int(config.max_clock_skew_s * 1000),
-            sessions_per_caller=limits.sessions_per_caller,
+            sessions_per_caller=config.limits.sessions_per_caller,
         ),
     )
     parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
-    limiter = RateLimiter(limits.rate_states)
-    parts.metrics.watch("fastproxy_rate_keys", lambda: len(limiter))
-    services: dict[str, LocalService] = {}
-    for name, service in snapshot.services.items():
-        settings = service.settings
+    return receiver
 
-        def way(pools: Pools) -> Transport:
-            return ToService(pools, time.monotonic)
 
-        services[name] = LocalService(
-            parts.next_hop(name, service.endpoints, settings, way), packing_of(settings), settings.host
-        )
+def _http_way(snapshot: InSnapshot, parts: Parts, receiver: Receiver, refusals: Refusals) -> WayIn:
+    limits = snapshot.config.limits
     http_receiver = HttpReceiver(
         receiver,
         parts.sealed_parser,
@@ -62,22 +101,7 @@ def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, Receiver]:
         time.time,
         os.urandom,
     )
-    proxy = InProxy(
-        config.name,
-        http_receiver,
-        services,
-        privileges_of(snapshot),
-        limiter,
-        config.enforce == "enforce",
-        parts.fields,
-        parts.recorder,
-        limits.in_flight,
-        limits.header_timeout_s,
-        parts.new_id,
-        time.monotonic,
-        time.time,
-    )
-    return proxy, receiver
+    return WayIn(http_receiver, refusals, limits.header_timeout_s, challenge=http_receiver.challenge)
 
 
 def privileges_of(snapshot: InSnapshot) -> Privileges:

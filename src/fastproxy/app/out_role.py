@@ -4,46 +4,37 @@ from __future__ import annotations
 
 import os
 import time
+from collections.abc import Callable
 
+from fastproxy.app import compat
 from fastproxy.app.parts import Parts, packing_of, reveal
-from fastproxy.config.schema import OutConfig, OutServiceSettings
-from fastproxy.config.snapshot import OutSnapshot
+from fastproxy.config import snapshot as configured
+from fastproxy.config.schema import OutConfig
+from fastproxy.config.snapshot import CompatOut, OutSnapshot
 from fastproxy.net.pool import Pools
 from fastproxy.policy.service_choice import ServiceChoice
-from fastproxy.proxy.forward import NextHop
-from fastproxy.proxy.out_proxy import CallerRule, OutProxy
+from fastproxy.proxy.out_proxy import CallerRule, OutProxy, RemoteService
+from fastproxy.proxy.over_compat import OverCompat
 from fastproxy.proxy.over_http import OverHttp, ReceiverIdentity
-from fastproxy.proxy.transport import Transport
+from fastproxy.proxy.refusals import Refusals
 from fastproxy.wire.ciphers import CIPHERS
 from fastproxy.wire.identity import PrivateKey
+
+_MakeService = Callable[[configured.RemoteService], RemoteService]
 
 
 def out_proxy(snapshot: OutSnapshot, parts: Parts) -> OutProxy:
     """Make the out proxy that a config describes."""
     config = snapshot.config
-    keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
-    ciphers = {cipher.name: cipher for cipher in CIPHERS.values()}
-    services: dict[str, NextHop] = {}
-    for name, service in snapshot.services.items():
-        settings, receiver = service.settings, service.receiver
-        assert receiver is not None
-        identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], reveal(receiver.psk))
-
-        def way(
-            pools: Pools,
-            name: str = name,
-            settings: OutServiceSettings = settings,
-            identity: ReceiverIdentity = identity,
-        ) -> Transport:
-            return OverHttp(
-                name, keys, identity, ciphers[settings.cipher], packing_of(settings), pools,
-                parts.sealed_parser,
-                time.monotonic, time.time, os.urandom,
-            )  # fmt: skip
-
-        services[name] = parts.next_hop(name, service.endpoints, settings, way)
+    refusals = Refusals(config.name, "out", parts.recorder, parts.new_id)
+    transports = {"http": _over_http(snapshot, parts, refusals)}
+    if snapshot.compat is not None:
+        transports["compat"] = _over_compat(snapshot, snapshot.compat, parts)
+    services = {
+        name: transports[service.settings.transport](service) for name, service in snapshot.services.items()
+    }
     return OutProxy(
-        config.name,
+        refusals,
         _caller_rule(config, snapshot.caller),
         ServiceChoice(
             config.listen.service_from, services, config.listen.service or config.listen.default_service
@@ -56,6 +47,46 @@ def out_proxy(snapshot: OutSnapshot, parts: Parts) -> OutProxy:
         time.monotonic,
         time.time,
     )
+
+
+def _over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> _MakeService:
+    keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
+    ciphers = {cipher.name: cipher for cipher in CIPHERS.values()}
+
+    def make(service: configured.RemoteService) -> RemoteService:
+        settings, receiver = service.settings, service.receiver
+        assert receiver is not None
+        identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], reveal(receiver.psk))
+
+        def way(pools: Pools) -> OverHttp:
+            return OverHttp(
+                service.name, keys, identity, ciphers[settings.cipher], packing_of(settings), pools,
+                parts.sealed_parser,
+                time.monotonic, time.time, os.urandom,
+            )  # fmt: skip
+
+        hop = parts.next_hop(service, way)
+        return RemoteService(hop, refusals)
+
+    return make
+
+
+def _over_compat(snapshot: OutSnapshot, section: CompatOut, parts: Parts) -> _MakeService:
+    refusals = Refusals(snapshot.config.name, "out", parts.recorder, parts.new_id, for_original=True)
+    senders = compat.senders(section, parts.metrics)
+    bodies = compat.bodies(section)
+
+    def make(service: configured.RemoteService) -> RemoteService:
+        def way(pools: Pools) -> OverCompat:
+            return OverCompat(
+                service.name, section.context_path, section.caller_header, senders, bodies, pools,
+                time.monotonic,
+            )  # fmt: skip
+
+        hop = parts.next_hop(service, way)
+        return RemoteService(hop, refusals, bodies.hold_request)
+
+    return make
 
 
 def _caller_rule(config: OutConfig, fixed: str) -> CallerRule:

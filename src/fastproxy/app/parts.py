@@ -11,11 +11,11 @@ from dataclasses import replace
 from itertools import count
 
 from fastproxy import __version__
-from fastproxy.config.address import Address
+from fastproxy.app.endpoints import Endpoints
 from fastproxy.config.schema_parts import Limits, ServiceSettings
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import Snapshot
-from fastproxy.discovery.source import Source, source_of
+from fastproxy.config.snapshot import LocalService, RemoteService, Snapshot
+from fastproxy.discovery.source import Source
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import peer_check
 from fastproxy.net.pool import PoolLimits, Pools
@@ -35,7 +35,8 @@ from fastproxy.wire.records import PLAIN, Packing
 class Parts:
     """The parts of one proxy.
 
-    sources: where the endpoints of each service, or of its receiver, come from. pools: connections to them.
+    endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
+    receiver, come from. pools: connections to them.
     sealed_parser: judges the heads inside sealed messages.
 
     Args:
@@ -51,6 +52,7 @@ class Parts:
         self._snapshot = snapshot
         self.loop = loop
         self.wheel = Wheel(loop)
+        self.endpoints = Endpoints(snapshot, self.wheel, loop)
         self.sources: list[Source] = []
         self.pools: list[Pools] = []
         self.metrics = Metrics(role, __version__, callers, snapshot.services)
@@ -109,22 +111,16 @@ class Parts:
             peer_check(allowed_uids),
         )
 
-    def next_hop(
-        self,
-        name: str,
-        addresses: tuple[Address, ...],
-        settings: ServiceSettings,
-        way: Callable[[Pools], Transport],
-    ) -> NextHop:
+    def next_hop(self, service: LocalService | RemoteService, way: Callable[[Pools], Transport]) -> NextHop:
         """Make the way to a service, or to its receiver.
 
         Args:
-            name: of the service. addresses: its endpoints'. settings: of the service.
-            way: makes the transport over the connections.
+            service: as the config describes it. way: makes the transport over the connections.
         """
+        name, settings = service.name, service.settings
         config = self._snapshot.config
         limits, discovery = config.limits, config.discovery
-        source = source_of(addresses, refresh_s=discovery.dns_refresh_s, timeout_s=discovery.dns_timeout_s)
+        source = self.endpoints.source(service)
         pools = Pools(
             self._answer_parser,
             PoolLimits(

@@ -44,11 +44,11 @@ class Proxy:
         if isinstance(snapshot, OutSnapshot):
             self.parts = parts = Parts(snapshot, "out", snapshot.caller_names, loop)
             proxy = out_proxy(snapshot, parts)
-            control = CONTROL | {proxy.caller_rule.header} - {b""}
+            control = CONTROL | {proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
         else:
             self.parts = parts = Parts(snapshot, "in", snapshot.caller_names, loop)
             proxy, self._receiver = in_proxy(snapshot, parts)
-            control = frozenset()
+            control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
         self.metrics = parts.metrics
         self.server = parts.server(
             proxy,
@@ -77,7 +77,7 @@ class Proxy:
         sockets = [(self.server, bind(snapshot.listen.host, snapshot.listen.port, mode))]
         if snapshot.admin is not None:
             sockets.append((self._admin, bind(snapshot.admin.host, snapshot.admin.port, 0o600)))
-        await asyncio.gather(*(source.start() for source in self.parts.sources))
+        await self.parts.endpoints.look_up()
         addresses = []
         for server, sock in sockets:
             await server.listen(sock)
@@ -94,18 +94,20 @@ class Proxy:
                 "version": __version__,
             },
         )
+        await self.parts.endpoints.register()
 
     async def drain(self) -> None:
         """Take nothing new, let what is in flight end within the grace period, cut what is left."""
         grace_s = self._snapshot.config.drain.grace_s
         self._draining = True
         _LOG.info("draining", extra={"connections": len(self.server.connections), "grace_s": grace_s})
+        await self.parts.endpoints.deregister()
         self.server.drain()
         if not await self.server.emptied(grace_s):
             _LOG.warning("grace period over", extra={"cut": len(self.server.connections)})
             self.server.abort()
         self._housekeeping.cancel()
-        await asyncio.gather(*(source.close() for source in self.parts.sources))
+        await self.parts.endpoints.close()
         for pools in self.parts.pools:
             pools.abort()
         self._admin.drain()
@@ -130,6 +132,11 @@ class Proxy:
         self.metrics.watch("fastproxy_in_flight", lambda: proxy.in_flight)
         self.metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
         self.metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
+
+
+def _caller_field(snapshot: Snapshot) -> bytes:
+    """The field that names the caller over `compat`, b"" without it: only the out proxy may write it."""
+    return b"" if snapshot.compat is None else snapshot.compat.caller_header.lower().encode()
 
 
 async def serve(snapshot: Snapshot) -> None:

@@ -153,7 +153,11 @@ def _envoy_h2(leg: Leg) -> list[str]:
 
 
 def _fastproxy_http(leg: Leg) -> list[str]:
-    return fastproxy_command(configs.fastproxy(leg, "http"), leg.folder)
+    return fastproxy_command(configs.fastproxy_http(leg), leg.folder)
+
+
+def _fastproxy_compat(leg: Leg) -> list[str]:
+    return fastproxy_command(configs.fastproxy_compat(leg), leg.folder)
 
 
 CHAINS = (
@@ -164,4 +168,5 @@ CHAINS = (
     Chain("nginx-h1", "nginx, HTTP/1.1 over mTLS", NGINX, _nginx_h1),
     Chain("envoy-h2", "Envoy, HTTP/2 over mTLS", ENVOY, _envoy_h2, baseline=True),
     Chain("fastproxy-http", "fastproxy, http (envelope v2)", None, _fastproxy_http),
+    Chain("fastproxy-compat", "fastproxy, compat (AES-CBC, HMAC, snappy)", None, _fastproxy_compat),
 )

@@ -11,6 +11,8 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
+    "call": "fastproxy.cli.call:call",
+    "center": "fastproxy.cli.center:center",
     "check": "fastproxy.cli.check:check",
     "demo": "fastproxy.cli.demo:demo",
     "explain": "fastproxy.cli.explain:explain",

@@ -46,7 +46,7 @@ def demo(keep: bool, enforce: str) -> None:
 
 def _perform(console: Console, keep: bool, enforce: str) -> bool:
     show_introduction(console)
-    console.print("Starting two services, an in proxy and two out proxies …\n")
+    console.print("Starting two services, an in proxy and three out proxies …\n")
     with set_up(enforce) as stage:
         scenes: list[Scene] = []
         for number, scene_of in enumerate(SCENES, 1):

@@ -7,12 +7,11 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable
-from urllib.parse import urlsplit
 
 import click
 
 from fastproxy.app.in_role import privileges_of
-from fastproxy.config.address import Address, parse_address
+from fastproxy.cli.url import is_listener, split_url
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import InSnapshot, LocalService, OutSnapshot, RemoteService
@@ -44,7 +43,7 @@ def explain(file: str, method: str, url: str, caller: str | None) -> None:
     except ConfigError as exc:
         click.echo(str(exc), err=True)
         sys.exit(_UNUSABLE)
-    host, target = _split(url)
+    host, target = split_url(url)
     callers = [caller] if caller is not None else sorted(snapshot.caller_names)
     outcomes = []
     for name in callers:
@@ -57,19 +56,6 @@ def explain(file: str, method: str, url: str, caller: str | None) -> None:
     sys.exit(_FORWARDED if outcomes and all(outcomes) else _REFUSED)
 
 
-def _split(url: str) -> tuple[bytes, bytes]:
-    """Return authority ("" for a path alone) and target of a URL."""
-    try:
-        parts = urlsplit(url)
-        if parts.scheme not in ("", "http") or not (parts.netloc or url.startswith("/")):
-            raise ValueError("write /PATH or http://HOST/PATH")
-        target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-        return parts.netloc.encode("ascii"), target.encode("ascii")
-    except ValueError as exc:
-        words = "write characters outside ASCII as %XX" if isinstance(exc, UnicodeError) else str(exc)
-        raise click.UsageError(f"this is not a URL that can be asked for: {words}") from exc
-
-
 # --- the out proxy ------------------------------------------------------------------------------------------
 
 
@@ -79,7 +65,7 @@ def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, t
     listen = snapshot.config.listen
     choice = ServiceChoice(listen.service_from, snapshot.services, listen.service or listen.default_service)
     # Another host than the listener's own comes with HTTP_PROXY, and so with a target in absolute form.
-    absolute = bool(host) and not _is_listener(host.decode(), snapshot.listen)
+    absolute = bool(host) and not is_listener(host.decode(), snapshot.listen)
     try:
         name, forwarded = choice.choose(target, host, absolute)
     except ProxyError as error:
@@ -102,15 +88,6 @@ def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, t
         f"--caller {caller} {method} http://{name}{forwarded.decode()}"
     )
     return True
-
-
-def _is_listener(authority: str, listen: Address) -> bool:
-    """Whether a URL's authority is one under which the listener itself is reached."""
-    try:
-        address = parse_address(authority)
-    except ValueError:
-        return False
-    return address.port == listen.port and (address.host == listen.host or address.is_loopback)
 
 
 # --- the in proxy -------------------------------------------------------------------------------------------

@@ -99,7 +99,7 @@ compat:
   callers:
     web: {sign: [sign.web], encrypt: [encrypt.shop]}
     app: {sign: [sign.app], encrypt: [encrypt.shop]}
-center: {url: "http://127.0.0.1:8040", token: {env: CENTER_TOKEN}, advertise: shop-in.internal:8033}
+center: {url: "http://127.0.0.1:8040", token: {env: CENTER_TOKEN}, advertise: 10.1.2.4:8033}
 services: {cart: {endpoints: [center]}}
 privileges: [{callers: [web, app], services: [cart]}]
 ```

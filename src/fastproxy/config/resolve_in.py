@@ -153,8 +153,8 @@ def _center(config: InConfig, resolver: Resolver, listen: Address) -> Center | N
     advertise = None
     if center.advertise:
         (advertise,) = resolver.endpoints([center.advertise], path)
-        if advertise.is_unix:
-            resolver.report(path, "out proxies reach this receiver by `HOST:PORT`")
+        if advertise is not NOWHERE and not advertise.is_ip:
+            resolver.report(path, "out proxies take `IP:PORT` from the center, and resolve no names")
     if not center.register:
         for setting in ("advertise", "token"):
             if getattr(center, setting):
@@ -162,11 +162,11 @@ def _center(config: InConfig, resolver: Resolver, listen: Address) -> Center | N
                 resolver.report(("center", setting), message, "remove it")
         return resolver.center(center.url, center.token, None)
     if advertise is None and listen is not NOWHERE:
-        if listen.is_unix or not listen.port or listen.host in _ANY_ADDRESS:
+        if not listen.is_ip or not listen.port or listen.host in _ANY_ADDRESS:
             resolver.report(
                 ("center",),
                 f"out proxies can't reach this receiver at {listen}, its `listen.address`",
-                "add `advertise: HOST:PORT`, or `register: false`",
+                "add `advertise: IP:PORT`, or `register: false`",
             )
         advertise = listen
     return resolver.center(center.url, center.token, advertise)

@@ -131,7 +131,7 @@ class InCenter(Strict, frozen=True, kw_only=True):
     advertise: Annotated[
         str,
         Meta(
-            description="`HOST:PORT` under which out proxies reach this receiver; "
+            description="`IP:PORT` under which out proxies reach this receiver; "
             "without it `listen.address`, where that is one address."
         ),
     ] = ""

@@ -1,4 +1,4 @@
-"""The scenes: two calls that succeed, and six that must not.
+"""The scenes: two calls that succeed, six that must not, and one in the Go original's format.
 
 Each sends real requests through real proxies, tells what every party saw, and expects strictly: statuses,
 bodies, who refused in which phase and why, and that a service never gets what was refused.
@@ -20,6 +20,7 @@ FORM = {"Content-Type": "application/x-www-form-urlencoded"}
 CONTENT = "param=hello"
 SENT, OVERHEARD, GOT, BACK = "the caller sends", "an eavesdropper sees", "the service gets", "what comes back"
 REFUSED, ADVICE, IN_LOG = "refused by", "what to do", "in proxy's log"
+WEAKNESS = "what that leaves open"
 _HEX_ROWS = 4
 
 
@@ -113,6 +114,38 @@ def a_strangers_key(stage: Stage) -> Scene:
     return scene
 
 
+def from_an_old_proxy(stage: Stage) -> Scene:
+    """One side still speaks the original's format, which protects less."""
+    scene = Scene("The original's format: lobby_service calls through an out proxy that speaks compat")
+    seen_before, token = len(stage.eavesdropper.seen), stage.services["token_service"]
+    answer = _post(scene, stage.old_proxy, "token_service", FORM)
+    recorded = _passed(stage, seen_before, inward=True)
+    head, _, message = recorded.partition(b"\r\n\r\n")
+    line, named = b"POST /inProxy/token_service/api/service", b"C_ServiceName: lobby_service"
+    scene.expect("whether path and caller can be read", (line in head, named in head), (True, True))
+    scene.expect("whether the content can be read", CONTENT.encode() in message, False)
+    scene.tell(OVERHEARD, f"{line.decode()}\n{named.decode()}\nand a message whose content is encrypted:")
+    scene.tell(OVERHEARD, "\n".join(hex_lines(message[-_HEX_ROWS * 16 :], _HEX_ROWS)))
+    scene.tell(BACK, f"{answer.status}   {answer.body.strip()}")
+    scene.expect("status", answer.status, 200)
+    got_before = _got(stage)
+    status, _ = stage.eavesdropper.play_back(recorded)
+    scene.tell(WEAKNESS, f"the same {len(recorded)} bytes again: {status}, and the service gets them twice")
+    scene.expect("status when it is played back", status, 200)
+    scene.expect("what reached the services", _got(stage) - got_before, 1)
+    wanted = ("POST", "/api/service", "lobby_service", CONTENT)
+    scene.expect(
+        "what the service got, both times", [tuple(got) for got in list(token.got)[-2:]], [wanted] * 2
+    )
+    logged_before = len(stage.in_proxy.lines())
+    status, _ = stage.eavesdropper.play_back(recorded.replace(named, b"C_ServiceName: song_service", 1))
+    scene.tell("and its limit", f"the same in the name of song_service, which has an identity: {status}")
+    scene.expect("status in another's name", status, 401)
+    _tell_logged(scene, stage, logged_before, "identity_unproven")
+    scene.expect("what reached the services", _got(stage) - got_before, 1)
+    return scene
+
+
 SCENES: tuple[Callable[[Stage], Scene], ...] = (
     song_calls_token,
     chat_calls_search,
@@ -122,6 +155,7 @@ SCENES: tuple[Callable[[Stage], Scene], ...] = (
     replayed,
     past_its_deadline,
     a_strangers_key,
+    from_an_old_proxy,
 )
 
 

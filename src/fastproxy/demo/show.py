@@ -34,6 +34,8 @@ The demo keeps running. Try, in another terminal:
   curl -i -H 'C_ServiceName: song_service' -H 'request_dead_time: 1' -d x {out}/token_service/api/service
   # a stranger's key
   curl -i -d param=hello {stranger}/search_service/api/service
+  # in the original's format
+  curl -i -d param=hello {old}/token_service/api/service
   # health and metrics: of the out proxy, of the in proxy
   curl http://{out_admin}/readyz
   curl http://{in_admin}/metrics
@@ -94,6 +96,7 @@ def show_what_to_try(console: Console, stage: Stage) -> None:
     text = _KEPT.format(
         out=f"http://127.0.0.1:{stage.out_proxy.port}",
         stranger=f"http://127.0.0.1:{stage.strangers_proxy.port}",
+        old=f"http://127.0.0.1:{stage.old_proxy.port}",
         out_admin=stage.out_proxy.admin,
         in_admin=stage.in_proxy.admin,
         folder=stage.folder,

@@ -1,9 +1,12 @@
 """What plays in the demo, and how it is set up and taken down.
 
     out proxy ─────────────┐                                ┌─▶ token_service
-    (chat, song)           ├─▶ eavesdropper ─▶ in proxy ────┤
-    stranger's out proxy ──┘                                └─▶ search_service
+    (chat, song)           │                                │
+    stranger's out proxy ──┼─▶ eavesdropper ─▶ in proxy ────┤
+    old out proxy ─────────┘                                └─▶ search_service
+    (lobby)
 
+The old out proxy speaks the wire format of the Go original, as do all proxies of whoever hasn't moved on.
 Services and eavesdropper run in threads of this process; each proxy is a process of its own, `fastproxy run`
 with a config and key files in a temporary folder. All listen on loopback, on ports that the system picks.
 When the stage is left, in whatever way, processes and folder are gone.
@@ -14,6 +17,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import sys
 import tempfile
 import time
@@ -35,16 +39,24 @@ POLL_S = 0.01
 IN_YAML = """\
 role: in
 name: services-in
-listen: {{address: "127.0.0.1:0"}}
+listen: {{address: "127.0.0.1:0", accept: [http, compat]}}
 private_key: {{file: services-in.key}}
 callers:
   chat_service: {{public_keys: [{chat_service}]}}
   song_service: {{public_keys: [{song_service}]}}
+compat:
+  sign_keys: {{lobby.sign: {{file: lobby.sign.secret}}}}
+  encrypt_keys: {{lobby.encrypt: {{file: lobby.encrypt.secret}}}}
+  callers:
+    lobby_service: {{sign: [lobby.sign], encrypt: [lobby.encrypt]}}
 services:
   token_service: {{endpoints: ["127.0.0.1:{token_port}"]}}
   search_service: {{endpoints: ["127.0.0.1:{search_port}"]}}
 privileges:
-  - {{callers: [song_service], services: [token_service], methods: [POST], paths: [/api/service]}}
+  - callers: [song_service, lobby_service]
+    services: [token_service]
+    methods: [POST]
+    paths: [/api/service]
   - {{callers: [chat_service], services: [search_service], methods: [POST], paths: [/api/service]}}
   - callers: [chat_service]
     services: [search_service]
@@ -65,6 +77,21 @@ receivers:
   services-in: {{public_keys: [{receiver_key}], endpoints: ["127.0.0.1:{eavesdropper_port}"]}}
 defaults: {{receiver: services-in, timeout_s: 5}}
 services: {{token_service: {{}}, search_service: {{}}}}
+admin: {{address: "127.0.0.1:0"}}
+drain: {{grace_s: 1}}
+"""
+
+OLD_OUT_YAML = """\
+role: out
+name: old-out
+listen: {{address: "127.0.0.1:0", service_from: path}}
+caller: lobby_service
+compat:
+  sign_keys: {{lobby.sign: {{file: lobby.sign.secret}}}}
+  encrypt_keys: {{lobby.encrypt: {{file: lobby.encrypt.secret}}}}
+  callers:
+    lobby_service: {{sign: lobby.sign, encrypt: lobby.encrypt, compress: snappy}}
+services: {{token_service: {{transport: compat, endpoints: ["127.0.0.1:{eavesdropper_port}"]}}}}
 admin: {{address: "127.0.0.1:0"}}
 drain: {{grace_s: 1}}
 """
@@ -167,10 +194,11 @@ class Stage(NamedTuple):
     in_proxy: Proxy
     out_proxy: Proxy
     strangers_proxy: Proxy
+    old_proxy: Proxy
 
-    def proxies(self) -> tuple[Proxy, Proxy, Proxy]:
+    def proxies(self) -> tuple[Proxy, ...]:
         """Return all proxies."""
-        return self.in_proxy, self.out_proxy, self.strangers_proxy
+        return self.in_proxy, self.out_proxy, self.strangers_proxy, self.old_proxy
 
 
 @contextmanager
@@ -189,6 +217,8 @@ def set_up(enforce: str) -> Iterator[Stage]:
             name: _key_file(folder, name)
             for name in ("services-in", "chat_service", "song_service", "stranger")
         }
+        for name in ("lobby.sign", "lobby.encrypt"):
+            _write_secret(folder / f"{name}.secret", secrets.token_hex(16))
         token, search = (
             stack.enter_context(SampleService(name)) for name in ("token_service", "search_service")
         )
@@ -203,24 +233,26 @@ def set_up(enforce: str) -> Iterator[Stage]:
         )
         in_proxy.await_ready()
         eavesdropper = eavesdropping.enter_context(Eavesdropper(in_proxy.port))
-        out_proxy, strangers_proxy = (
-            Proxy(
-                fleet,
-                folder,
-                name,
-                OUT_YAML.format(
-                    name=name,
-                    callers=callers,
-                    receiver_key=public_keys["services-in"],
-                    eavesdropper_port=eavesdropper.port,
-                ),
-            )
-            for name, callers in (("out", BOTH_CALLERS), ("strangers-out", STRANGER))
-        )
-        for proxy in (out_proxy, strangers_proxy):
+        out_proxies = [
+            Proxy(fleet, folder, name, config)
+            for name, config in _out_configs(public_keys["services-in"], eavesdropper.port).items()
+        ]
+        for proxy in out_proxies:
             proxy.await_ready()
         services = {service.name: service for service in (token, search)}
-        yield Stage(folder, services, eavesdropper, in_proxy, out_proxy, strangers_proxy)
+        yield Stage(folder, services, eavesdropper, in_proxy, *out_proxies)
+
+
+def _out_configs(receiver_key: str, eavesdropper_port: int) -> dict[str, str]:
+    """Return the configs of the out proxies by name, in the order in which the stage has them."""
+    configs = {
+        name: OUT_YAML.format(
+            name=name, callers=callers, receiver_key=receiver_key, eavesdropper_port=eavesdropper_port
+        )
+        for name, callers in (("out", BOTH_CALLERS), ("strangers-out", STRANGER))
+    }
+    configs["old-out"] = OLD_OUT_YAML.format(eavesdropper_port=eavesdropper_port)
+    return configs
 
 
 def call(
@@ -242,9 +274,14 @@ def call(
 
 
 def _key_file(folder: Path, name: str) -> str:
-    """Make a private key, write it where only its owner can read it, and return the public key's text."""
+    """Make a private key and write it; return the public key's text."""
     key = PrivateKey(os.urandom(32))
-    descriptor = os.open(folder / f"{name}.key", os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    with os.fdopen(descriptor, "w") as file:
-        file.write(key.reveal() + "\n")
+    _write_secret(folder / f"{name}.key", key.reveal())
     return format_public_key(key.public_key)
+
+
+def _write_secret(file: Path, text: str) -> None:
+    """Write a file that only its owner can read."""
+    descriptor = os.open(file, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with os.fdopen(descriptor, "w") as stream:
+        stream.write(text + "\n")

@@ -13,18 +13,22 @@ import msgspec
 from fastproxy.errors import ProxyError
 from fastproxy.model import Response, ResponseHead
 from fastproxy.net.http1 import REASONS, write_fields
+from fastproxy.proxy.fields import ERROR_MESSAGE, PROXY_NAME
 
 _ENCODER = msgspec.json.Encoder()
 _UNQUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
-def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Response:
+def answer_to(
+    error: ProxyError, *, hop: str, role: str, exchange_id: str, for_original: bool = False
+) -> Response:
     """Make the response that tells a caller what went wrong.
 
     Args:
         error: what was raised.
         hop: name of this proxy. role: "out" or "in".
         exchange_id: "" when the request never became an exchange.
+        for_original: whether to say it in the header fields of the Go original as well.
 
     Returns:
         A whole response; Content-Length and Connection are for the connection to add.
@@ -49,6 +53,9 @@ def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Re
         (b"cache-control", b"no-store"),
         (b"proxy-status", f'{hop}; error={cause.proxy_error}; details="{_quotable(details)}"'.encode()),
     ]
+    if for_original:
+        headers.append((ERROR_MESSAGE, _printable(error.detail or cause.title).encode()))
+        headers.append((PROXY_NAME, f"{role}_proxy".encode()))
     if error.retry_after_s is not None:
         headers.append((b"retry-after", b"%d" % max(1, ceil(error.retry_after_s))))
     reason = REASONS.get(cause.status, b"")
@@ -58,4 +65,8 @@ def answer_to(error: ProxyError, *, hop: str, role: str, exchange_id: str) -> Re
 
 def _quotable(text: str) -> str:
     """What may stand in a string of a structured field: printable ASCII (RFC 8941, section 3.3.3)."""
-    return "".join(c if " " <= c <= "~" else "?" for c in text).translate(_UNQUOTED)
+    return _printable(text).translate(_UNQUOTED)
+
+
+def _printable(text: str) -> str:
+    return "".join(c if " " <= c <= "~" else "?" for c in text)

@@ -2,13 +2,14 @@
 
 `InProxy.handle` opens, which proves who calls, forwards, and seals the answer; `InProxy._admit` is the order
 of things before anything is forwarded: privilege, rate, deadline. Nothing is decided on what a message
-says of its sender.
+says of its sender, unless a config of `compat` takes callers at their word. How a request is opened and its
+answer made is up to the way that it came (`way_in.py`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from msgspec import Struct
@@ -23,10 +24,10 @@ from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
 from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
-from fastproxy.proxy.http_receiver import HttpReceiver, Received
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.transport import Outgoing
+from fastproxy.proxy.way_in import Received, WayIn
 from fastproxy.wire.records import PLAIN, Packing
 
 _CHALLENGED = "challenged"
@@ -69,23 +70,22 @@ class InProxy:
     """Handles sealed requests of out proxies.
 
     Args:
-        name: of this receiver.
-        receiver: opens requests and seals answers.
+        ways: by what the targets of their requests begin with; the last one takes what fits none.
+        refusals: answers what never became a request.
         services: by name.
         privileges: who may call what. limiter: how often.
         enforce: False lets pass, counted and logged, what privilege and rate would refuse.
         fields: writes Via.
         recorder: notes every exchange.
         in_flight_limit: bound on exchanges at a time.
-        open_timeout_s: for the first record to arrive, which proves who calls.
         new_id: makes ids for what can't be opened.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
     def __init__(
         self,
-        name: str,
-        receiver: HttpReceiver,
+        ways: Sequence[tuple[bytes, WayIn]],
+        refusals: Refusals,
         services: Mapping[str, LocalService],
         privileges: Privileges,
         limiter: RateLimiter,
@@ -93,13 +93,12 @@ class InProxy:
         fields: HopFields,
         recorder: Recorder,
         in_flight_limit: int,
-        open_timeout_s: float,
         new_id: Callable[[], str],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
-        self._refusals = Refusals(name, "in", recorder, new_id)
-        self._receiver = receiver
+        self._ways = tuple(ways)
+        self._refusals = refusals
         self._services = services
         self._privileges = privileges
         self._limiter = limiter
@@ -109,25 +108,25 @@ class InProxy:
         self._recorder = recorder
         self._begin = recorder.exchange_type
         self._in_flight_limit = in_flight_limit
-        self._open_timeout_s = open_timeout_s
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
 
     async def handle(self, outer: Request, connection: Connection) -> None:
-        """Answer one envelope."""
+        """Answer one sealed request."""
+        way = self._way_of(outer.head.target)
         exchange = self._begin("", self._clock(), outer.peer)
         self.in_flight += 1
         try:
             exchange.phase = "open"  # who is calling, proven?
             try:
-                received = self._receiver.receive_single(outer) or await self._receive(
-                    exchange, outer, connection
+                received = way.receiver.receive_single(outer) or await self._receive(
+                    exchange, way, outer, connection
                 )
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
                 exchange.id = self._new_id()
-                await complete(connection.respond(self._refusals.answer(exchange, error)))
+                await complete(connection.respond(way.refusals.answer(exchange, error)))
                 return
             exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
             refusal = ""
@@ -136,22 +135,25 @@ class InProxy:
                 connection.set_deadline(exchange)
                 # pick an endpoint of the service, forward, wait
                 response = await plan.service.hop.forward(exchange, plan.outgoing, received.content)
+                if way.hold is not None:
+                    response = await way.hold(response)
                 exchange.phase = "answer"  # a refusal keeps the phase in which it was made
                 packing = plan.service.packing
             except ProxyError as error:
-                if error.cause is EPOCH_MISMATCH:
-                    await complete(connection.respond(self._challenge(exchange, received)))
+                if error.cause is EPOCH_MISMATCH and way.challenge is not None:
+                    self._note_challenge(exchange)
+                    await complete(connection.respond(way.challenge(received.binding)))
                     return
-                response = self._refusals.answer(exchange, error)
+                response = way.refusals.answer(exchange, error)
                 refusal, packing = exchange.cause, self._packing(received.service)
             except Exception:  # fail closed, and never without an answer
-                response = self._refusals.answer_mistake(exchange)
+                response = way.refusals.answer_mistake(exchange)
                 refusal, packing = exchange.cause, self._packing(received.service)
             exchange.status = response.head.status
             fields = self._via if response.head.has_date else self._via + connection.date_line
-            # whatever comes of a request whose sender is proven, the answer is sealed
+            # whatever comes of a request whose sender is proven, its receiver makes the answer
             rest = connection.respond(
-                self._receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
+                way.receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
             )
             if rest is not None:
                 await rest
@@ -166,18 +168,26 @@ class InProxy:
             if exchange.cause != _CHALLENGED:
                 self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
 
-    async def _receive(self, exchange: Exchange, outer: Request, connection: Connection) -> Received:
-        """Open what isn't here entirely, or not as it should be."""
-        if type(outer.content) is not bytes:  # strangers could drip a first record for ever
-            exchange.deadline = exchange.started + self._open_timeout_s
-            connection.set_deadline(exchange)
-        return await self._receiver.receive(outer)
+    def _way_of(self, target: bytes) -> WayIn:
+        """Which way a request came, by its target."""
+        for prefix, way in self._ways:
+            if target.startswith(prefix):
+                return way
+        return self._ways[-1][1]
 
-    def _challenge(self, exchange: Exchange, received: Received) -> Response:
-        """Tell a sender this receiver's epoch; no exchange has taken place."""
+    async def _receive(
+        self, exchange: Exchange, way: WayIn, outer: Request, connection: Connection
+    ) -> Received:
+        """Open what isn't here entirely, or not as it should be."""
+        if type(outer.content) is not bytes:  # strangers could drip it for ever
+            exchange.deadline = exchange.started + way.open_timeout_s
+            connection.set_deadline(exchange)
+        return await way.receiver.receive(outer)
+
+    def _note_challenge(self, exchange: Exchange) -> None:
+        """A sender is told this receiver's epoch; no exchange has taken place."""
         exchange.cause = _CHALLENGED
         self._recorder.challenged()
-        return self._receiver.challenge(received.binding)
 
     def _packing(self, service: str) -> Packing:
         """How answers of this proxy itself are packed: as the service's, so that they can't be told apart."""

@@ -7,13 +7,13 @@ way to its receiver, where the request is sealed and the answer opened.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import NamedTuple
 
 from msgspec import Struct
 
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, ProxyError
-from fastproxy.model import Exchange, Request, Response
+from fastproxy.model import Content, Exchange, Request, Response
 from fastproxy.net.connection import Connection
 from fastproxy.net.http1 import end_of_head
 from fastproxy.policy.deadline import set_deadline
@@ -36,14 +36,28 @@ class CallerRule(NamedTuple):
     names: frozenset[str] = frozenset()
 
 
+class RemoteService(NamedTuple):
+    """A service behind an in proxy.
+
+    hop: the way to it. refusals: answers what can't be carried there.
+    hold: makes a request's body complete, where the transport can't carry one that is still coming.
+    """
+
+    hop: NextHop
+    refusals: Refusals
+    hold: Callable[[Content], Awaitable[bytes]] | None = None
+
+
 class Plan(Struct, frozen=True):
     """What is decided on requests with the same head from the same peer: it depends on nothing else.
 
+    hop, hold: of the service.
     dead_time, timeout_ms: what the caller says of its deadline; is_dated: whether it says anything.
     """
 
     caller: str
     hop: NextHop
+    hold: Callable[[Content], Awaitable[bytes]] | None
     outgoing: Outgoing
     dead_time: bytes | None
     timeout_ms: bytes | None
@@ -54,9 +68,9 @@ class OutProxy:
     """Handles requests of callers.
 
     Args:
-        name: of this proxy.
+        refusals: answers what never came to a service.
         caller_rule: how the caller is found. choice: how the service is.
-        services: the way to each service's receiver, by service name.
+        services: by name.
         fields: writes Via and its like.
         recorder: notes every exchange.
         in_flight_limit: bound on exchanges at a time.
@@ -66,10 +80,10 @@ class OutProxy:
 
     def __init__(
         self,
-        name: str,
+        refusals: Refusals,
         caller_rule: CallerRule,
         choice: ServiceChoice,
-        services: Mapping[str, NextHop],
+        services: Mapping[str, RemoteService],
         fields: HopFields,
         recorder: Recorder,
         in_flight_limit: int,
@@ -77,7 +91,7 @@ class OutProxy:
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
-        self._refusals = Refusals(name, "out", recorder, new_id)
+        self._refusals = refusals
         self.caller_rule = caller_rule
         self._choice = choice
         self._services = services
@@ -108,14 +122,17 @@ class OutProxy:
                     self._deadline(exchange, plan) if plan.is_dated else exchange.started + plan.hop.timeout_s
                 )
                 connection.set_deadline(exchange)
+                content = request.content
+                if plan.hold is not None:
+                    content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
-                response = await plan.hop.forward(exchange, plan.outgoing, request.content)
+                response = await plan.hop.forward(exchange, plan.outgoing, content)
                 if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
                     exchange.phase = "answer"
             except ProxyError as error:
-                response = self._refusals.answer(exchange, error)
+                response = self._refusals_of(exchange).answer(exchange, error)
             except Exception:  # fail closed, and never without an answer
-                response = self._refusals.answer_mistake(exchange)
+                response = self._refusals_of(exchange).answer_mistake(exchange)
             exchange.status = response.head.status
             fields = b"".join((self._own_fields, exchange.id.encode(), b"\r\n"))
             if not response.head.has_date:
@@ -132,6 +149,10 @@ class OutProxy:
         finally:
             self.in_flight -= 1
             self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
+
+    def _refusals_of(self, exchange: Exchange) -> Refusals:
+        service = self._services.get(exchange.service)
+        return self._refusals if service is None else service.refusals
 
     def _deadline(self, exchange: Exchange, plan: Plan) -> float:
         """The deadline, as monotonic time, of a request that says something of it."""
@@ -151,15 +172,17 @@ class OutProxy:
         exchange.phase = "identify"  # who is calling?
         exchange.caller = self._identify(control)
         exchange.phase = "route"  # which service?
-        service, target = self._choice.choose(head.target, head.host, head.absolute)
+        name, target = self._choice.choose(head.target, head.host, head.absolute)
+        service = self._services[name]
         dead_time = control.get(DEAD_TIME)
         line = b"%b %b HTTP/1.1\r\nhost: " % (head.method, target)
-        host = head.host or service.encode()  # HTTP/1.0 may come without one
+        host = head.host or name.encode()  # HTTP/1.0 may come without one
         fields = b"\r\n%b%b%b" % (head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time))
         framing = b"\r\n" if head.length is None else end_of_head(head.length)
         plan = Plan(
             exchange.caller,
-            self._services[service],
+            service.hop,
+            service.hold,
             Outgoing(
                 head.method,
                 line,
@@ -168,6 +191,7 @@ class OutProxy:
                 head.has_body,
                 framing,
                 b"".join((line, host, fields, framing)),
+                target,
             ),
             dead_time,
             control.get(BUDGET),

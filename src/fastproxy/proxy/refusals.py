@@ -20,22 +20,38 @@ class Refusals:
         hop: name of this proxy. role: "out" or "in".
         recorder: notes what is refused.
         new_id: makes exchange ids.
+        for_original: whether answers may go to a peer that runs the Go original.
     """
 
-    __slots__ = ("_hop", "_new_id", "_recorder", "_role")
+    __slots__ = ("_for_original", "_hop", "_new_id", "_recorder", "_role")
 
-    def __init__(self, hop: str, role: str, recorder: Recorder, new_id: Callable[[], str]) -> None:
+    def __init__(
+        self,
+        hop: str,
+        role: str,
+        recorder: Recorder,
+        new_id: Callable[[], str],
+        *,
+        for_original: bool = False,
+    ) -> None:
         self._hop = hop
         self._role = role
         self._recorder = recorder
         self._new_id = new_id
+        self._for_original = for_original
 
     def answer(self, exchange: Exchange, error: ProxyError) -> Response:
         """Note the error with the exchange, and return what the caller is told."""
         exchange.cause, exchange.phase = error.cause.label, error.phase
         exchange.status = error.cause.status
         self._recorder.failed(exchange, error)
-        return answer_to(error, hop=self._hop, role=self._role, exchange_id=exchange.id)
+        return answer_to(
+            error,
+            hop=self._hop,
+            role=self._role,
+            exchange_id=exchange.id,
+            for_original=self._for_original,
+        )
 
     def answer_mistake(self, exchange: Exchange) -> Response:
         """Answer when an unforeseen exception ended the exchange; call it where that is being handled."""

@@ -1,7 +1,7 @@
 """What a way to the next hop can do: one attempt to carry an exchange there.
 
-The attempt loop (`forward.py`) knows of nothing else. `over_http` carries to a receiver, sealed;
-`to_service` carries to a service, plain.
+The attempt loop (`forward.py`) knows of nothing else. `over_http` and `over_compat` carry to an in proxy,
+sealed; `to_service` carries to a service, plain.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ class Outgoing(Struct, frozen=True):
     has_body: whether a body was declared.
     framing: the last lines, where the head alone decides on them.
     head: all of it in one piece, where host and framing are known beforehand.
+    target: the one in `line`, where a transport writes a line of its own.
     """
 
     method: bytes
@@ -30,6 +31,7 @@ class Outgoing(Struct, frozen=True):
     has_body: bool
     framing: bytes = b""
     head: bytes = b""
+    target: bytes = b""
 
 
 class Transport(Protocol):

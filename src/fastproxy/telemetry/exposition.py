@@ -12,7 +12,16 @@ from collections.abc import Callable, Iterator
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
-from fastproxy.telemetry.metrics import DURATION_BOUNDS_S, GAUGES, TALLIES, Durations, Metrics, Read, Series
+from fastproxy.telemetry.metrics import (
+    DURATION_BOUNDS_S,
+    GAUGES,
+    SPLIT_BY,
+    TALLIES,
+    Durations,
+    Metrics,
+    Read,
+    Series,
+)
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -112,21 +121,21 @@ class _Collector:
     def _gauge(self, name: str, by_service: dict[str, Read]) -> Metric:
         from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415
 
-        family = GaugeMetricFamily(name, LEVELS[name], labels=_labels(by_service))
-        for labels, value in self._read(by_service):
+        family = GaugeMetricFamily(name, LEVELS[name], labels=_labels(name, by_service))
+        for labels, value in self._read(name, by_service):
             family.add_metric(labels, value)
         return family
 
     def _counter(self, name: str, by_service: dict[str, Read]) -> Metric:
         from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415
 
-        family = CounterMetricFamily(name, COUNTERS[name], labels=_labels(by_service))
-        for labels, value in self._read(by_service):
+        family = CounterMetricFamily(name, COUNTERS[name], labels=_labels(name, by_service))
+        for labels, value in self._read(name, by_service):
             family.add_metric(labels, value)
         return family
 
-    def _read(self, by_service: dict[str, Read]) -> Iterator[tuple[tuple[str, ...], float]]:
-        count = len(_labels(by_service))
+    def _read(self, name: str, by_service: dict[str, Read]) -> Iterator[tuple[tuple[str, ...], float]]:
+        count = len(_labels(name, by_service))
         for service, read in by_service.items():
             value = read()
             if value is not None:
@@ -136,8 +145,8 @@ class _Collector:
         return self._metrics.role, series.caller, series.service
 
 
-def _labels(by_service: dict[str, Read]) -> tuple[str, ...]:
-    return ("role", "service") if any(by_service) else ("role",)
+def _labels(name: str, by_service: dict[str, Read]) -> tuple[str, ...]:
+    return ("role", SPLIT_BY.get(name, "service")) if any(by_service) else ("role",)
 
 
 def _cumulated(durations: Durations) -> list[Any]:

@@ -33,6 +33,8 @@ GAUGES = {
     "fastproxy_sessions": "Envelope sessions held in memory",
     "fastproxy_rate_keys": "Callers on routes whose rate is being counted",
     "fastproxy_upstream_connections_open": "Connections open to services or receivers",
+    "fastproxy_compat_weaknesses": "Callers over compat whose messages are open to something, by weakness",
+    "fastproxy_compat_claimed_callers": "Callers over compat that are taken at their word",
 }
 """Values that go up and down and stand in the layers above: name and what it says."""
 
@@ -42,6 +44,9 @@ TALLIES = {
     "fastproxy_log_lines_dropped": "Log lines that could not be written",
 }
 """Values that only go up and stand in the layers above: name and what it says."""
+
+SPLIT_BY = {"fastproxy_compat_weaknesses": "weakness"}
+"""What the values of one name are told apart by, where that isn't the service."""
 
 Read = Callable[[], float | None]
 """Reads a value when somebody scrapes; None when there is none now."""
@@ -132,7 +137,7 @@ class Metrics:
 
     known: series by caller and service, as the config names them.
     challenges: answers by which this receiver told a sender its epoch; counted up by who sends them.
-    watched: by metric and service, what is read at each scrape.
+    watched: by metric and service (see `SPLIT_BY`), what is read at each scrape.
 
     Args:
         role: "out" or "in".
@@ -186,7 +191,7 @@ class Metrics:
         Args:
             metric: a name from `GAUGES` or `TALLIES`.
             read: returns the value.
-            service: whose value it is, for what each service has.
+            service: whose value it is, for what each service has; another label's value as `SPLIT_BY` says.
         """
         if metric not in GAUGES and metric not in TALLIES:
             raise ValueError(f"there is no gauge or tally named {metric}")

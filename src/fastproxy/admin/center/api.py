@@ -104,7 +104,7 @@ class CenterApi:
                 raise CenterError(TOO_LARGE, f"at most {CONTENT_LIMIT_BYTES} bytes")
             return self._route(method, target, authorization, body, peer, now_s)
         except CenterError as error:
-            return _refuse(error)
+            return refusal_reply(error)
 
     def answer_now(self, wait: Wait, now_s: float) -> Reply:
         """Answer a request that has waited, whether or not something changed."""
@@ -178,7 +178,8 @@ class CenterApi:
         return _json(200, {"names": names, "next": page.next})
 
 
-def _refuse(error: CenterError) -> Reply:
+def refusal_reply(error: CenterError) -> Reply:
+    """Make the reply that says no, as `application/problem+json` (RFC 9457)."""
     refusal = error.refusal
     problem = {
         "type": f"urn:fastproxy:center:{refusal.label}",

@@ -61,18 +61,23 @@ MALFORMED = _row(
 NO_TOKEN = _row(
     "no_token", 401,
     "Registering needs a token",
-    "Send `Authorization: Bearer TOKEN` with the token that the center's config has for this name.",
+    "Send `Authorization: Bearer TOKEN` with a token whose digest the center's `--tokens` has for this name.",
     ((b"www-authenticate", b'Bearer realm="fastproxy center"'),),
 )
 TOKEN_REFUSED = _row(
     "token_refused", 403,
     "This token may not register this name",
-    "Compare the token with `tokens` in the center's config, under exactly this name.",
+    "Compare the token's SHA-256 digest with those in the center's `--tokens`, under exactly this name.",
 )
 NOT_LOCAL = _row(
     "not_local", 403,
     "An open center takes registrations from its own machine only",
-    "Give the center `tokens` instead of `open: true`.",
+    "Start the center with `--tokens` instead of `--open`.",
+)
+HOST_REFUSED = _row(
+    "host_refused", 421,
+    "The Host header names something else than this center",
+    "Reach the center by an IP address, or start it with `--name` and the name that it has.",
 )
 FROM_A_BROWSER = _row(
     "from_a_browser", 403,

@@ -87,6 +87,12 @@ class Waiters:
                 self._drop(waiter)
                 waiter.wake()
 
+    def wake_all(self) -> None:
+        """Wake everybody: the center is about to stop, and whoever asks again finds its successor."""
+        for waiter in [waiter for waiters in self._by_key.values() for waiter in waiters]:
+            self._drop(waiter)
+            waiter.wake()
+
     def _drop(self, waiter: _Waiter) -> None:
         waiters = self._by_key.get(waiter.wait.key, set())
         if waiter not in waiters:

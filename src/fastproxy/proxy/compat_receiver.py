@@ -1,0 +1,152 @@
+"""The in proxy's side of wire format v1: opening requests, sealing answers.
+
+Only bodies are sealed. The caller's name, service, path and header fields are taken from the HTTP message
+around one, unsigned as they are; `docs/wire.md` says what that means. Refusals go back in the clear, also to
+a caller that is proven: the format can't bind an answer to its request, so sealing one would prove nothing,
+and its senders look for errors in the header.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+from msgspec import Struct
+
+from fastproxy.errors import NOT_AN_ENVELOPE, ProxyError
+from fastproxy.model import Content, Request, RequestHead, Response, ResponseHead
+from fastproxy.policy.service_choice import ServiceChoice
+from fastproxy.proxy.fields import ERROR_MESSAGE, PROXY_NAME
+from fastproxy.proxy.held_body import HeldBodies
+from fastproxy.wire.compat.sealing import CompatAnswer, CompatReceiver
+from fastproxy.wire.records import Packing
+
+_ADDRESSED = "compat"
+"""Where among a head's plans stands what was made of it here."""
+
+_ERROR_FIELDS = re.compile(rb"(?<=\r\n)(?:%b|%b):[^\r]*\r\n" % (ERROR_MESSAGE, PROXY_NAME), re.IGNORECASE)
+
+
+class Addressed(NamedTuple):
+    """What the head of the HTTP message says, unproven: who calls, which service, and what is asked of it.
+
+    service: "" when it names none that is known.
+    """
+
+    caller: str
+    service: str
+    head: RequestHead
+
+
+class CompatReceived(Struct):
+    """See `way_in.Received`. The format carries neither exchange id nor budget."""
+
+    caller: str
+    binding: CompatAnswer
+    service: str
+    head: RequestHead | None
+    content: Content
+    exchange_id: str = ""
+    budget_ms: int = 0
+    error: ProxyError | None = None
+
+
+class CompatWayIn:
+    """Opens requests and seals answers; see `way_in.RequestReceiver`.
+
+    prefix: what the targets of its requests begin with.
+
+    Args:
+        receiver: keys, and what each caller must do.
+        caller_header: the field that names the caller.
+        context_path: what comes before the service in a target; "" or `/PATH`.
+        choice: how the first segment after that becomes a service.
+        bodies: holds them while they come, and knows how large they may be.
+    """
+
+    def __init__(
+        self,
+        receiver: CompatReceiver,
+        caller_header: str,
+        context_path: str,
+        choice: ServiceChoice,
+        bodies: HeldBodies,
+    ) -> None:
+        self.prefix = f"{context_path}/".encode()
+        self._open = receiver.open
+        self._caller_field = caller_header.lower().encode()
+        self._choice = choice
+        self._bodies = bodies
+        self._limit_bytes = bodies.request_limit_bytes
+
+    def receive_single(self, outer: Request) -> CompatReceived | None:
+        """Open a message that is here entirely, None for any other."""
+        message = outer.content
+        return self._received(outer.head, message) if type(message) is bytes else None
+
+    async def receive(self, outer: Request) -> CompatReceived:
+        """Wait for the whole message, and open it.
+
+        Raises:
+            ProxyError: nobody is proven, or the message has another form or is too large.
+        """
+        self._addressed(outer.head)  # before any of it is held
+        return self._received(outer.head, await self._bodies.hold_sealed_request(outer.content))
+
+    def _received(self, head: RequestHead, message: bytes) -> CompatReceived:
+        caller, service, inner = self._addressed(head)
+        request = self._open(caller, message, self._limit_bytes)
+        return CompatReceived(caller, request.answer, service, inner, request.body)
+
+    def _addressed(self, head: RequestHead) -> Addressed:
+        known: Addressed | None = head.plans.get(_ADDRESSED)
+        if known is None:
+            known = head.plans[_ADDRESSED] = self._address(head)
+        return known
+
+    def _address(self, head: RequestHead) -> Addressed:
+        if not head.target.startswith(self.prefix):
+            raise ProxyError(NOT_AN_ENVELOPE)
+        target = head.target[len(self.prefix) - 1 :]
+        try:
+            service, target = self._choice.choose(target, b"", absolute=False)
+        except ProxyError:  # told to nobody before it is proven who calls
+            service = ""
+        inner = RequestHead(head.method, target, head.minor)
+        inner.host, inner.fields = head.host, head.fields
+        inner.control = {name: value for name, value in head.control.items() if name != self._caller_field}
+        return Addressed(head.control.get(self._caller_field, b"").decode("latin-1"), service, inner)
+
+    async def hold(self, response: Response) -> Response:
+        """Wait for the rest of a service's answer.
+
+        Raises:
+            ProxyError: it is too large, or broke off.
+        """
+        content = response.content
+        if type(content) is bytes and len(content) <= self._bodies.response_limit_bytes:
+            return response
+        return Response(response.head, await self._bodies.hold_response(content))
+
+    def seal(
+        self,
+        binding: CompatAnswer,
+        method: bytes,
+        response: Response,
+        fields: bytes,
+        packing: Packing,
+        refusal: str,
+    ) -> Response:
+        """Seal the body of a service's answer; status and fields go in the clear, and so does a refusal.
+
+        What goes without content has no Content-Length either: that of the sealed body isn't known.
+        """
+        head, content = response.head, response.content
+        start = head.start
+        if refusal:
+            return Response(ResponseHead(head.status, start + fields), content)
+        if head.status != 200:  # by these fields out proxies know a refusal: the service's own must not pass
+            start = _ERROR_FIELDS.sub(b"", start)
+        assert type(content) is bytes  # after `hold`
+        sealed = b"" if head.bodiless or method == b"HEAD" else binding.seal(content)
+        return Response(ResponseHead(head.status, start + fields), sealed)

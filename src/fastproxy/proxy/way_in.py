@@ -1,0 +1,79 @@
+"""What a way into the in proxy can do: open a request, which tells who calls, and seal the answer.
+
+`InProxy` knows of nothing else; `http_receiver` and `compat_receiver` are such ways. Which one a request took
+stands in its target.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any, NamedTuple, Protocol
+
+from fastproxy.errors import ProxyError
+from fastproxy.model import Content, Request, RequestHead, Response
+from fastproxy.proxy.refusals import Refusals
+from fastproxy.wire.records import Packing
+
+
+class Received(Protocol):
+    """A request of a caller that counts as proven.
+
+    caller: by name. binding: what its receiver seals the answer with. exchange_id, service: "" if not known.
+    budget_ms: time left for the exchange, as the message says; 0 when it doesn't.
+    head, content: of the request inside; head is None when `error` says why it can't be served.
+    """
+
+    caller: str
+    binding: Any
+    exchange_id: str
+    service: str
+    budget_ms: int
+    head: RequestHead | None
+    content: Content
+    error: ProxyError | None
+
+
+class RequestReceiver(Protocol):
+    """Opens requests and seals answers."""
+
+    def receive_single(self, outer: Request) -> Received | None:
+        """Open the ordinary request, which is here entirely; None for any other, for `receive` to judge."""
+        ...
+
+    async def receive(self, outer: Request) -> Received:
+        """Open a request, as far as it takes to know who calls.
+
+        Raises:
+            ProxyError: nobody is proven; answer in the clear.
+        """
+        ...
+
+    def seal(
+        self, binding: Any, method: bytes, response: Response, fields: bytes, packing: Packing, refusal: str
+    ) -> Response:
+        """Make what goes back.
+
+        Args:
+            binding, method: of the request.
+            response: of the service, or this proxy's refusal.
+            fields: further header lines for its head.
+            packing: compression and padding, where the format leaves them to the receiver.
+            refusal: the cause's label when this proxy refuses, else "".
+        """
+        ...
+
+
+class WayIn(NamedTuple):
+    """One way in.
+
+    receiver: opens and seals. refusals: answers what is refused on this way.
+    open_timeout_s: for what proves who calls to arrive.
+    hold: makes a service's answer complete, where one that is still coming can't be sealed.
+    challenge: answers a sender that doesn't know this receiver's epoch, where there is such a thing.
+    """
+
+    receiver: RequestReceiver
+    refusals: Refusals
+    open_timeout_s: float
+    hold: Callable[[Response], Awaitable[Response]] | None = None
+    challenge: Callable[[Any], Response] | None = None
