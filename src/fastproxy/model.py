@@ -66,6 +66,7 @@ class RequestHead:
     keep_alive: the connection may go on. expects_continue: the body comes after a 100 (Continue).
     is_plain: its answer goes as most do: with a body, over HTTP/1.1, on a connection that stays.
     plans: what a proxy decided on requests with this head, so that it needn't decide again.
+    flows: by peer, what takes such requests the short way (`net.flight`).
     """
 
     __slots__ = (
@@ -75,6 +76,7 @@ class RequestHead:
         "control",
         "expects_continue",
         "fields",
+        "flows",
         "host",
         "is_plain",
         "keep_alive",
@@ -100,6 +102,7 @@ class RequestHead:
         self.expects_continue = False
         self.is_plain = False
         self.plans: dict[Any, Any] = {}
+        self.flows: dict[str, Any] = {}
 
     @property
     def has_body(self) -> bool:

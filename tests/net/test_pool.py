@@ -101,7 +101,7 @@ def cause(run: Run) -> str:
 def assert_nothing_is_left(pool: Pool) -> None:
     assert pool.unused
     assert pool._connecting == 0
-    assert not pool._idle
+    assert not pool.idle
 
 
 # --- who gets which ---------------------------------------------------------------------------------------
@@ -235,7 +235,7 @@ def test_giving_up_in_line_leaves_the_others_their_places() -> None:
                 use(holder.value())
                 assert run.value() is holder.value()
             use(holder.value())
-            assert (len(pool._idle), len(pool._line), pool.size) == (1, 0, 1)
+            assert (len(pool.idle), len(pool._line), pool.size) == (1, 0, 1)
 
         play(scene)
 
@@ -316,7 +316,7 @@ def test_whatever_happens_the_bound_holds_and_nothing_is_lost(steps: list[tuple[
             assert len(pool._line) <= 3
             assert len(holders()) == len(set(map(id, holders())))  # nobody shares a connection
             room = 2 - pool.size - pool._connecting
-            assert not (pool._line and (room or pool._idle))  # nobody waits for what is there
+            assert not (pool._line and (room or pool.idle))  # nobody waits for what is there
         for run in runs:
             run.drive.cancel()
         await settle()

@@ -43,6 +43,7 @@ def out_proxy(snapshot: OutSnapshot, parts: Parts) -> OutProxy:
         parts.fields,
         parts.recorder,
         config.limits.in_flight,
+        parts.has_short_way,
         parts.new_id,
         time.monotonic,
         time.time,

@@ -37,6 +37,7 @@ class Parts:
 
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
     receiver, come from. pools: connections to them.
+    has_short_way: whether ordinary calls may take it (`proxy.out_flow`).
     sealed_parser: judges the heads inside sealed messages.
 
     Args:
@@ -59,6 +60,8 @@ class Parts:
         access = {"on": 1.0, "off": 0.0}.get(str(config.log.access))
         fraction = float(config.log.access) if access is None else access
         access_log = AccessLog(config.name, fraction, sys.stdout.fileno() if fraction else None)
+        # There, every connection is as good as another.
+        self.has_short_way = not config.limits.requests_per_connection
         self.recorder = Recorder(self.metrics, access_log, time.monotonic, time.time)
         self.fields = HopFields(config.name)
         self.new_id = _exchange_ids()
@@ -167,4 +170,4 @@ def reveal(secret: Secret | None) -> bytes | None:
 def _exchange_ids() -> Callable[[], str]:
     """Ids that are unique among all processes: random bits of this one, and a count."""
     prefix = os.urandom(8).hex()
-    return map(f"{prefix}-{{:x}}".format, count(1)).__next__
+    return map(f"{prefix}-{{:012x}}".format, count(1)).__next__

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import cast
+from typing import Protocol, cast
 
 from fastproxy.errors import CONNECTION_LOST, RESPONSE_MALFORMED, ProxyError
 from fastproxy.model import Body, Endpoint, Response, ResponseHead
@@ -19,6 +19,13 @@ from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
 
 INTERIM_LIMIT = 16
 """Interim (1xx) answers that one request may get; a service that sends them without end holds nobody up."""
+
+
+class Answered(Protocol):
+    """Gets the answer to one request: a `Waiter`, or something like it."""
+
+    def set(self, value: Response) -> None: ...
+    def fail(self, error: BaseException) -> None: ...
 
 
 class ClientConnection(asyncio.Protocol):
@@ -75,7 +82,7 @@ class ClientConnection(asyncio.Protocol):
         # per exchange
         self._is_head = False
         self._is_special = False  # its answer needs a closer look, however it comes
-        self._waiter: Waiter[Response] | None = None  # while the answer's head is awaited
+        self._waiter: Answered | None = None  # while the answer's head is awaited
         self._framing: Framing | None = None  # while the answer's body comes
         self._body: IncomingBody | None = None
         self._sending: Drive | None = None  # while the request's body leaves
@@ -88,6 +95,15 @@ class ClientConnection(asyncio.Protocol):
         return self._waiter is not None or self._framing is not None or self._sending is not None
 
     # --- the exchange's side -----------------------------------------------------------------------------
+
+    def carry(self, answered: Answered) -> None:
+        """Begin an exchange whose request `write` sends; not for HEAD. As in `send`, but for the waiter."""
+        self._is_special = self._is_head = False
+        self._waiter = answered
+
+    def write(self, message: bytes) -> None:
+        """Send a whole request; `carry` says who gets its answer."""
+        self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
 
     def send(self, method: bytes, message: bytes) -> Waiter[Response]:
         """Begin an exchange by a request that is here entirely: one write, and a wait for the answer's head.
@@ -123,7 +139,7 @@ class ClientConnection(asyncio.Protocol):
         sending.start(self._send_body(body, chunked))
         return waiter
 
-    def abandon(self, waiter: Waiter[Response]) -> None:
+    def abandon(self, waiter: Answered) -> None:
         """Nobody waits for this answer any more: what comes on the connection would be of no use."""
         if self._waiter is waiter:
             self.abort()
@@ -245,7 +261,7 @@ class ClientConnection(asyncio.Protocol):
         if self._interim > INTERIM_LIMIT:
             raise ProxyError(RESPONSE_MALFORMED, f"more than {INTERIM_LIMIT} interim answers to one request")
 
-    def _begin_body(self, head: ResponseHead, rest: bytes, waiter: Waiter[Response]) -> None:
+    def _begin_body(self, head: ResponseHead, rest: bytes, waiter: Answered) -> None:
         """The head is here; what follows it comes in pieces, or ends in a way out of the ordinary."""
         if head.status < 200:
             self._count_interim(head)

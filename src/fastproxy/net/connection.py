@@ -11,8 +11,8 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Awaitable
-from typing import TYPE_CHECKING, cast
+from collections.abc import Awaitable, Coroutine
+from typing import TYPE_CHECKING, Any, cast
 
 from fastproxy.errors import (
     BODY_TIMEOUT,
@@ -26,6 +26,7 @@ from fastproxy.errors import (
 )
 from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.drive import Drive, Waiter
+from fastproxy.net.flight import Flight
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
 from fastproxy.net.http1 import end_of_head, hopeless_head, length_line, oversized_head, write_fields
 from fastproxy.net.timers import Timer
@@ -49,6 +50,7 @@ class Connection(asyncio.Protocol):
         "_drained",
         "_drive",
         "_exchange",
+        "_flight",
         "_framing",
         "_handle",
         "_head",
@@ -87,7 +89,8 @@ class Connection(asyncio.Protocol):
         self._framing: Framing | None = None
         self._body: IncomingBody | None = None
         self._continue = False
-        self._exchange: Exchange | None = None
+        self._exchange: Exchange | Flight | None = None
+        self._flight: Flight | None = None
         self.bytes_in = 0
         self.bytes_out = 0
 
@@ -128,6 +131,8 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
         if self._drained is not None:
             self._drained.set(None)
+        if self._flight is not None:
+            self._flight.cancel()
         self._drive.cancel()
 
     def eof_received(self) -> bool:
@@ -180,8 +185,13 @@ class Connection(asyncio.Protocol):
             return
         self._head = head
         self.bytes_in = head.content_bytes
-        content: Content = data[end:]
-        if len(data) - end != head.content_bytes:  # more is to come, or came already
+        content: Content
+        if len(data) - end == head.content_bytes:  # the whole of it is here, and nothing else
+            content = data[end:]
+            flow = head.flows.get(self.peer)
+            if flow is not None and flow.begin(self, head, content):
+                return
+        else:
             content = self._part(head, data[end:])
             if self._closing:
                 return
@@ -293,6 +303,34 @@ class Connection(asyncio.Protocol):
         if exchange.deadline < self._deadline.armed:  # else the timer finds it there, when it comes
             self._deadline.set(exchange.deadline)
 
+    def carry(self, flight: Flight) -> None:
+        """A flow has taken the request: tell this flight when the peer is gone, or the time is up."""
+        self._flight = self._exchange = flight
+        if flight.deadline < self._deadline.armed:  # as in `set_deadline`
+            self._deadline.set(flight.deadline)
+
+    def land(self, message: bytes) -> bool:
+        """Write the whole answer to what was carried, and go on with the next request.
+
+        Args:
+            message: as it goes to a peer that may keep its connection.
+
+        Returns:
+            False when this one may not, or doesn't read: nothing was written; `divert` it.
+        """
+        if not self._keep_alive or self._drained is not None or self._transport is None:
+            return False
+        self._transport.write(message)
+        self._head = self._exchange = self._flight = None
+        self._head_begun = False
+        self._await_next()
+        return True
+
+    def divert(self, coroutine: Coroutine[Any, None, None]) -> None:
+        """The handler goes on with what was carried, or with what a flow can't take."""
+        self._exchange = self._flight = None
+        self._drive.start(coroutine)
+
     @property
     def date_line(self) -> bytes:
         """The line of a Date field for now."""
@@ -394,12 +432,15 @@ class Connection(asyncio.Protocol):
         elif not self._keep_alive:
             self.close()
         else:
-            server, timer = self._server, self._timer
-            timer.deadline = idle_until = server.loop.time() + server.limits.idle_timeout_s
-            if idle_until < timer.armed:
-                timer.set(idle_until)
-            if self._buffer:
-                server.loop.call_soon(self._go_on)
+            self._await_next()
+
+    def _await_next(self) -> None:
+        server, timer = self._server, self._timer
+        timer.deadline = idle_until = server.loop.time() + server.limits.idle_timeout_s
+        if idle_until < timer.armed:
+            timer.set(idle_until)
+        if self._buffer:
+            server.loop.call_soon(self._go_on)
 
     def _break_off(self, error: BaseException) -> None:
         """An answer that broke off must not look complete."""
@@ -451,7 +492,7 @@ class Connection(asyncio.Protocol):
             self._deadline.set(exchange.deadline)
         else:
             phase = exchange.phase
-            self._drive.throw(
+            (self._flight or self._drive).throw(
                 ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
             )
 

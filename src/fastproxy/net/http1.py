@@ -160,7 +160,7 @@ class KnownHeads(dict[bytes, _Head]):
 
     def __missing__(self, head: bytes) -> _Head:
         judged = self._judge(head)
-        if len(head) <= _REMEMBERED_BYTES and _CREDENTIAL.search(head) is None:
+        if may_remember(head):
             if len(self) >= _REMEMBERED_HEADS:
                 self.clear()
             self[head] = judged
@@ -370,6 +370,11 @@ the 4 plans that a proxy keeps with it (`PLANS_PER_HEAD`): 1.5 MiB in all. An an
 MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB, however many services it has."""
 
 _CREDENTIAL = re.compile(rb"\r\n[^:\r]*(?:auth|cookie|token|secret|password|api-?key)[^:\r]*:", re.IGNORECASE)
+
+
+def may_remember(head: bytes) -> bool:
+    """Whether a head may be kept for the next time: it is short, and no field is a secret by its name."""
+    return len(head) <= _REMEMBERED_BYTES and _CREDENTIAL.search(head) is None
 
 
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect"))

@@ -37,6 +37,8 @@ class PoolLimits:
 class Pool:
     """The connections to one endpoint.
 
+    idle: those that are free, the last used one at the end; one may be closed in the meantime.
+
     Args:
         endpoint: address to connect to; port 0 means that host is a Unix socket's path.
         parser: parses response heads.
@@ -57,7 +59,7 @@ class Pool:
         self._parser = parser
         self._limits = limits
         self._loop = loop
-        self._idle: deque[ClientConnection] = deque()
+        self.idle: deque[ClientConnection] = deque()
         self._line: deque[Waiter[ClientConnection | None]] = deque()
         self._all: set[ClientConnection] = set()
         self._connecting = 0
@@ -77,7 +79,7 @@ class Pool:
 
     def take(self) -> ClientConnection | None:
         """Take a kept connection, if there is one."""
-        idle = self._idle
+        idle = self.idle
         while idle:
             connection = idle.pop()
             if not connection.closed:
@@ -153,7 +155,7 @@ class Pool:
             self._pass_on(connection)
             return
         connection.idle_since = self._loop.time()
-        self._idle.append(connection)
+        self.idle.append(connection)
         if self._timer.armed == inf:
             self._timer.set(connection.idle_since + self._limits.idle_timeout_s)
 
@@ -170,8 +172,8 @@ class Pool:
 
     def _lost(self, connection: ClientConnection) -> None:
         self._all.discard(connection)
-        if not connection.busy and connection in self._idle:
-            self._idle.remove(connection)
+        if not connection.busy and connection in self.idle:
+            self.idle.remove(connection)
         self._call_next()
 
     def _call_next(self) -> None:
@@ -193,7 +195,7 @@ class Pool:
     def _close_idle(self) -> None:
         """Close what has been idle for too long; the longest idle stand in front."""
         now = self._loop.time()
-        idle = self._idle
+        idle = self.idle
         while idle and idle[0].idle_since + self._limits.idle_timeout_s <= now:
             idle.popleft().close()
         if idle:
@@ -203,8 +205,8 @@ class Pool:
         """Close the idle connections now, the others when they are through."""
         self._closed = True
         self._timer.close()
-        while self._idle:
-            self._idle.pop().close()
+        while self.idle:
+            self.idle.pop().close()
 
     def abort(self) -> None:
         """Cut every connection off."""
@@ -243,6 +245,10 @@ class Pools:
     def opened(self) -> int:
         """Number of connections opened so far."""
         return self._opened_before + sum(pool.opened for pool in self._pools.values())
+
+    def pool(self, endpoint: Endpoint) -> Pool | None:
+        """Return the pool of an endpoint, if there is one."""
+        return self._pools.get(endpoint)
 
     def take(self, endpoint: Endpoint) -> ClientConnection | None:
         """Take a kept connection to `endpoint`, if there is one; see `Pool.take`."""

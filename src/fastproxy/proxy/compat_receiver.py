@@ -49,6 +49,7 @@ class CompatReceived(Struct):
     exchange_id: str = ""
     budget_ms: int = 0
     error: ProxyError | None = None
+    kind: bytes = b""
 
 
 class CompatWayIn:

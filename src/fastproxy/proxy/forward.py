@@ -14,9 +14,11 @@ from fastproxy.model import Content, Endpoint, Exchange, Response
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.policy.retry import may_repeat
-from fastproxy.proxy.transport import Outgoing, Transport
+from fastproxy.proxy.transport import Begun, Lane, Outgoing, Transport
 
 _NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT)
+LANES = 4
+"""Endpoints to which the short way is known at most: with 96 heads (`HeadParser`) of 4 peers, 3 MiB."""
 ATTEMPTS = 5
 """Most attempts of one exchange; protects endpoints that are all in trouble from a storm."""
 
@@ -33,24 +35,24 @@ class Endpoints(Protocol):
 class NextHop:
     """A service, or the receiver in front of one, as a place to forward to.
 
+    source: its endpoints. balancer: spreads attempts over them. transport: the way there.
+
     Args:
         name: of the service, for logs and metrics.
-        source: its endpoints.
-        balancer: spreads attempts over them.
-        transport: the way there.
+        source, balancer, transport: as above.
         timeout_s: for the whole exchange.
         repeat_idempotent: whether an idempotent request goes out again after its connection was lost.
         clock: monotonic time in seconds.
     """
 
     __slots__ = (
-        "_balancer",
         "_clock",
         "_repeat_idempotent",
-        "_source",
-        "_transport",
+        "balancer",
         "name",
+        "source",
         "timeout_s",
+        "transport",
     )
 
     def __init__(
@@ -65,34 +67,61 @@ class NextHop:
     ) -> None:
         self.name = name
         self.timeout_s = timeout_s
-        self._source = source
-        self._balancer = balancer
-        self._transport = transport
+        self.source = source
+        self.balancer = balancer
+        self.transport = transport
         self._repeat_idempotent = repeat_idempotent
         self._clock = clock
 
-    async def forward(self, exchange: Exchange, outgoing: Outgoing, content: Content) -> Response:
+    def lanes(self, caller: str, outgoing: Outgoing, content_bytes: int, exchange_id: str) -> list[Lane]:
+        """Compile the short way to each endpoint (`Transport.lane`); none when it can't be done for all."""
+        endpoints = self.source.endpoints
+        if len(endpoints) > LANES:
+            return []
+        found = []
+        for endpoint in endpoints:
+            lane = self.transport.lane(caller, outgoing, endpoint, content_bytes, exchange_id, self.timeout_s)
+            if lane is None:
+                return []
+            found.append(lane)
+        return found
+
+    async def forward(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun | None = None
+    ) -> Response:
         """Carry a request there and return the answer, its body perhaps still on its way.
+
+        Args:
+            exchange: its deadline is set.
+            outgoing, content: the request.
+            begun: a first attempt that was made on the short way.
 
         Raises:
             ProxyError: no attempt succeeded; it is the error of the last one.
         """
-        balancer = self._balancer
+        balancer = self.balancer
         tried: tuple[Endpoint, ...] = ()  # those that couldn't be connected to
         resends = attempts = 0
         failure: ProxyError | None = None
         while True:
             now_s = self._clock()
-            if now_s >= exchange.deadline:  # what is past its deadline isn't sent
+            if now_s >= exchange.deadline and begun is None:  # what is past its deadline isn't sent
                 raise deadline_passed("pick")
-            endpoint = balancer.pick(self._source.endpoints, tried, now_s)
+            if begun is not None:
+                endpoint: Endpoint | None = begun.lane.endpoint
+            else:
+                endpoint = balancer.pick(self.source.endpoints, tried, now_s)
             if endpoint is None:
                 assert failure is not None
                 raise failure
             exchange.endpoint = endpoint
             exchange.attempts = attempts = attempts + 1
             try:
-                response = await self._transport.attempt(exchange, outgoing, content, endpoint, now_s)
+                if begun is not None:
+                    first, begun = begun, None
+                    response = await first.lane.resume(exchange, outgoing, content, first)
+                else:
+                    response = await self.transport.attempt(exchange, outgoing, content, endpoint, now_s)
             except ProxyError as error:
                 failure = error
                 now_s = self._clock()

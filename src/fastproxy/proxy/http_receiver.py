@@ -29,11 +29,17 @@ from fastproxy.wire.envelope import (
     build_response_head,
     parse_request_head,
 )
-from fastproxy.wire.receiver import OpenedRequest, ProvenRefusalError, Receiver
-from fastproxy.wire.records import MAX_DATA_BYTES, Chunk, Packing
+from fastproxy.wire.receiver import (
+    OpenedRequest,
+    PackedRequest,
+    ProvenRefusalError,
+    Receiver,
+    unpacked,
+)
+from fastproxy.wire.records import MAX_DATA_BYTES, PLAIN, Chunk, Packing, pack
 from fastproxy.wire.responses import ResponseBinding
 
-_HEAD = ResponseHead(
+ENVELOPE_HEAD = ResponseHead(
     200, b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
 )
 
@@ -43,6 +49,7 @@ class Received(Struct):
 
     caller: by name. binding: seals the answer. exchange_id, service, budget_ms: from the sealed head.
     head, content: of the inner request, judged; head is None when `error` says why it can't be served.
+    kind: the sealed head from the service's name on, which requests of one kind have in common.
     """
 
     caller: str
@@ -53,6 +60,7 @@ class Received(Struct):
     head: RequestHead | None = None
     content: Content = b""
     error: ProxyError | None = None
+    kind: bytes = b""
 
 
 class HttpReceiver:
@@ -90,11 +98,15 @@ class HttpReceiver:
         sealed = outer.content
         if type(sealed) is not bytes or outer.head.target != TARGET or outer.head.method != b"POST":
             return None
+        packed = self._receiver.open_packed(sealed, int(self._unix_clock() * 1000))
+        return None if packed is None else self.unpack(packed)
+
+    def unpack(self, packed: PackedRequest) -> Received:
+        """Judge a request that is open already."""
         try:
-            opened = self._receiver.open_single(sealed, int(self._unix_clock() * 1000))
+            return self._received(unpacked(packed), b"", NO_MORE)
         except ProvenRefusalError as refusal:
             return Received(refusal.caller.name, refusal.binding, error=refusal)
-        return None if opened is None else self._received(opened, b"", NO_MORE)
 
     async def receive(self, outer: Request) -> Received:
         """Open a request as far as its head.
@@ -144,7 +156,10 @@ class HttpReceiver:
                     self._check_length(inner, len(content))
         except ProxyError as error:
             return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, error=error)
-        return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, inner, content)
+        kind = chunk.meta[5 + len(head.exchange_id) :] if chunk.last else b""
+        return Received(
+            caller, binding, head.exchange_id, head.service, head.budget_ms, inner, content, None, kind
+        )
 
     def _open(self, buffer: bytes, peer: str, *, complete: bool) -> OpenedRequest | None:
         return self._receiver.open_head(
@@ -164,7 +179,7 @@ class HttpReceiver:
     def challenge(self, binding: ResponseBinding) -> Response:
         """The answer to a request for another epoch: the present one, sealed and bound to that request."""
         meta = build_response_head(Challenge(self._receiver.epoch))
-        return Response(_HEAD, binding.seal_single(self._random(RESPONSE_NONCE_BYTES), meta, b""))
+        return Response(ENVELOPE_HEAD, binding.seal_single(self._random(RESPONSE_NONCE_BYTES), meta, b""))
 
     def seal(
         self,
@@ -184,8 +199,8 @@ class HttpReceiver:
             packing: compression and padding.
             refusal: the cause's label when this proxy refuses, else "".
         """
-        head, content = response.head, response.content
-        meta = head.plan or self._meta(method, response, fields, refusal)
+        content = response.content
+        meta = self._meta(method, response, fields, refusal)
         random = self._random(RESPONSE_NONCE_BYTES)
         if (
             refusal and method == b"HEAD"
@@ -193,11 +208,11 @@ class HttpReceiver:
             content = b""
         if type(content) is bytes:
             if len(content) <= MAX_DATA_BYTES:
-                return Response(_HEAD, binding.seal_single(random, meta, content, packing))
-            return Response(_HEAD, seal_all(binding.sealer(random, packing), meta, content))
+                return Response(ENVELOPE_HEAD, binding.seal_single(random, meta, content, packing))
+            return Response(ENVELOPE_HEAD, seal_all(binding.sealer(random, packing), meta, content))
         sealer = binding.sealer(random, packing)
         first = sealer.record(meta, b"", last=False)
-        return Response(_HEAD, SealedBody(sealer, first, cast(Body, content)))
+        return Response(ENVELOPE_HEAD, SealedBody(sealer, first, cast(Body, content)))
 
     def _meta(self, method: bytes, response: Response, fields: bytes, refusal: str) -> bytes:
         """Make the sealed head of an answer; one that is always the same is kept with the parsed head."""
@@ -210,5 +225,5 @@ class HttpReceiver:
             return build_response_head(Refusal(refusal, http))
         meta = build_response_head(ServiceResponse(http))
         if head.length is not None and head.has_date:  # else the next answer has another length, or date
-            head.plan = meta
+            head.plan = pack(meta, b"", PLAIN)
         return meta

@@ -10,22 +10,25 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from itertools import cycle
+from typing import NamedTuple, cast
 
 from msgspec import Struct
 
 from fastproxy.errors import EPOCH_MISMATCH, OVERLOADED, SERVICE_UNKNOWN, ProxyError
 from fastproxy.model import Exchange, Request, RequestHead, Response
 from fastproxy.net.connection import Connection, complete
-from fastproxy.net.http1 import end_of_head
+from fastproxy.net.http1 import end_of_head, may_remember
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
 from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.in_flow import KNOWN_CALLS, InFlow, KnownCall, Taken
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
 from fastproxy.proxy.refusals import Refusals
+from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.proxy.way_in import Received, WayIn
 from fastproxy.wire.records import PLAIN, Packing
@@ -68,6 +71,8 @@ class Plan(Struct, frozen=True):
 
 class InProxy:
     """Handles sealed requests of out proxies.
+
+    flow: the short way of ordinary calls, if there is one.
 
     Args:
         ways: by what the targets of their requests begin with; the last one takes what fits none.
@@ -112,18 +117,23 @@ class InProxy:
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
+        self.flow: InFlow | None = None
 
-    async def handle(self, outer: Request, connection: Connection) -> None:
-        """Answer one sealed request."""
+    async def handle(self, outer: Request, connection: Connection, taken: Taken | None = None) -> None:
+        """Answer one sealed request; `taken` when the short way has opened it (`in_flow`)."""
         way = self._way_of(outer.head.target)
-        exchange = self._begin("", self._clock(), outer.peer)
+        begun = None if taken is None else taken.begun
+        exchange = self._begin("", self._clock() if begun is None else begun.started_s, outer.peer)
         self.in_flight += 1
         try:
             exchange.phase = "open"  # who is calling, proven?
             try:
-                received = way.receiver.receive_single(outer) or await self._receive(
-                    exchange, way, outer, connection
-                )
+                if taken is not None:
+                    received: Received = taken.received
+                else:
+                    received = way.receiver.receive_single(outer) or await self._receive(
+                        exchange, way, outer, connection
+                    )
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
                 exchange.id = self._new_id()
                 await complete(connection.respond(way.refusals.answer(exchange, error)))
@@ -131,12 +141,16 @@ class InProxy:
             exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
             refusal = ""
             try:
-                plan = self._admit(exchange, received)  # which service, privilege, rate, deadline
+                is_counted = taken is not None and taken.is_counted
+                # which service, privilege, rate, deadline
+                plan, is_known = self._admit(exchange, received, is_counted)
                 connection.set_deadline(exchange)
                 # pick an endpoint of the service, forward, wait
-                response = await plan.service.hop.forward(exchange, plan.outgoing, received.content)
+                response = await plan.service.hop.forward(exchange, plan.outgoing, received.content, begun)
                 if way.hold is not None:
                     response = await way.hold(response)
+                if is_known and received.kind and self.flow is not None:
+                    self._compile(self.flow, exchange, outer, received, plan)
                 exchange.phase = "answer"  # a refusal keeps the phase in which it was made
                 packing = plan.service.packing
             except ProxyError as error:
@@ -175,6 +189,33 @@ class InProxy:
                 return way
         return self._ways[-1][1]
 
+    def _compile(
+        self, flow: InFlow, exchange: Exchange, outer: Request, received: Received, plan: Plan
+    ) -> None:
+        """Let the next request of this kind take the short way."""
+        head, hop, flows = cast(RequestHead, received.head), plan.service.hop, outer.head.flows
+        if outer.head.is_plain and len(flows) < PLANS_PER_HEAD:
+            flows[outer.peer] = flow
+        key = (received.caller, outer.peer, received.kind)
+        if key in flow.known or plan.is_dated or plan.route is NO_ROUTE:
+            return
+        if plan.service.packing is not PLAIN or not may_remember(received.kind):
+            return
+        lanes = hop.lanes(received.caller, plan.outgoing, head.content_bytes, "")
+        if lanes:
+            if len(flow.known) >= KNOWN_CALLS:
+                flow.known.clear()
+            flow.known[key] = KnownCall(
+                plan.route.rate,
+                plan.rate_key,
+                hop,
+                hop.source.endpoints,
+                cycle(cast(list[ServiceLane], lanes)),
+                head.content_bytes,
+                exchange,
+                self._recorder.series(received.caller, received.service),
+            )
+
     async def _receive(
         self, exchange: Exchange, way: WayIn, outer: Request, connection: Connection
     ) -> Received:
@@ -194,8 +235,15 @@ class InProxy:
         known = self._services.get(service)
         return PLAIN if known is None else known.packing
 
-    def _admit(self, exchange: Exchange, received: Received) -> Plan:
-        """The order of things at this hop, once the caller is proven; each step may refuse."""
+    def _admit(self, exchange: Exchange, received: Received, is_counted: bool) -> tuple[Plan, bool]:
+        """The order of things at this hop, once the caller is proven; each step may refuse.
+
+        Args:
+            is_counted: the request counts towards its rate already.
+
+        Returns:
+            The plan, and whether it was known already.
+        """
         if received.error is not None:
             raise received.error
         head = received.head
@@ -205,18 +253,19 @@ class InProxy:
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
         # which service, and may this caller call this route?
         key = (received.caller, received.service, exchange.peer)
-        plan = head.plans.get(key) or self._plan(exchange, head, key)
+        known = head.plans.get(key)
+        plan = known or self._plan(exchange, head, key)
         route = plan.route
         exchange.service, exchange.route, exchange.path = key[1], route.pattern, plan.target
         exchange.phase = "rate"  # within its rate? After privilege: only routes that exist have one.
-        if route.rate is not None:
+        if route.rate is not None and not is_counted:
             try:
                 self._limiter.check(plan.rate_key, route.rate, exchange.started)
             except ProxyError as error:
                 self._enforced(exchange, error)
         exchange.phase = "deadline"  # before its deadline?
         exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
-        return plan
+        return plan, known is not None
 
     def _deadline(self, exchange: Exchange, plan: Plan, sealed_budget_ms: int) -> float:
         """The deadline as monotonic time, from all who have a say in it."""

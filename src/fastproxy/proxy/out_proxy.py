@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 from msgspec import Struct
 
@@ -20,9 +20,10 @@ from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.out_flow import OutFlow
 from fastproxy.proxy.recorder import CALLER_GONE, Recorder
 from fastproxy.proxy.refusals import Refusals
-from fastproxy.proxy.transport import Outgoing
+from fastproxy.proxy.transport import Begun, Outgoing, OutLane
 
 
 class CallerRule(NamedTuple):
@@ -74,6 +75,7 @@ class OutProxy:
         fields: writes Via and its like.
         recorder: notes every exchange.
         in_flight_limit: bound on exchanges at a time.
+        has_short_way: whether ordinary calls may take it.
         new_id: makes exchange ids.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
@@ -87,6 +89,7 @@ class OutProxy:
         fields: HopFields,
         recorder: Recorder,
         in_flight_limit: int,
+        has_short_way: bool,
         new_id: Callable[[], str],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
@@ -100,21 +103,26 @@ class OutProxy:
         self._recorder = recorder
         self._begin = recorder.exchange_type
         self._in_flight_limit = in_flight_limit
+        self._has_short_way = has_short_way
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
 
-    async def handle(self, request: Request, connection: Connection) -> None:
-        """Answer one request of a caller."""
-        exchange = self._begin(self._new_id(), self._clock(), request.peer)
+    async def handle(self, request: Request, connection: Connection, begun: Begun | None = None) -> None:
+        """Answer one request of a caller; `begun` when it left on the short way (`out_flow`)."""
+        if begun is None:
+            exchange = self._begin(self._new_id(), self._clock(), request.peer)
+        else:
+            exchange = self._begin(begun.exchange_id, begun.started_s, request.peer)
         self.in_flight += 1
         try:
             try:
                 if self.in_flight > self._in_flight_limit:  # before any work is done for it
                     raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
                 # who is calling, and which service?
-                plan = request.head.plans.get(request.peer) or self._plan(exchange, request)
+                known = request.head.plans.get(request.peer)
+                plan = known or self._plan(exchange, request)
                 exchange.caller, exchange.service = plan.caller, plan.hop.name
                 exchange.method, exchange.path = plan.outgoing.method, request.head.target
                 exchange.phase = "deadline"  # until when? From here on nothing can take longer.
@@ -126,7 +134,9 @@ class OutProxy:
                 if plan.hold is not None:
                     content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
-                response = await plan.hop.forward(exchange, plan.outgoing, content)
+                response = await plan.hop.forward(exchange, plan.outgoing, content, begun)
+                if known is not None and self._has_short_way:
+                    self._compile(exchange, request, plan)
                 if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
                     exchange.phase = "answer"
             except ProxyError as error:
@@ -153,6 +163,28 @@ class OutProxy:
     def _refusals_of(self, exchange: Exchange) -> Refusals:
         service = self._services.get(exchange.service)
         return self._refusals if service is None else service.refusals
+
+    def _compile(self, exchange: Exchange, request: Request, plan: Plan) -> None:
+        """Let the next request with this head take the short way."""
+        head, hop, flows = request.head, plan.hop, request.head.flows
+        if not head.is_plain or head.content_bytes < 0 or plan.is_dated:
+            return
+        if request.peer in flows or len(flows) >= PLANS_PER_HEAD:
+            return
+        lanes = hop.lanes(plan.caller, plan.outgoing, head.content_bytes, self._new_id())
+        if lanes:
+            flows[request.peer] = OutFlow(
+                self,
+                hop,
+                cast(list[OutLane], lanes),
+                exchange,
+                self._recorder,
+                self._recorder.series(plan.caller, hop.name),
+                self._own_fields,
+                self._in_flight_limit,
+                self._new_id,
+                self._clock,
+            )
 
     def _deadline(self, exchange: Exchange, plan: Plan) -> float:
         """The deadline, as monotonic time, of a request that says something of it."""

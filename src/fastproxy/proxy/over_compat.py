@@ -72,6 +72,17 @@ class OverCompat:
         self._pools = pools
         self._clock = clock
 
+    def lane(
+        self,
+        caller: str,
+        outgoing: Outgoing,
+        endpoint: Endpoint,
+        content_bytes: int,
+        exchange_id: str,
+        timeout_s: float,
+    ) -> None:
+        """There is no short way here; see `Transport.lane`."""
+
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
     ) -> Response:

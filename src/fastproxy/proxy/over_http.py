@@ -18,10 +18,12 @@ from fastproxy.errors import (
     RESPONSE_UNSEALED,
     ProxyError,
 )
-from fastproxy.model import Body, Content, Endpoint, Exchange, Response, host_field
-from fastproxy.net.http1 import HeadParser, end_of_head
+from fastproxy.model import Body, Content, Endpoint, Exchange, Response, ResponseHead, host_field
+from fastproxy.net.drive import Waiter
+from fastproxy.net.http1 import HeadParser, KnownHeads, end_of_head
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import deadline_passed
+from fastproxy.proxy.http_lane import HttpLane
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.ciphers import Cipher
@@ -35,7 +37,7 @@ from fastproxy.wire.envelope import (
     service_field,
 )
 from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.records import MAX_DATA_BYTES, Chunk, Packing
+from fastproxy.wire.records import MAX_DATA_BYTES, PLAIN, PREFIX_BYTES, Chunk, Packing
 from fastproxy.wire.responses import ResponseOpener
 from fastproxy.wire.sender import SenderSession
 
@@ -47,6 +49,7 @@ LIFETIME_MS = 60_000
 """How far ahead an envelope's expiry lies; what was recorded is of no use after it."""
 _CHALLENGES = 3
 _CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
+_PLAIN_RECORD = bytes(4)
 _NOTHING = Outgoing(b"", b"", b"", b"", has_body=False, head=b"\r\n")
 _EPOCHS = 1024
 
@@ -102,11 +105,64 @@ class OverHttp:
         self._packing = packing
         self._pools = pools
         self._heads = parser.responses
+        self._answers = KnownHeads(self._judge_answer)
         self._clock = clock
         self._unix_clock = unix_clock
         self._random = random
         self._sessions: dict[str, SenderSession] = {}
         self._epochs: dict[Endpoint, bytes] = {}
+
+    def lane(
+        self,
+        caller: str,
+        outgoing: Outgoing,
+        endpoint: Endpoint,
+        content_bytes: int,
+        exchange_id: str,
+        timeout_s: float,
+    ) -> HttpLane | None:
+        """Compile the short way to `endpoint`, once session and epoch are known; see `Transport.lane`."""
+        session, epoch = self._sessions.get(caller), self._epochs.get(endpoint)
+        pool = self._pools.pool(endpoint)
+        if session is None or epoch is None or pool is None:
+            return None
+        if self._packing is not PLAIN or content_bytes > MAX_DATA_BYTES:
+            return None
+        meta = build_request_head(int(timeout_s * 1000), exchange_id, self._service_field, outgoing.head)
+        return HttpLane(
+            self, endpoint, pool, session, session.born_s + SESSION_S, epoch, _outer_start(endpoint), meta,
+            exchange_id, content_bytes, self._answers, self._unix_clock, LIFETIME_MS,
+        )  # fmt: skip
+
+    def _judge_answer(self, packed: bytes) -> ResponseHead | None:
+        """The head of an ordinary answer of a service, as it stands packed in front of the content."""
+        if packed[:4] != _PLAIN_RECORD or packed[PREFIX_BYTES : PREFIX_BYTES + 1] != SERVICE_RESPONSE:
+            return None
+        head = self._heads[packed[PREFIX_BYTES + 1 :]]
+        return head if head.has_date and not head.bodiless else None
+
+    async def resume(
+        self,
+        exchange: Exchange,
+        outgoing: Outgoing,
+        content: Content,
+        endpoint: Endpoint,
+        waiting: Waiter[Response],
+        opener: ResponseOpener,
+    ) -> Response:
+        """Go on with an attempt that was sent on the short way; see `Lane.resume`."""
+        exchange.phase = "wait"
+        outer = await waiting
+        exchange.phase = "open"
+        try:
+            answer = await self._open(exchange, outgoing, outer, opener)
+        except ProxyError as error:
+            error.sent = True
+            raise
+        if type(answer) is Response:
+            return answer
+        self._keep_epoch(endpoint, cast(bytes, answer))
+        return await self.attempt(exchange, outgoing, content, endpoint, self._clock())
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float

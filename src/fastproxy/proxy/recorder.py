@@ -10,10 +10,12 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
+from msgspec import structs
+
 from fastproxy.errors import ProxyError
 from fastproxy.model import Exchange, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
-from fastproxy.telemetry.metrics import Metrics
+from fastproxy.telemetry.metrics import Metrics, Series
 
 CALLER_GONE = "caller_gone"
 """Cause of an exchange whose caller hung up; nobody is left to be answered."""
@@ -24,6 +26,7 @@ _LOG = logging.getLogger("fastproxy.exchange")
 class Recorder:
     """Notes exchanges of one proxy.
 
+    logs: whether there is an access log.
     exchange_type: makes an exchange of its id, the time (monotonic, seconds) and the peer.
 
     Args:
@@ -31,7 +34,7 @@ class Recorder:
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
-    __slots__ = ("_access_log", "_clock", "_metrics", "_series", "_unix_clock", "exchange_type")
+    __slots__ = ("_access_log", "_clock", "_known", "_metrics", "_unix_clock", "exchange_type", "logs")
 
     def __init__(
         self,
@@ -41,7 +44,8 @@ class Recorder:
         unix_clock: Callable[[], float],
     ) -> None:
         self._metrics = metrics
-        self._series = metrics.known
+        self.logs = access_log.on
+        self._known = metrics.known
         # its phases are timed only when somebody will read the times
         self.exchange_type: Callable[[str, float, str], Exchange] = (
             partial(TimedExchange, clock=clock) if access_log.on else Exchange
@@ -50,9 +54,37 @@ class Recorder:
         self._clock = clock
         self._unix_clock = unix_clock
 
+    def series(self, caller: str, service: str) -> Series:
+        """Find where the exchanges of a caller and a service are counted."""
+        return self._metrics.series(caller, service)
+
     def begin(self, exchange_id: str, peer: str) -> Exchange:
         """Begin an exchange."""
         return self.exchange_type(exchange_id, self._clock(), peer)
+
+    def landed(
+        self, known: Exchange, exchange_id: str, started_s: float, status: int, sizes: tuple[int, int]
+    ) -> None:
+        """Write the access log's line of an exchange that took the short way; it is counted there.
+
+        Args:
+            known: an earlier exchange that all but the other arguments are taken from.
+            exchange_id: its own. started_s: monotonic time in seconds.
+            status: of the answer; 0 when the caller went away before it.
+            sizes: bytes of content in and out.
+        """
+        now_s = self._clock()
+        exchange = structs.replace(
+            known,
+            id=exchange_id,
+            started=started_s,
+            attempts=1,
+            status=status,
+            cause="" if status else CALLER_GONE,
+        )
+        if isinstance(exchange, TimedExchange):
+            exchange.marks = [("wait", started_s), ("answer", now_s)]
+        self._access_log.write(exchange, now_s, self._unix_clock(), *sizes)
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""
@@ -66,7 +98,7 @@ class Recorder:
     def end(self, exchange: Exchange, bytes_in: int, bytes_out: int) -> None:
         """The answer is through, or has broken off. Sizes are of bodies at the caller's side."""
         now_s = self._clock()
-        series = self._series.get((exchange.caller, exchange.service)) or self._metrics.series(
+        series = self._known.get((exchange.caller, exchange.service)) or self._metrics.series(
             exchange.caller, exchange.service
         )
         series.finish(exchange.status, now_s - exchange.started, bytes_in, bytes_out)

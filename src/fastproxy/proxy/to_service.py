@@ -6,11 +6,12 @@ from collections.abc import Callable
 from typing import cast
 
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, host_field
+from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import end_of_head
-from fastproxy.net.pool import Pools
+from fastproxy.net.pool import Pool, Pools
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.fields import BUDGET, EXCHANGE
-from fastproxy.proxy.transport import Outgoing
+from fastproxy.proxy.transport import Begun, Outgoing
 
 _EXCHANGE_NAME = b"%b: " % EXCHANGE
 _BUDGET_NAME = b"\r\n%b: " % BUDGET
@@ -30,6 +31,19 @@ class ToService:
     def __init__(self, pools: Pools, clock: Callable[[], float]) -> None:
         self._pools = pools
         self._clock = clock
+
+    def lane(
+        self,
+        caller: str,
+        outgoing: Outgoing,
+        endpoint: Endpoint,
+        content_bytes: int,
+        exchange_id: str,
+        timeout_s: float,
+    ) -> ServiceLane | None:
+        """Compile the short way to `endpoint`; see `Transport.lane`."""
+        pool = self._pools.pool(endpoint)
+        return None if pool is None or not outgoing.framing else ServiceLane(endpoint, pool, outgoing)
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -75,3 +89,40 @@ def _framing(outgoing: Outgoing, length: int | None) -> bytes:
     if length or outgoing.has_body or outgoing.method in _WITH_BODY:
         return b"\r\n" + end_of_head(length)
     return b"\r\n\r\n"
+
+
+class ServiceLane:
+    """The short way of requests with one head to one endpoint of a service (see `in_flow`).
+
+    Args:
+        endpoint, pool: where to, and the connections there.
+        outgoing: what is the same in all of them, framing included.
+    """
+
+    __slots__ = ("_framing", "_pool", "_start", "endpoint")
+
+    def __init__(self, endpoint: Endpoint, pool: Pool, outgoing: Outgoing) -> None:
+        self.endpoint = endpoint
+        self._pool = pool
+        self._start = b"".join(
+            (outgoing.line, outgoing.host or host_field(endpoint), outgoing.fields, _EXCHANGE_NAME)
+        )
+        self._framing = outgoing.framing
+
+    def send(self, exchange_id: bytes, left_s: float, content: bytes) -> ClientConnection | None:
+        """Send a request, if a connection is free; return the connection, for `carry`."""
+        idle = self._pool.idle
+        if not idle:
+            return None
+        upstream = idle.pop()
+        if upstream.closed:
+            return None
+        budget = b"%d" % (int(left_s * 1000) or 1)
+        upstream.write(b"".join((self._start, exchange_id, _BUDGET_NAME, budget, self._framing, content)))
+        return upstream
+
+    async def resume(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun
+    ) -> Response:
+        """The answer goes on as it came; see `Lane`."""
+        return await begun.answer

@@ -6,11 +6,15 @@ sealed; `to_service` carries to a service, plain.
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
-from fastproxy.model import Content, Endpoint, Exchange, Response
+from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.drive import Waiter
+
+if TYPE_CHECKING:
+    from fastproxy.proxy.out_flow import OutFlight
 
 
 class Outgoing(Struct, frozen=True):
@@ -34,6 +38,33 @@ class Outgoing(Struct, frozen=True):
     target: bytes = b""
 
 
+class Lane(Protocol):
+    """The short way of requests with one head to one endpoint (see `out_flow`)."""
+
+    endpoint: Endpoint
+
+    async def resume(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun
+    ) -> Response:
+        """Carry an attempt that was begun here to its end, as `Transport.attempt` does."""
+        ...
+
+
+class Begun(Struct, frozen=True):
+    """An exchange that began on the short way and goes on in the long one.
+
+    started_s: monotonic time in seconds. lane: where its first attempt went.
+    answer: what came of that: the answer, perhaps only its head, or an error.
+    exchange_id: when this proxy made it. bound_to: what a sealed answer must be bound to.
+    """
+
+    started_s: float
+    lane: Lane
+    answer: Waiter[Response]
+    exchange_id: str = ""
+    bound_to: bytes = b""
+
+
 class Transport(Protocol):
     """A way to the next hop."""
 
@@ -49,5 +80,42 @@ class Transport(Protocol):
 
         Raises:
             ProxyError: with `sent` telling whether the next hop may have acted on a part of it.
+        """
+        ...
+
+    def lane(
+        self,
+        caller: str,
+        outgoing: Outgoing,
+        endpoint: Endpoint,
+        content_bytes: int,
+        exchange_id: str,
+        timeout_s: float,
+    ) -> Lane | None:
+        """Compile the short way for requests with this head to `endpoint`.
+
+        Args:
+            caller: who sends them. outgoing: what is the same in all of them.
+            content_bytes: length of their content.
+            exchange_id: one as they will have. timeout_s: time that each of them has.
+
+        Returns:
+            None when there is none, or what it needs isn't known yet.
+        """
+        ...
+
+
+class OutLane(Lane, Protocol):
+    """A lane of the out proxy."""
+
+    def send(self, flight: OutFlight, now_s: float) -> bool:
+        """Send a request if a connection is free, and note in `flight` what its answer needs."""
+        ...
+
+    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
+        """Open an ordinary answer; None for any other, which `resume` gets.
+
+        Raises:
+            ProxyError: it is broken.
         """
         ...

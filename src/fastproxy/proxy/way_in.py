@@ -21,6 +21,7 @@ class Received(Protocol):
     caller: by name. binding: what its receiver seals the answer with. exchange_id, service: "" if not known.
     budget_ms: time left for the exchange, as the message says; 0 when it doesn't.
     head, content: of the request inside; head is None when `error` says why it can't be served.
+    kind: what requests that are decided alike have in common; b"" where there is no short way.
     """
 
     caller: str
@@ -31,6 +32,7 @@ class Received(Protocol):
     head: RequestHead | None
     content: Content
     error: ProxyError | None
+    kind: bytes
 
 
 class RequestReceiver(Protocol):

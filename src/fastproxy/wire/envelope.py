@@ -34,10 +34,13 @@ RESPONSE_NONCE_BYTES = 12
 RESPONSE_HEADER_BYTES = len(RESPONSE_START) + RESPONSE_NONCE_BYTES
 
 SERVICE_RESPONSE, _REFUSAL, _CHALLENGE = b"\x01", b"\x02", b"\x03"
-_is_token = re.compile(rb"[!-~]{1,255}").fullmatch
+is_token = re.compile(rb"[!-~]{1,255}").fullmatch
 """Whether a field is visible ASCII only: these reach logs and headers."""
 _MAX_BUDGET_MS = 2**32 - 1
 _BUDGET_AND_LENGTH = struct.Struct(">IB")
+PACKED_START = struct.Struct(">IIIB")
+"""What a packed record with the head of a request begins with: the record's prefix
+(`records.PREFIX`), the budget, the length of the exchange id."""
 
 
 def name_field(receiver_name: str) -> bytes:
@@ -94,7 +97,7 @@ def service_field(service: str) -> bytes:
         ValueError: a name that is empty, too long or has odd characters.
     """
     name = service.encode()
-    if not _is_token(name):
+    if not is_token(name):
         raise ValueError("a name is 1 to 255 visible ASCII characters")
     return b"%c%b" % (len(name), name)
 
@@ -134,7 +137,7 @@ def parse_request_head(meta: bytes) -> RequestHead:
     exchange_id, service = meta[5:id_end], meta[id_end + 1 : service_end]
     if service_end > len(meta):
         raise ProxyError(ENVELOPE_MALFORMED, "the head of the request is cut")
-    if not _is_token(exchange_id) or not _is_token(service):
+    if not is_token(exchange_id) or not is_token(service):
         raise ProxyError(ENVELOPE_MALFORMED, "exchange id or service is not visible ASCII")
     return RequestHead(budget_ms, exchange_id.decode(), service.decode(), meta[service_end:])
 
@@ -152,7 +155,7 @@ def build_response_head(head: ResponseHead) -> bytes:
             raise ValueError("an epoch is 16 bytes, not all zero")
         return _CHALLENGE + head.epoch
     cause = head.cause.encode()
-    if not _is_token(cause):
+    if not is_token(cause):
         raise ValueError("a cause is 1 to 255 visible ASCII characters")
     return b"".join((_REFUSAL, bytes((len(cause),)), cause, head.http))
 
@@ -170,7 +173,7 @@ def parse_response_head(first: Chunk) -> ResponseHead:
     if kind == _REFUSAL:
         length = meta[1] if len(meta) > 1 else 0
         cause = meta[2 : 2 + length]
-        if length and len(cause) == length and _is_token(cause):
+        if length and len(cause) == length and is_token(cause):
             return Refusal(cause.decode(), meta[2 + length :])
     if kind == _CHALLENGE and len(meta) == 1 + EPOCH_BYTES and first.last and not first.data:
         epoch = meta[1:]

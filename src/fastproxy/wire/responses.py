@@ -23,11 +23,8 @@ from fastproxy.wire.envelope import (
 )
 from fastproxy.wire.records import (
     LAST,
-    MAX_DATA_BYTES,
-    MAX_META_BYTES,
     MIN_CIPHERTEXT_BYTES,
     PLAIN,
-    PREFIX,
     RESPONSE_FAULTS,
     WORD,
     Chunk,
@@ -82,14 +79,21 @@ class ResponseBinding(Struct, frozen=True, gc=False):
 
         The same bytes, in fewer steps.
         """
-        header = RESPONSE_START + nonce
-        if packing is PLAIN and len(data) <= MAX_DATA_BYTES and len(meta) <= MAX_META_BYTES:
-            plaintext = b"".join((PREFIX.pack(0, len(meta)), meta, data))
-        else:
-            plaintext = pack(meta, data, packing)
-        only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
-        ciphertext = self.aead.encrypt(only_record, plaintext, header + self.bound_to)
-        return b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
+        return seal_packed(self.aead, self.bound_to, nonce, pack(meta, data, packing))
+
+
+def seal_packed(aead: Aead, bound_to: bytes, nonce: bytes, plaintext: bytes) -> bytes:
+    """Return a response of a single record that is packed already.
+
+    Args:
+        aead, bound_to: as for a `ResponseBinding`.
+        nonce: 12 fresh random bytes.
+        plaintext: what `records.pack` makes.
+    """
+    header = RESPONSE_START + nonce
+    only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
+    ciphertext = aead.encrypt(only_record, plaintext, header + bound_to)
+    return b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
 
 
 def _header(nonce: bytes) -> bytes:
@@ -123,25 +127,10 @@ class ResponseOpener(Struct):
     def open_single(self, message: bytes) -> Chunk | None:
         """Open a response that is here entirely and is a single record, in fewer steps than `feed`.
 
-        Returns:
-            None for any other message: `feed` tells what is to be thought of it.
-
-        Raises:
-            ProxyError: RESPONSE_BROKEN.
+        Returns and raises: as `open_packed`.
         """
-        if len(message) < _SHORTEST:
-            return None
-        start, nonce, word = _SINGLE.unpack_from(message)
-        if start != RESPONSE_START or word != len(message) - _RECORD_AT | LAST:
-            return None
-        only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
-        try:
-            plaintext = self.aead.decrypt(
-                only_record, message[_RECORD_AT:], message[:RESPONSE_HEADER_BYTES] + self.bound_to
-            )
-        except InvalidTag as exc:
-            raise ProxyError(RESPONSE_BROKEN, "a record is not the one that belongs here") from exc
-        return unpack(plaintext, True, RESPONSE_FAULTS)
+        plaintext = open_packed(self.aead, self.bound_to, message)
+        return None if plaintext is None else unpack(plaintext, True, RESPONSE_FAULTS)
 
     def feed(self, data: bytes) -> list[Chunk]:
         """Take the next bytes and return the chunks that they complete.
@@ -174,3 +163,28 @@ class ResponseOpener(Struct):
             raise ProxyError(RESPONSE_BROKEN, "the answer was cut before its first record")
         else:
             raise ProxyError(RESPONSE_UNSEALED)
+
+
+def open_packed(aead: Aead, bound_to: bytes, message: bytes) -> bytes | None:
+    """Return what the single record of a response holds, packed as it came.
+
+    Args:
+        aead, bound_to: as for a `ResponseOpener`.
+        message: all of it.
+
+    Returns:
+        None for any other message: `ResponseOpener.feed` tells what is to be thought of it.
+
+    Raises:
+        ProxyError: RESPONSE_BROKEN.
+    """
+    if len(message) < _SHORTEST:
+        return None
+    start, nonce, word = _SINGLE.unpack_from(message)
+    if start != RESPONSE_START or word != len(message) - _RECORD_AT | LAST:
+        return None
+    only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
+    try:
+        return aead.decrypt(only_record, message[_RECORD_AT:], message[:RESPONSE_HEADER_BYTES] + bound_to)
+    except InvalidTag as exc:
+        raise ProxyError(RESPONSE_BROKEN, "a record is not the one that belongs here") from exc

@@ -21,10 +21,7 @@ from fastproxy.wire.hpke import PreSharedKey, auth_encap, key_schedule
 from fastproxy.wire.identity import PrivateKey, key_id
 from fastproxy.wire.records import (
     LAST,
-    MAX_DATA_BYTES,
-    MAX_META_BYTES,
     PLAIN,
-    PREFIX,
     WORD,
     MessageSealer,
     Packing,
@@ -38,7 +35,10 @@ from fastproxy.wire.responses import (
 
 
 class SenderSession:
-    """Seals requests to one receiver. born_s: as given, for whoever renews sessions."""
+    """Seals requests to one receiver.
+
+    born_s: as given, for whoever renews sessions. response_aead: what responses are sealed with.
+    """
 
     __slots__ = (
         "_aead",
@@ -46,8 +46,8 @@ class SenderSession:
         "_counter",
         "_header_end",
         "_header_start",
-        "_response_aead",
         "born_s",
+        "response_aead",
     )
 
     def __init__(
@@ -86,7 +86,7 @@ class SenderSession:
         )
         self._aead = cipher.keyed(schedule.key)
         self._base_nonce = int.from_bytes(schedule.base_nonce, "big")
-        self._response_aead = cipher.keyed(schedule.export(EXPORT_CONTEXT, cipher.key_bytes))
+        self.response_aead = cipher.keyed(schedule.export(EXPORT_CONTEXT, cipher.key_bytes))
         self._header_start = b"".join(
             (
                 REQUEST_START,
@@ -119,14 +119,21 @@ class SenderSession:
             (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
         )
         sealer = MessageSealer(self._aead, self._base_nonce ^ (counter << 40), header, packing)
-        return RequestSealer(sealer, header, self._response_aead)
+        return RequestSealer(sealer, header, self.response_aead)
 
-    def seal_single(
-        self, epoch: bytes, expiry_ms: int, meta: bytes, data: bytes, packing: Packing = PLAIN
-    ) -> tuple[bytes, ResponseOpener]:
-        """Return a request of a single record, and what opens its response; takes the next counter.
+    @property
+    def header_bytes(self) -> int:
+        """Length of the header of each request."""
+        return len(self._header_start) + COUNTER_EPOCH_EXPIRY.size + len(self._header_end)
 
-        Arguments and errors as in `seal` and `MessageSealer.record`; the same bytes, in fewer steps.
+    def opener(self, bound_to: bytes) -> ResponseOpener:
+        """Return what opens the answer that is bound to one request of this session."""
+        return ResponseOpener(self.response_aead, bound_to)
+
+    def seal_packed(self, epoch: bytes, expiry_ms: int, plaintext: bytes) -> tuple[bytes, bytes]:
+        """Return header and ciphertext of a request of a single record that was packed already (`pack`).
+
+        Between the two belongs the word of a last record. Takes the next counter; errors as in `seal`.
         """
         counter = self._counter
         if counter > MAX_COUNTER:
@@ -135,14 +142,19 @@ class SenderSession:
         header = b"".join(
             (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
         )
-        if packing is PLAIN and len(data) <= MAX_DATA_BYTES and len(meta) <= MAX_META_BYTES:
-            plaintext = b"".join((PREFIX.pack(0, len(meta)), meta, data))
-        else:
-            plaintext = pack(meta, data, packing)
         nonce = (self._base_nonce ^ (counter << 40 | 1)).to_bytes(NONCE_BYTES, "big")
-        ciphertext = self._aead.encrypt(nonce, plaintext, header)
+        return header, self._aead.encrypt(nonce, plaintext, header)
+
+    def seal_single(
+        self, epoch: bytes, expiry_ms: int, meta: bytes, data: bytes, packing: Packing = PLAIN
+    ) -> tuple[bytes, ResponseOpener]:
+        """Return a request of a single record, and what opens its response; takes the next counter.
+
+        Arguments and errors as in `seal` and `MessageSealer.record`; the same bytes, in fewer steps.
+        """
+        header, ciphertext = self.seal_packed(epoch, expiry_ms, pack(meta, data, packing))
         message = b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
-        return message, ResponseOpener(self._response_aead, header + ciphertext[-TAG_BYTES:])
+        return message, ResponseOpener(self.response_aead, header + ciphertext[-TAG_BYTES:])
 
 
 class RequestSealer:

@@ -1,0 +1,129 @@
+"""The short way over HTTP: what of an envelope is the same for all requests with one head.
+
+All bytes of the request to the receiver are known beforehand but for counter, expiry, tag, exchange id and
+content. The long way is `over_http`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.http1 import KnownHeads, end_of_head
+from fastproxy.net.pool import Pool
+from fastproxy.proxy.transport import Begun, Outgoing
+from fastproxy.wire.ciphers import TAG_BYTES
+from fastproxy.wire.records import LAST, PLAIN, PREFIX_BYTES, WORD, WORD_BYTES, pack
+from fastproxy.wire.responses import open_packed
+from fastproxy.wire.sender import SenderSession
+
+if TYPE_CHECKING:
+    from fastproxy.proxy.out_flow import OutFlight
+    from fastproxy.proxy.over_http import OverHttp
+
+
+class HttpLane:
+    """The way of requests with one head to one endpoint of a receiver.
+
+    Args:
+        transport: the long way.
+        endpoint, pool: where to, and the connections there.
+        session, good_until_s: seals requests, up to this monotonic time in seconds.
+        epoch: the receiver's.
+        outer_start: head of the request to the receiver, but for its framing.
+        meta: the sealed head of a request with this exchange id, which all others are as long as.
+        content_bytes: length of the content.
+        answers: judged heads of sealed answers, by the packed bytes in front of their content.
+        unix_clock: seconds since 1970. lifetime_ms: how far ahead an envelope's expiry lies.
+    """
+
+    __slots__ = (
+        "_after_id",
+        "_answers",
+        "_before_id",
+        "_epoch",
+        "_good_until_s",
+        "_id_bytes",
+        "_lifetime_ms",
+        "_outer_head",
+        "_pool",
+        "_session",
+        "_transport",
+        "_unix_clock",
+        "_word",
+        "endpoint",
+    )
+
+    def __init__(
+        self,
+        transport: OverHttp,
+        endpoint: Endpoint,
+        pool: Pool,
+        session: SenderSession,
+        good_until_s: float,
+        epoch: bytes,
+        outer_start: bytes,
+        meta: bytes,
+        exchange_id: str,
+        content_bytes: int,
+        answers: KnownHeads[ResponseHead | None],
+        unix_clock: Callable[[], float],
+        lifetime_ms: int,
+    ) -> None:
+        self._transport = transport
+        self.endpoint = endpoint
+        self._pool = pool
+        self._session = session
+        self._good_until_s = good_until_s
+        self._epoch = epoch
+        self._answers = answers
+        self._unix_clock = unix_clock
+        self._lifetime_ms = lifetime_ms
+        packed = pack(meta, b"", PLAIN)
+        self._before_id, _, self._after_id = packed.partition(exchange_id.encode())
+        self._id_bytes = len(exchange_id)
+        ciphertext_bytes = len(packed) + content_bytes + TAG_BYTES
+        self._word = WORD.pack(ciphertext_bytes | LAST)
+        self._outer_head = outer_start + end_of_head(session.header_bytes + WORD_BYTES + ciphertext_bytes)
+
+    def send(self, flight: OutFlight, now_s: float) -> bool:
+        """Seal a request and send it, if a connection is free; see `Lane`."""
+        idle = self._pool.idle
+        exchange_id = flight.exchange_id.encode()
+        if not idle or now_s >= self._good_until_s or len(exchange_id) != self._id_bytes:
+            return False
+        upstream = idle.pop()
+        if upstream.closed:
+            return False
+        header, ciphertext = self._session.seal_packed(
+            self._epoch,
+            int(self._unix_clock() * 1000) + self._lifetime_ms,
+            b"".join((self._before_id, exchange_id, self._after_id, flight.content)),
+        )
+        flight.upstream = upstream
+        flight.bound_to = header + ciphertext[-TAG_BYTES:]
+        upstream.carry(flight)
+        upstream.write(b"".join((self._outer_head, header, self._word, ciphertext)))
+        return True
+
+    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
+        """Open an ordinary answer; see `Lane`."""
+        sealed = outer.content
+        if type(sealed) is not bytes or outer.head.status != 200:
+            return None
+        plaintext = open_packed(self._session.response_aead, flight.bound_to, sealed)
+        if plaintext is None:
+            return None
+        meta_end = PREFIX_BYTES + int.from_bytes(plaintext[4:PREFIX_BYTES], "big")
+        head = self._answers[plaintext[:meta_end]]
+        if head is None or head.content_bytes != len(plaintext) - meta_end:
+            return None
+        return head, plaintext[meta_end:]
+
+    async def resume(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun
+    ) -> Response:
+        """Go on in the long way; see `Lane`."""
+        opener = self._session.opener(begun.bound_to)
+        return await self._transport.resume(exchange, outgoing, content, self.endpoint, begun.answer, opener)
