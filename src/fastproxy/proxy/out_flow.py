@@ -29,6 +29,8 @@ from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun, OutLane
 from fastproxy.telemetry.metrics import Series
 
+_LINE_END = b"\r\n"
+
 
 class LongWay(Protocol):
     """The proxy that a flow belongs to.
@@ -173,9 +175,9 @@ class OutFlow:
 
     def land(self, flight: OutFlight, head: ResponseHead, content: bytes) -> bool:
         """Answer the caller; False when its connection is not an ordinary one by now."""
-        before_id, after_id = head.plan or self._plan(head)
-        edge = flight.edge
-        if not edge.land(b"".join((before_id, flight.exchange_id.encode(), after_id, content))):
+        start = head.plan or self._plan(head)
+        exchange_id, edge = flight.exchange_id.encode(), flight.edge
+        if not edge.land(b"".join((start, exchange_id, _LINE_END, end_of_head(len(content)), content))):
             return False
         self._end(flight, head.status, len(content))
         return True
@@ -189,10 +191,11 @@ class OutFlow:
                 self._known, flight.exchange_id, flight.started_s, status, (bytes_in, bytes_out)
             )
 
-    def _plan(self, head: ResponseHead) -> tuple[bytes, bytes]:
-        """What stands in front of the exchange id and behind it, in all answers with this head."""
-        head.plan = head.start + self._own_fields, b"\r\n" + end_of_head(head.content_bytes)
-        return cast(tuple[bytes, bytes], head.plan)
+    def _plan(self, head: ResponseHead) -> bytes:
+        """What stands in front of the exchange id in all answers with this head."""
+        start: bytes = head.start + self._own_fields
+        head.plan = start
+        return start
 
     def divert(self, flight: OutFlight, answer: Waiter[Response]) -> None:
         """Let the long way go on."""

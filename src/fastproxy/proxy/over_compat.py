@@ -19,6 +19,7 @@ from fastproxy.model import Body, Content, Endpoint, Exchange, Response, Respons
 from fastproxy.net.http1 import end_of_head
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import deadline_passed
+from fastproxy.proxy.compat_lane import CompatLane
 from fastproxy.proxy.fields import ERROR_MESSAGE, PROXY_NAME
 from fastproxy.proxy.held_body import HeldBodies
 from fastproxy.proxy.transport import Outgoing
@@ -80,8 +81,26 @@ class OverCompat:
         content_bytes: int,
         exchange_id: str,
         timeout_s: float,
-    ) -> None:
-        """There is no short way here; see `Transport.lane`."""
+    ) -> CompatLane | None:
+        """Compile the short way to `endpoint`; see `Transport.lane`."""
+        pool = self._pools.pool(endpoint)
+        if pool is None or outgoing.target == b"*":
+            return None
+        sender, caller_line = self._senders[caller]
+        start = b"".join(self._head(outgoing, endpoint, caller_line))
+        return CompatLane(self, endpoint, pool, sender, start, self._limit_bytes)
+
+    def _head(self, outgoing: Outgoing, endpoint: Endpoint, caller_line: bytes) -> tuple[bytes, ...]:
+        """The parts of a request's head but for its framing."""
+        return (
+            outgoing.method,
+            self._before_target,
+            outgoing.target,
+            _HOST,
+            host_field(endpoint),
+            outgoing.fields,
+            caller_line,
+        )
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -90,8 +109,8 @@ class OverCompat:
 
         content: here entirely, as bytes; the format carries none that is still on its way.
         """
-        method, target = outgoing.method, outgoing.target
-        if target == b"*":
+        method = outgoing.method
+        if outgoing.target == b"*":
             raise ProxyError(METHOD_UNSUPPORTED, "OPTIONS * has no form over compat")
         exchange.phase = "seal"
         sender, caller_line = self._senders[exchange.caller]
@@ -104,29 +123,32 @@ class OverCompat:
                 connection.release()
                 raise deadline_passed("connect")
         exchange.phase = "wait"
-        head = (
-            method,
-            self._before_target,
-            target,
-            _HOST,
-            host_field(endpoint),
-            outgoing.fields,
-            caller_line,
-        )
+        head = self._head(outgoing, endpoint, caller_line)
         waiter = connection.send(method, b"".join((*head, end_of_head(len(message)), message)))
         try:
             outer = await waiter
         except BaseException:
             connection.abandon(waiter)
             raise
+        return await self.finish(exchange, outgoing, endpoint, outer)
+
+    async def finish(
+        self, exchange: Exchange, outgoing: Outgoing, endpoint: Endpoint, outer: Response
+    ) -> Response:
+        """Open the answer to an attempt.
+
+        Raises:
+            ProxyError: the in proxy refused, or what came doesn't open; `sent` is set.
+        """
         exchange.phase = "open"
+        sender, _ = self._senders[exchange.caller]
         try:
             if outer.head.status != 200:
                 _check_refusal(outer, endpoint)
             sealed = outer.content
             if type(sealed) is not bytes:
                 sealed = await self._bodies.hold_sealed_response(sealed)
-            return self._open(sender, method, outer.head, sealed, endpoint)
+            return self._open(sender, outgoing.method, outer.head, sealed, endpoint)
         except ProxyError as error:
             error.sent = True
             raise

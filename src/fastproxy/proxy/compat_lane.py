@@ -1,0 +1,75 @@
+"""The short way over compat: what of a message is the same for all requests with one head.
+
+All bytes in front of the sealed body are known beforehand but for its length. The long way is `over_compat`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.http1 import end_of_head
+from fastproxy.net.pool import Pool
+from fastproxy.proxy.transport import Begun, Outgoing
+from fastproxy.wire.compat.sealing import CompatSender
+
+if TYPE_CHECKING:
+    from fastproxy.proxy.out_flow import OutFlight
+    from fastproxy.proxy.over_compat import OverCompat
+
+
+class CompatLane:
+    """The way of requests with one head to one endpoint of an in proxy.
+
+    Args:
+        transport: the long way.
+        endpoint, pool: where to, and the connections there.
+        sender: seals bodies, and opens those of answers up to `limit_bytes`.
+        start: head of the request, but for its framing.
+    """
+
+    __slots__ = ("_limit_bytes", "_pool", "_sender", "_start", "_transport", "endpoint")
+
+    def __init__(
+        self,
+        transport: OverCompat,
+        endpoint: Endpoint,
+        pool: Pool,
+        sender: CompatSender,
+        start: bytes,
+        limit_bytes: int,
+    ) -> None:
+        self._transport = transport
+        self.endpoint = endpoint
+        self._pool = pool
+        self._sender = sender
+        self._start = start
+        self._limit_bytes = limit_bytes
+
+    def send(self, flight: OutFlight, now_s: float) -> bool:
+        """Seal a request and send it, if a connection is free; see `OutLane`."""
+        idle = self._pool.idle
+        if not idle:
+            return False
+        upstream = idle.pop()
+        if upstream.closed:
+            return False
+        message = self._sender.seal(flight.content)
+        flight.upstream = upstream
+        upstream.carry(flight)
+        upstream.write(b"".join((self._start, end_of_head(len(message)), message)))
+        return True
+
+    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
+        """Open an ordinary answer; see `OutLane`. One that is not a 200 may be a refusal."""
+        head, sealed = outer.head, outer.content
+        if type(sealed) is not bytes or head.status != 200 or not head.has_date:
+            return None
+        return head, self._sender.open_response(sealed, self._limit_bytes)
+
+    async def resume(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun
+    ) -> Response:
+        """Go on in the long way; see `Lane`."""
+        exchange.phase = "wait"
+        return await self._transport.finish(exchange, outgoing, self.endpoint, await begun.answer)
