@@ -55,7 +55,7 @@ def test_durations_fall_into_buckets_up_to_their_bounds() -> None:
     series = metrics.series("chat", "search")
     for duration_s in (0.0, 0.0005, 0.00051, 30.0, 31.0):
         series.finish(200, duration_s, 0, 0)
-    labels = {"caller": "chat", "service": "search", "outcome": "2xx"}
+    labels = {"caller": "chat", "service": "search", "outcome": "2xx", "cause": ""}
     name = "fastproxy_request_duration_seconds"
     counts = [
         value(metrics, f"{name}_bucket", le=str(bound), **labels) for bound in (0.0005, 0.001, 10.0, 30.0)
@@ -66,6 +66,30 @@ def test_durations_fall_into_buckets_up_to_their_bounds() -> None:
     assert value(metrics, f"{name}_sum", **labels) == pytest.approx(61.00101)
     assert list(DURATION_BOUNDS_S) == sorted(set(DURATION_BOUNDS_S))
     assert inf not in DURATION_BOUNDS_S
+
+
+def test_durations_and_outcomes_of_what_went_wrong() -> None:
+    metrics = metrics_of()
+    series = metrics.series("chat", "search")
+    series.finish(200, 0.1, 0, 0)
+    series.finish(429, 0.2, 0, 0, RATE_LIMITED.label)
+    series.finish(429, 0.3, 0, 0)  # the service's own
+    series.finish(0, 0.4, 0, 0, "caller_gone")
+    series.finish(502, 0.5, 0, 0, "what a peer made up")
+    name = "fastproxy_request_duration_seconds_sum"
+    labels = {"caller": "chat", "service": "search"}
+    found = {
+        (outcome, cause): value(metrics, name, outcome=outcome, cause=cause, **labels)
+        for outcome, cause in (
+            ("2xx", ""),
+            ("4xx", ""),
+            ("4xx", RATE_LIMITED.label),
+            ("aborted", "caller_gone"),
+            ("5xx", "unknown"),
+        )
+    }
+    assert list(found.values()) == [0.1, 0.3, 0.2, 0.4, 0.5]
+    assert value(metrics, "fastproxy_requests_total", outcome="4xx", **labels) == 2
 
 
 def test_refusals_by_cause_enforced_and_reported() -> None:

@@ -26,11 +26,12 @@ from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.in_flow import KNOWN_CALLS, InFlow, KnownCall, Taken
-from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.proxy.way_in import Received, WayIn
+from fastproxy.telemetry.metrics import CALLER_GONE
 from fastproxy.wire.records import PLAIN, Packing
 
 _CHALLENGED = "challenged"

@@ -21,9 +21,10 @@ from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.out_flow import OutFlow
-from fastproxy.proxy.recorder import CALLER_GONE, Recorder
+from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.transport import Begun, Outgoing, OutLane
+from fastproxy.telemetry.metrics import CALLER_GONE
 
 
 class CallerRule(NamedTuple):

@@ -15,10 +15,7 @@ from msgspec import structs
 from fastproxy.errors import ProxyError
 from fastproxy.model import Exchange, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
-from fastproxy.telemetry.metrics import Metrics, Series
-
-CALLER_GONE = "caller_gone"
-"""Cause of an exchange whose caller hung up; nobody is left to be answered."""
+from fastproxy.telemetry.metrics import CALLER_GONE, Metrics, Series
 
 _LOG = logging.getLogger("fastproxy.exchange")
 
@@ -101,7 +98,7 @@ class Recorder:
         series = self._known.get((exchange.caller, exchange.service)) or self._metrics.series(
             exchange.caller, exchange.service
         )
-        series.finish(exchange.status, now_s - exchange.started, bytes_in, bytes_out)
+        series.finish(exchange.status, now_s - exchange.started, bytes_in, bytes_out, exchange.cause)
         if exchange.attempts > 1:
             series.retries += exchange.attempts - 1
         if exchange.cause and exchange.cause != CALLER_GONE:

@@ -43,7 +43,10 @@ LEVELS = {
     "fastproxy_process_resident_bytes": "Memory that this process holds",
     **GAUGES,
 }
-DURATION = ("fastproxy_request_duration_seconds", "Time from the request's first byte to the answer's last")
+DURATION = (
+    "fastproxy_request_duration_seconds",
+    "Time from the request's first byte to the answer's last, by outcome and cause",
+)
 BUILD = ("fastproxy_build", "Version of this program")
 
 CATALOGUE: dict[str, str] = {**COUNTERS, **LEVELS, DURATION[0]: DURATION[1], BUILD[0]: BUILD[1]}
@@ -83,7 +86,10 @@ class _Collector:
 
     def _by_series(self) -> Iterator[Metric]:
         def outcomes(series: Series) -> dict[str, float]:
-            return {outcome: sum(durations.counts) for outcome, durations in series.outcomes()}
+            found: dict[str, float] = {}
+            for outcome, _, durations in series.outcomes():
+                found[outcome] = found.get(outcome, 0) + sum(durations.counts)
+            return found
 
         def causes(series: Series) -> dict[str, float]:
             return dict(series.refusals)
@@ -112,10 +118,11 @@ class _Collector:
     def _durations(self) -> Metric:
         from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415
 
-        family = HistogramMetricFamily(*DURATION, labels=(*self._names, "outcome"))
+        family = HistogramMetricFamily(*DURATION, labels=(*self._names, "outcome", "cause"))
         for series in self._metrics.all_series():
-            for outcome, durations in series.outcomes():
-                family.add_metric((*self._values(series), outcome), _cumulated(durations), durations.sum_s)
+            for outcome, cause, durations in series.outcomes():
+                labels = (*self._values(series), outcome, cause)
+                family.add_metric(labels, _cumulated(durations), durations.sum_s)
         return family
 
     def _gauge(self, name: str, by_service: dict[str, Read]) -> Metric:

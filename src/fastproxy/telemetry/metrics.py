@@ -20,6 +20,8 @@ DURATION_BOUNDS_S = (
 """Upper bounds of the histogram's buckets, in seconds."""
 
 UNKNOWN = "unknown"
+CALLER_GONE = "caller_gone"
+"""Cause of an exchange whose caller hung up; nobody is left to be answered."""
 OTHER = "other"
 
 # By the first digit of the status. RFC 9110 knows 1 to 5; a service may still send any three digits.
@@ -74,6 +76,7 @@ class Series:
     """
 
     __slots__ = (
+        "_by_cause",
         "_by_class",
         "bytes_in",
         "bytes_out",
@@ -93,8 +96,9 @@ class Series:
         self.refusals: dict[str, int] = {}
         self.would_refuse: dict[str, int] = {}
         self._by_class: list[Durations | None] = [None] * len(_OUTCOMES)
+        self._by_cause: dict[tuple[int, str], Durations] = {}
 
-    def finish(self, status: int, duration_s: float, bytes_in: int, bytes_out: int) -> None:
+    def finish(self, status: int, duration_s: float, bytes_in: int, bytes_out: int, cause: str = "") -> None:
         """Count an exchange that is over.
 
         Args:
@@ -102,14 +106,22 @@ class Series:
             duration_s: from the first byte of the request to the last of the answer.
             bytes_in: content bytes of the request.
             bytes_out: content bytes of the answer.
+            cause: why it didn't go well, "" when it did; what no proxy here knows counts as "unknown".
         """
         durations = self._by_class[status // 100]
-        if durations is None:
-            durations = self._by_class[status // 100] = Durations()
+        if cause or durations is None:
+            durations = self._first(status // 100, cause)
         durations.counts[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         durations.sum_s += duration_s
         self.bytes_in += bytes_in
         self.bytes_out += bytes_out
+
+    def _first(self, status_class: int, cause: str) -> Durations:
+        if not cause:
+            durations = self._by_class[status_class] = Durations()
+            return durations
+        cause = cause if cause in TABLE or cause == CALLER_GONE else UNKNOWN
+        return self._by_cause.setdefault((status_class, cause), Durations())
 
     def refuse(self, cause: str) -> None:
         """Count an exchange that this proxy answered by itself, or broke off.
@@ -125,11 +137,13 @@ class Series:
         cause = cause if cause in TABLE else UNKNOWN
         self.would_refuse[cause] = self.would_refuse.get(cause, 0) + 1
 
-    def outcomes(self) -> Iterable[tuple[str, Durations]]:
-        """Yield the outcomes that occurred, each with its durations."""
+    def outcomes(self) -> Iterable[tuple[str, str, Durations]]:
+        """Yield the outcomes that occurred with their causes, each with its durations."""
         for outcome, durations in zip(_OUTCOMES, self._by_class, strict=True):
             if durations is not None:
-                yield outcome, durations
+                yield outcome, "", durations
+        for (status_class, cause), durations in self._by_cause.items():
+            yield _OUTCOMES[status_class], cause, durations
 
 
 class Metrics:
