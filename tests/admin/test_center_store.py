@@ -46,6 +46,23 @@ def test_what_was_written_is_there_again(path: Path) -> None:
     assert path.stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.parametrize("mode", [0o620, 0o602, 0o666])
+def test_a_file_that_others_can_write_is_refused(path: Path, mode: int) -> None:
+    """What they register there would be served as if a token had stood behind it."""
+    Store(str(path)).close()
+    path.chmod(mode)
+    with pytest.raises(StoreError, match=r"can be written by others.*chmod go-w"):
+        Store(str(path))
+
+
+def test_what_is_no_file_is_refused_in_words(path: Path) -> None:
+    os.mkfifo(path, 0o600)
+    with pytest.raises(StoreError, match="not a regular file"):
+        Store(str(path))
+    with pytest.raises(StoreError, match="can't be opened"):
+        Store(str(path.parent))
+
+
 def test_everything_can_be_replaced(path: Path) -> None:
     store = Store(str(path))
     store.write({SONG: (at(1),)})

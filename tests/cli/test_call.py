@@ -27,6 +27,7 @@ ANSWERS = {
     "/bytes": sized(BYTES),
     "/missing": sized(b"no such page", status="404 Not Found"),
     "/problem": PROBLEM,
+    "/steers": sized(b"", "X-Shown: \x9b31mred"),
     "/cut": b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\nonly this",
 }
 
@@ -257,7 +258,7 @@ def test_it_needs_no_listener_and_leaves_nothing(
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["-H", "no colon", "/api/page"], "no header"),
+        (["-H", "Authorization Bearer of-secret", "/api/page"], "no header"),
         (["-H", "A: 1\r\nB: 2", "/api/page"], "no header"),
         (["-H", "Content-Length: 1", "/api/page"], "leave it out"),
         (["-X", "G T", "/api/page"], "no method"),
@@ -271,7 +272,22 @@ def test_a_command_that_makes_no_sense(world: World, arguments: list[str], words
     result = world.call(*arguments)
     assert result.exit_code == 2
     assert words in result.stderr
+    assert "of-secret" not in result.stderr
     assert len(world.service.requests) == before
+
+
+def test_nothing_that_a_service_says_steers_the_terminal(world: World) -> None:
+    told = world.call("-v", "/api/steers").stderr
+    assert "* < x-shown: \\x9b31mred\n" in told.lower()
+    assert told.replace("\n", "").isprintable()
+
+
+def test_nothing_of_the_request_but_its_target_is_told(world: World) -> None:
+    """What is told lands in tickets and build logs."""
+    secrets = ["-H", "Authorization: Bearer of-secret", "-H", "Cookie: of-secret", "-d", "of-secret"]
+    for target in ("/api/page?token=of-secret", "/nothing/page?token=of-secret"):
+        assert "of-secret" not in world.call("-v", *secrets, target).stderr
+    assert "Bearer of-secret" in world.service.last.get("authorization")
 
 
 def test_a_config_that_cant_be_used(world: World) -> None:

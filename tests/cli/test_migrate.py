@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 from pathlib import Path
 
@@ -46,6 +47,7 @@ def test_what_became_of_each_setting_is_shown_on_demand(call: Call) -> None:
     assert rows["fastHttp.enable"][4] == "dropped"
     assert rows["application.port"][3:5] == ["8033", "listen.address"]
     assert not rows["signKeyConfig.sign.key.room.v1"][3]
+    assert "…" not in output  # of two long names that are cut short nobody knows which is which
     assert "abcd" not in output
 
 
@@ -71,7 +73,7 @@ def test_the_center_knows_where_the_rest_is(call: Call) -> None:
 
 @pytest.mark.parametrize("there", ["out.yaml", "in.yaml", "keys/sign.key.room.v1.secret"])
 def test_nothing_is_overwritten(call: Call, there: str) -> None:
-    Path("keys").mkdir()
+    Path("keys").mkdir(mode=0o700)
     Path(there).write_text("precious")
     result = call("migrate", *FILES, *SERVICES)
     assert result.exit_code == 1
@@ -89,6 +91,48 @@ def test_force_keeps_private_keys_that_others_may_know_by_now(call: Call) -> Non
     assert call("migrate", *FILES, *SERVICES, "--transport", "http", "--force").exit_code == 0
     assert {file: file.read_text() for file in Path("keys").iterdir()} == keys
     assert call("check", "in.yaml", "out.yaml").exit_code == 0
+
+
+def test_what_breaks_off_costs_no_private_key(call: Call) -> None:
+    call("migrate", *FILES, *SERVICES, "--transport", "http")
+    keys = {file: file.read_text() for file in Path("keys").iterdir()}
+    Path("in.yaml").unlink()
+    Path("in.yaml").mkdir()  # which no file can replace
+    result = call("migrate", *FILES, *SERVICES, "--transport", "http", "--force")
+    assert result.exit_code == 1
+    assert "can't be written" in result.output
+    assert {file: file.read_text() for file in Path("keys").iterdir()} == keys
+
+
+def test_links_are_replaced_not_followed(call: Call) -> None:
+    Path("precious").write_text("precious")
+    Path("out.yaml").symlink_to("precious")
+    Path(".in.yaml.new").symlink_to("precious")
+    assert "out.yaml is there already" in call("migrate", *FILES, *SERVICES).output
+    assert call("migrate", *FILES, *SERVICES, "--force").exit_code == 0
+    assert Path("precious").read_text() == "precious"
+    assert not Path("out.yaml").is_symlink()
+    assert sorted(path.name for path in Path().iterdir()) == ["in.yaml", "keys", "out.yaml", "precious"]
+
+
+@pytest.mark.parametrize("trap", ["a link", "open to all", "a file"])
+def test_keys_go_into_no_folder_that_others_control(call: Call, trap: str) -> None:
+    elsewhere, keys = Path("elsewhere"), Path("new/keys")
+    elsewhere.mkdir()
+    Path("new").mkdir()
+    match trap:
+        case "a link":
+            keys.symlink_to(elsewhere.absolute())
+        case "open to all":
+            keys.mkdir()
+            keys.chmod(0o777)
+        case _:
+            keys.write_text("")
+    result = call("migrate", *FILES, *SERVICES, "-d", "new", "--force")
+    assert result.exit_code == 1
+    assert "new/keys" in result.output
+    assert list(elsewhere.iterdir()) == []
+    assert os.listdir("new") == ["keys"]
 
 
 @pytest.mark.parametrize(

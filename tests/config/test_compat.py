@@ -6,6 +6,8 @@ import pytest
 
 from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import CompatDemand, InSnapshot, OutSnapshot
+from fastproxy.net.http1 import HOP_BY_HOP
+from fastproxy.proxy.fields import CONTROL, ERROR_MESSAGE, EXCHANGE, PROXY_NAME
 from tests.config.conftest import Folder
 
 OUT = """\
@@ -158,6 +160,17 @@ def test_one_mistake_in_the_out_example(keys: Folder, change: tuple[str, str], p
     assert any(problem.path == path and words in str(problem) for problem in problems), problems
 
 
+@pytest.mark.parametrize("text", [OUT, IN])
+@pytest.mark.parametrize("name", sorted(HOP_BY_HOP | CONTROL | {EXCHANGE, ERROR_MESSAGE, PROXY_NAME}))
+def test_the_caller_is_named_in_a_header_that_means_nothing_else(
+    keys: Folder, text: str, name: bytes
+) -> None:
+    """With Transfer-Encoding there, the name of a caller would decide where a message ends."""
+    for spelled in (name.decode().title(), name.decode().replace("-", "_")):
+        (problem,) = keys.problems(text.replace("compat:\n", f"compat:\n  caller_header: {spelled}\n", 1))
+        assert problem.path == "compat.caller_header"
+
+
 def test_a_compat_service_needs_the_section(keys: Folder) -> None:
     (problem,) = keys.problems(
         "role: out\ncaller: song\nservices: {token: {transport: compat, endpoints: [h:1]}}\n"
@@ -302,6 +315,13 @@ def test_what_is_registered_is_the_advertised_address(keys: Folder) -> None:
     assert isinstance(listening, InSnapshot)
     assert listening.center is not None
     assert listening.center.advertise == listening.listen
+
+
+def test_endpoints_of_compat_at_the_center_are_warned_of(keys: Folder) -> None:
+    """No identity is pinned there: a center that lies has these calls answered by whom it likes."""
+    at_center = OUT.replace("127.0.0.1:8033", "center") + 'center: {url: "http://c:1"}\n'
+    assert "whoever controls the center" in warned(keys.load(at_center))["services.token.endpoints"]
+    assert "services.token.endpoints" not in warned(keys.load(OUT))
 
 
 @pytest.mark.parametrize(

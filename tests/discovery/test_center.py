@@ -127,11 +127,11 @@ def test_a_center_that_is_not_there_yet_does_not_hold_up_the_start(failure: Answ
         source = source_of(center)
         began_s = now_s()
         await source.start()
-        assert now_s() - began_s <= 5.0
+        assert now_s() - began_s <= 1.0
         assert source.endpoints == ()
         assert source.age_s(now_s()) is None
         center.answer = says(1, 4)
-        await asyncio.sleep(2.0)
+        await asyncio.sleep(6.0)  # one that hangs was given 5 s for its answer
         assert numbers(source) == [4]
         await source.close()
 

@@ -96,10 +96,9 @@ def test_a_center_that_hangs_holds_up_neither_start_nor_end() -> None:
         kept = registration(center)
         began_s = asyncio.get_running_loop().time()
         await kept.start()
-        assert asyncio.get_running_loop().time() - began_s == 5.0
-        await asyncio.sleep(1.0)
+        assert asyncio.get_running_loop().time() - began_s == 1.0
         await kept.close()
-        assert asyncio.get_running_loop().time() - began_s <= 16.0
+        assert asyncio.get_running_loop().time() - began_s <= 10.0
 
     play(steps())
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -200,6 +201,22 @@ def test_a_center_that_is_not_there_holds_up_neither_start_nor_stop(make: Maker,
         pair.inner.log.wait_for(message="registering with the center fails; it is tried again and again")
         pair.inner.stop()
     assert pair.inner.log.find(message="stopped")
+
+
+def test_a_center_that_hangs_holds_up_neither_start_nor_stop(
+    make: Maker, played: PlayedCenter, nginx: Nginx
+) -> None:
+    played.say(mood="hanging")
+    at_center = {"url": played.url, "advertise": "192.0.2.1:8033"}
+    began_s = time.monotonic()
+    proxy = make.in_proxy({"web": ["center"], "other": [nginx.endpoint]}, {"center": at_center})
+    assert time.monotonic() - began_s < 4, "the first answer is given 5 s, the start 1"
+    assert proxy.probe("/readyz").status == 503
+    began_s = time.monotonic()
+    proxy.stop()
+    assert time.monotonic() - began_s < 4
+    assert proxy.log.find(message="stopped")
+    played.say()
 
 
 # --- a center that plays false --------------------------------------------------------------------------

@@ -179,6 +179,31 @@ def test_an_unknown_caller_is_refused_like_a_wrong_signature() -> None:
         assert_unproven("nobody", CompatSender(sign, encrypt, SNAPPY_ID).seal(b"body"))
 
 
+def test_whatever_is_wrong_with_a_signature_costs_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One signature over the whole payload, be key or caller known or not: time tells no name."""
+    signed: list[bytes] = []
+    sign = SignKey.sign
+
+    def noted(key: SignKey, payload: bytes) -> bytes:
+        signed.append(payload)
+        return sign(key, payload)
+
+    payload = bytes(4096)
+    messages = {
+        key_name: encode_request(
+            b"0" * 64,
+            payload,
+            encode_request_settings(RequestSettings(sign_enable=True, sign_key_name=key_name)),
+        )
+        for key_name in (SIGN.wire_name, SIGN_FOREIGN.wire_name, b"s9", b"")
+    }
+    monkeypatch.setattr(SignKey, "sign", noted)
+    for name, message in itertools.product([*NAMES, "nobody"], messages.values()):
+        signed.clear()
+        assert_unproven(name, message)
+        assert signed == [payload]
+
+
 # --- changed messages ---
 
 

@@ -72,7 +72,10 @@ class Endpoints:
         return source
 
     async def look_up(self) -> None:
-        """Look all endpoints up for the first time, well or not, and keep them up to date from then on."""
+        """Look all endpoints up for the first time, well or not, and keep them up to date from then on.
+
+        A center that hangs holds this up for a second, DNS for its time limit.
+        """
         await asyncio.gather(*(source.start() for source in self._sources))
 
     async def register(self) -> None:

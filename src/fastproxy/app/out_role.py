@@ -15,7 +15,7 @@ from fastproxy.net.pool import Pools
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.out_proxy import CallerRule, OutProxy, RemoteService
 from fastproxy.proxy.over_compat import OverCompat
-from fastproxy.proxy.over_http import OverHttp, ReceiverIdentity
+from fastproxy.proxy.over_http import OverHttp, ReceiverIdentity, known_answers
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.wire.ciphers import CIPHERS
 from fastproxy.wire.identity import PrivateKey
@@ -53,6 +53,7 @@ def out_proxy(snapshot: OutSnapshot, parts: Parts) -> OutProxy:
 def _over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> _MakeService:
     keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
     ciphers = {cipher.name: cipher for cipher in CIPHERS.values()}
+    answers = known_answers(parts.sealed_parser)
 
     def make(service: configured.RemoteService) -> RemoteService:
         settings, receiver = service.settings, service.receiver
@@ -62,7 +63,7 @@ def _over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> _Make
         def way(pools: Pools) -> OverHttp:
             return OverHttp(
                 service.name, keys, identity, ciphers[settings.cipher], packing_of(settings), pools,
-                parts.sealed_parser,
+                parts.sealed_parser, answers,
                 time.monotonic, time.time, os.urandom,
             )  # fmt: skip
 

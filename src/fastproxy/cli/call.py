@@ -123,7 +123,8 @@ def _fields(headers: Sequence[str], host: bytes, more: Headers) -> Headers:
     for text in headers:
         field = _FIELD.fullmatch(text)
         if field is None:
-            raise click.UsageError(f"{text!r} is no header; write 'Name: value'")
+            # Without repeating it: a mistyped header may hold a token.
+            raise click.UsageError("what -H was given is no header; write 'Name: value'")
         name, value = field[1].encode(), field[2].encode(errors="surrogateescape")
         if name.lower() in _OWN_FIELDS:
             raise click.UsageError(f"{field[1]} is written by this command; leave it out")

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import stat
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -149,15 +151,37 @@ def _write(migration: Migration, folder: Path, force: bool) -> None:
     if not force:
         for file, _, _ in contents:
             refuse_to_overwrite(file)
+    key_folder = folder / KEY_FOLDER
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        (folder / KEY_FOLDER).mkdir(mode=0o700, exist_ok=True)
+        key_folder.mkdir(mode=0o700, exist_ok=True)
+        _check_key_folder(key_folder)
+        # All is written before anything is replaced: what breaks off in between must not cost a private key.
+        for file, text, mode in contents:
+            _beside(file).unlink(missing_ok=True)
+            write_new(_beside(file), text, mode=mode)
         for file, _, _ in contents:
-            file.unlink(missing_ok=True)
+            _beside(file).replace(file)
     except OSError as exc:
-        raise click.ClickException(f"{folder} can't be written: {exc.strerror}") from exc
-    for file, text, mode in contents:
-        write_new(file, text, mode=mode)
+        raise click.ClickException(f"{exc.filename or folder} can't be written: {exc.strerror}") from exc
+    finally:
+        for file, _, _ in contents:
+            with contextlib.suppress(OSError):
+                _beside(file).unlink(missing_ok=True)
+
+
+def _beside(file: Path) -> Path:
+    """Where a file is written before it takes its place."""
+    return file.with_name(f".{file.name}.new")
+
+
+def _check_key_folder(folder: Path) -> None:
+    """Refuse a folder in which somebody else could put a key of theirs in the place of ours."""
+    status = folder.lstat()
+    if not stat.S_ISDIR(status.st_mode) or status.st_uid != os.geteuid() or status.st_mode & 0o022:
+        raise click.ClickException(
+            f"{folder} is there already, and not a folder that you alone can write to; move it away"
+        )
 
 
 def _check_result(migration: Migration, folder: Path) -> None:
@@ -175,7 +199,9 @@ def _print_changes(changes: tuple[Change, ...]) -> None:
         width=None if sys.stdout.isatty() else _TABLE_WIDTH, markup=False, highlight=False, emoji=False
     )
     for file in dict.fromkeys(change.file for change in changes):
-        table = Table("line", "before", "value", "after", "remark", title=file, title_justify="left")
+        table = Table(title=file, title_justify="left")
+        for heading in ("line", "before", "value", "after", "remark"):
+            table.add_column(heading, overflow="fold")  # a name that is cut short says nothing
         for change in changes:
             if change.file == file:
                 after = change.becomes or "dropped"

@@ -23,6 +23,17 @@ AES_KEY_BYTES = (16, 24, 32)
 SHORT_KEY_BYTES = 16
 """Sign keys below it can be guessed from one recorded message."""
 
+_TAKEN_HEADERS = frozenset(
+    (
+        *("host", "content-length", "transfer-encoding", "connection", "keep-alive", "proxy-connection"),
+        *("te", "trailer", "upgrade", "expect", "http2-settings", "content-type"),
+        *("proxy-authenticate", "proxy-authorization", "via", "forwarded", "x-forwarded-for"),
+        *("fastproxy-caller", "fastproxy-exchange", "fastproxy-timeout-ms", "request-dead-time"),
+        *("proxy-error-message", "proxy-name"),
+    )
+)
+"""Headers that frame messages or that the proxies write themselves, with `_` for what it may be read as."""
+
 _SECTION: Path = ("compat",)
 _CALLERS: Path = ("compat", "callers")
 _USES = {"sign_keys": "sign key", "encrypt_keys": "encrypt key"}
@@ -49,6 +60,7 @@ def resolve_compat_out(
     compat = config.compat
     if compat is None:
         return None
+    _check_caller_header(compat.caller_header, resolver)
     if used:
         _warn_of_weakness(resolver)
     else:
@@ -87,6 +99,7 @@ def resolve_compat_in(config: InConfig, resolver: Resolver, identities: Mapping[
     compat = config.compat
     if compat is None:
         return None
+    _check_caller_header(compat.caller_header, resolver)
     if accepted:
         _warn_of_weakness(resolver)
     elif not resolver.structure.has_problem(accept):
@@ -125,6 +138,17 @@ def _warn_of_weakness(resolver: Resolver) -> None:
         "compat protects weakly: fixed IV, unsigned paths and answers, nothing against replay",
         "move to http with `fastproxy migrate --transport http`",
     )
+
+
+def is_taken_header(name: str) -> bool:
+    """Whether a header means something else, so that it can't name the caller."""
+    return name.lower().replace("_", "-") in _TAKEN_HEADERS
+
+
+def _check_caller_header(name: str, resolver: Resolver) -> None:
+    if is_taken_header(name):
+        message = f"the header {name} has another meaning, so it can't name the caller"
+        resolver.report(("compat", "caller_header"), message, "a name of its own, as C_ServiceName")
 
 
 # --- keys ---------------------------------------------------------------------------------------------------

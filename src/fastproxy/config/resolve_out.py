@@ -179,6 +179,12 @@ def _compat_service(name: str, service: OutService, resolver: Resolver) -> Remot
             advice = "see `compat.callers`" if setting == "compress" else "remove it here"
             resolver.report((*path, setting), f"`{setting}` has no meaning with `transport: compat`", advice)
     endpoints, center_name = _own_endpoints(name, service, name, resolver)
+    if center_name:  # elsewhere a key is pinned
+        resolver.warn(
+            (*path, "endpoints"),
+            "whoever controls the center can have these calls answered, and read where they aren't encrypted",
+            "write the addresses here, or use `transport: http`",
+        )
     return RemoteService(name, None, endpoints, center_name, service, resolver.structure.line(path))
 
 

@@ -8,6 +8,7 @@ Knows nothing of HTTP: a function that fetches a path is handed in.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 from collections.abc import Awaitable, Callable
 from math import ceil
@@ -33,6 +34,7 @@ class CenterSource:
         random: evenly spread from 0 to 1; keeps many watchers from coming back all at once.
         wait_s: how long a watching request waits for a change, in whole seconds, at most 60.
         timeout_s: longest wait for an answer beyond that, in seconds.
+        start_s: how long `start` waits for the first answer, in seconds.
         gap_s: from an answer to the next request, in seconds; bounds what a center that always answers at
             once costs, and lets changes that come together be learnt together.
         retry_s, longest_retry_s: first and longest pause after a failure, in seconds; it doubles in between.
@@ -41,6 +43,7 @@ class CenterSource:
     """
 
     __slots__ = (
+        "_asked",
         "_belief",
         "_confirmed_s",
         "_failures",
@@ -52,6 +55,7 @@ class CenterSource:
         "_path",
         "_random",
         "_retry_s",
+        "_start_s",
         "_timeout_s",
         "_wait_s",
         "_was_doubted",
@@ -67,6 +71,7 @@ class CenterSource:
         random: Callable[[], float],
         wait_s: int = 30,
         timeout_s: float = 5.0,
+        start_s: float = 1.0,
         gap_s: float = 0.5,
         retry_s: float = 1.0,
         longest_retry_s: float = 30.0,
@@ -78,6 +83,7 @@ class CenterSource:
         self._random = random
         self._wait_s = wait_s
         self._timeout_s = timeout_s
+        self._start_s = start_s
         self._gap_s = gap_s
         self._retry_s = retry_s
         self._longest_retry_s = longest_retry_s
@@ -85,13 +91,18 @@ class CenterSource:
         self._confirmed_s: float | None = None
         self._failures = 0
         self._was_doubted = False
+        self._asked = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
 
     async def start(self) -> None:
-        """Ask for the first time, then watch."""
-        await self._ask(self._path, self._timeout_s)
+        """Ask, then watch; returns with the first answer, or without it when that takes too long.
+
+        Whoever waits for this takes no connections yet, and a center that hangs must not hold that up.
+        """
         self._keeper = asyncio.create_task(self._keep())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._asked.wait(), self._start_s)
 
     def age_s(self, now_s: float) -> float | None:
         """Return the seconds since an answer last held, None when none ever did.
@@ -107,6 +118,8 @@ class CenterSource:
             await asyncio.gather(self._keeper, return_exceptions=True)
 
     async def _keep(self) -> None:
+        await self._ask(self._path, self._timeout_s)
+        self._asked.set()
         while True:
             await asyncio.sleep(self._pause_s())
             if self._failures:

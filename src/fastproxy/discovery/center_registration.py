@@ -34,6 +34,7 @@ class Registration:
         random: evenly spread from 0 to 1; keeps many heartbeats from falling together.
         ttl_s: how long the center keeps it without a heartbeat, 3 to 3600 seconds.
         timeout_s: longest wait for an answer, in seconds.
+        start_s: how long `start` waits for the first one, in seconds.
         retry_s: first pause after a failure, in seconds; it doubles up to the usual pace.
 
     registered_s: when the center last confirmed it (the event loop's clock), None before it ever did.
@@ -50,7 +51,9 @@ class Registration:
         "_random",
         "_retry_s",
         "_send",
+        "_start_s",
         "_timeout_s",
+        "_tried",
         "_ttl_s",
         "registered_s",
     )
@@ -65,6 +68,7 @@ class Registration:
         random: Callable[[], float],
         ttl_s: float = 15.0,
         timeout_s: float = 5.0,
+        start_s: float = 1.0,
         retry_s: float = 0.5,
     ) -> None:
         self._send = send
@@ -75,16 +79,19 @@ class Registration:
         self._random = random
         self._ttl_s = ttl_s
         self._timeout_s = timeout_s
+        self._start_s = start_s
         self._retry_s = retry_s
         self._failures = 0
+        self._tried = asyncio.Event()
         self._closing = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
         self.registered_s: float | None = None
 
     async def start(self) -> None:
-        """Register, and keep registered; returns when the first attempt has ended, well or not."""
-        await self._heartbeat()
+        """Register, and keep registered; returns when the first attempt has ended, well or not, or hangs."""
         self._keeper = asyncio.create_task(self._keep())
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._tried.wait(), self._start_s)
 
     async def close(self) -> None:
         """Deregister, as far as the center can be reached in time; before the endpoint stops serving."""
@@ -98,6 +105,8 @@ class Registration:
                 )
 
     async def _keep(self) -> None:
+        await self._heartbeat()
+        self._tried.set()
         while not self._closing.is_set():
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._closing.wait(), self._pause_s())

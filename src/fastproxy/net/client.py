@@ -22,7 +22,7 @@ INTERIM_LIMIT = 16
 
 
 class Answered(Protocol):
-    """Gets the answer to one request: a `Waiter`, or something like it."""
+    """Gets the answer to one request: a `Waiter`, or something like it. One call, of either, and no other."""
 
     def set(self, value: Response) -> None: ...
     def fail(self, error: BaseException) -> None: ...
@@ -142,6 +142,7 @@ class ClientConnection(asyncio.Protocol):
     def abandon(self, waiter: Answered) -> None:
         """Nobody waits for this answer any more: what comes on the connection would be of no use."""
         if self._waiter is waiter:
+            self._waiter = None  # it hears nothing more, not of the connection's end either
             self.abort()
 
     async def _send_body(self, body: Body, chunked: bool) -> None:
@@ -288,13 +289,14 @@ class ClientConnection(asyncio.Protocol):
             waiter.set(Response(head, rest))
             return
         body = self._body = IncomingBody(head.length, None, self._pause, self._resume, self.abort)
-        if rest:
-            self._feed_body(rest)  # if that fails, the exchange gets the error instead of half an answer
+        if rest and not self._feed_body(rest):
+            return  # the exchange has got the error instead of half an answer
         if self._waiter is waiter:
             self._waiter = None
         waiter.set(Response(head, body))
 
-    def _feed_body(self, data: bytes) -> None:
+    def _feed_body(self, data: bytes) -> bool:
+        """More of the body has come; False when it was no such thing, and the exchange has failed."""
         framing, body = self._framing, self._body
         assert framing is not None
         assert body is not None
@@ -302,15 +304,16 @@ class ClientConnection(asyncio.Protocol):
             content, rest = framing.feed(data)
         except ProxyError as error:
             self._fail(error)
-            return
+            return False
         if not framing.done:
             body.push(content)
-            return
+            return True
         self._framing = self._body = None
         if rest:
             self._reusable = False
         self._end_answer()  # which may let the next exchange begin at once
         body.finish(content, framing.trailers)
+        return True
 
     def _end_answer(self) -> None:
         """The answer is through."""

@@ -131,8 +131,10 @@ class Connection(asyncio.Protocol):
         self._server.forget(self)
         if self._drained is not None:
             self._drained.set(None)
-        if self._flight is not None:
-            self._flight.cancel()
+        flight, self._flight = self._flight, None
+        if flight is not None:
+            self._exchange = None
+            flight.cancel()
         self._drive.cancel()
 
     def eof_received(self) -> bool:
@@ -423,6 +425,7 @@ class Connection(asyncio.Protocol):
     def _exchange_done(self, error: BaseException | None) -> None:
         """The handler has returned: go on with the next request, or end the connection."""
         self._head = self._exchange = None
+        self.bytes_out = 0  # a next one may end before it is answered
         if self._closing:
             return
         if error is not None:
@@ -436,9 +439,10 @@ class Connection(asyncio.Protocol):
 
     def _await_next(self) -> None:
         server, timer = self._server, self._timer
-        timer.deadline = idle_until = server.loop.time() + server.limits.idle_timeout_s
-        if idle_until < timer.armed:
-            timer.set(idle_until)
+        if self._drained is None:  # else the time to read what is written runs on
+            timer.deadline = idle_until = server.loop.time() + server.limits.idle_timeout_s
+            if idle_until < timer.armed:
+                timer.set(idle_until)
         if self._buffer:
             server.loop.call_soon(self._go_on)
 
@@ -495,6 +499,7 @@ class Connection(asyncio.Protocol):
             (self._flight or self._drive).throw(
                 ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
             )
+            self._deadline.close()  # told once: what answers a flight in its place has armed it again
 
     def drain(self) -> None:
         """Close now if nothing is owed, after the answer otherwise."""

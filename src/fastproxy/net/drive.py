@@ -35,7 +35,13 @@ class Waiter(Struct, Generic[T], eq=False):
         if not self.done:
             yield self
         if self.error is not None:
-            raise self.error
+            error, self.error = self.error, None
+            try:
+                raise error
+            finally:
+                # Its traceback has the frames that have this waiter, and perhaps a whole body: kept here,
+                # they would wait for the collector.
+                del error
         return self.result  # type: ignore[return-value]
 
     def set(self, value: T) -> None:

@@ -231,9 +231,9 @@ class HeadParser:
         for field in fields:
             name = field[0].lower()
             if name not in special:
-                # Programs in the manner of CGI read `_` as `-`: what looks like a field that only a proxy may
-                # write doesn't go on.
-                if b"_" not in name or name.replace(b"_", b"-") not in self._reserved:
+                # Programs in the manner of CGI read `_` as `-`, and `-` as `_`: what looks like a field that
+                # only a proxy may write doesn't go on.
+                if (name.replace(b"_", b"-") if b"_" in name else name) not in self._reserved:
                     headers.append(field)
             elif name in seen:
                 if name in _ONCE:

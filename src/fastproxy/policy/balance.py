@@ -52,12 +52,12 @@ class Balancer:
         if not endpoints:
             raise ProxyError(NO_ENDPOINT)
         count = len(endpoints)
-        if count == 1 and not tried:
-            return endpoints[0]
-        turn = self._turn = (self._turn + 1) % count
         failing = self.failing
         if failing and now_s >= self._all_well_s:
             failing.clear()
+        if count == 1 and not tried:
+            return endpoints[0]
+        turn = self._turn = (self._turn + 1) % count
         if not failing and not tried:
             return endpoints[turn]
         second_choice = None

@@ -51,10 +51,10 @@ class CompatLane:
         idle = self._pool.idle
         if not idle:
             return False
-        upstream = idle.pop()
+        message = self._sender.seal(flight.content)
+        upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:
             return False
-        message = self._sender.seal(flight.content)
         flight.upstream = upstream
         upstream.carry(flight)
         upstream.write(b"".join((self._start, end_of_head(len(message)), message)))

@@ -113,7 +113,10 @@ class NextHop:
                 endpoint = balancer.pick(self.source.endpoints, tried, now_s)
             if endpoint is None:
                 assert failure is not None
-                raise failure
+                try:
+                    raise failure
+                finally:
+                    failure = None  # see below
             exchange.endpoint = endpoint
             exchange.attempts = attempts = attempts + 1
             try:
@@ -123,7 +126,6 @@ class NextHop:
                 else:
                     response = await self.transport.attempt(exchange, outgoing, content, endpoint, now_s)
             except ProxyError as error:
-                failure = error
                 now_s = self._clock()
                 if error.cause in _NO_CONNECTION:
                     balancer.mark_failing(endpoint, now_s)
@@ -141,6 +143,8 @@ class NextHop:
                 ):
                     raise
                 resends += error.sent
+                # A traceback has this frame and so the content: kept here, both would wait for the collector.
+                failure = error.with_traceback(None)
             else:
                 if balancer.failing:
                     balancer.mark_working(endpoint)

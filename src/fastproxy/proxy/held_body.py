@@ -1,7 +1,8 @@
 """Bodies that have to be here entirely before anything can be done with them.
 
 Wire format v1 seals a body as a whole, so what streams elsewhere is held here: each body within a limit, and
-all that are still coming in within another, so that many slow senders together can't fill the memory.
+all that are still coming in within another, so that many slow senders together can't fill the memory. Those
+that are complete are their exchange's, and there are no more of these than `limits.in_flight`.
 """
 
 from __future__ import annotations

@@ -93,14 +93,14 @@ class HttpLane:
         exchange_id = flight.exchange_id.encode()
         if not idle or now_s >= self._good_until_s or len(exchange_id) != self._id_bytes:
             return False
-        upstream = idle.pop()
-        if upstream.closed:
-            return False
         header, ciphertext = self._session.seal_packed(
             self._epoch,
             int(self._unix_clock() * 1000) + self._lifetime_ms,
             b"".join((self._before_id, exchange_id, self._after_id, flight.content)),
         )
+        upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
+        if upstream.closed:
+            return False
         flight.upstream = upstream
         flight.bound_to = header + ciphertext[-TAG_BYTES:]
         upstream.carry(flight)

@@ -24,14 +24,14 @@ from fastproxy.proxy.http_receiver import ENVELOPE_HEAD, HttpReceiver, Received
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Begun
-from fastproxy.telemetry.metrics import Series
+from fastproxy.telemetry.metrics import CALLER_GONE, Series
 from fastproxy.wire.envelope import PACKED_START, is_token
 from fastproxy.wire.receiver import PackedRequest, Receiver
 from fastproxy.wire.records import MAX_DATA_BYTES, PREFIX_BYTES
 from fastproxy.wire.responses import seal_packed
 
 KNOWN_CALLS = 256
-"""Bounds memory: each takes up to 4 KiB."""
+"""Bounds memory: each takes up to 8 KiB, with four endpoints (`forward.LANES`)."""
 
 
 class KnownCall(Struct, frozen=True):
@@ -57,7 +57,8 @@ class KnownCall(Struct, frozen=True):
 class Taken(Struct, frozen=True):
     """A request that the short way has opened, and leaves to the long one.
 
-    received: what it opened. is_counted: it counts towards its rate already. begun: when it was sent already.
+    received: what it opened. is_counted: it was found within the limit of exchanges, and counts towards its
+        rate already. begun: when it was sent already.
     """
 
     received: Received
@@ -207,7 +208,11 @@ class InFlow:
         lane, left_s = next(call.lanes), call.hop.timeout_s
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000
-        upstream = lane.send(exchange_id, left_s, plaintext[meta_end:])
+        try:
+            upstream = lane.send(exchange_id, left_s, plaintext[meta_end:])
+        except Exception as error:  # the long way has an answer to everything
+            begun = Begun(now_s, lane, Waiter(done=True, error=error))
+            return self._pass_on(edge, head, packed, is_counted=True, begun=begun)
         if upstream is None:
             return self._pass_on(edge, head, packed, is_counted=True)
         flight = InFlight(self, edge, head, packed, call, lane, upstream, exchange_id, now_s, now_s + left_s)
@@ -243,13 +248,15 @@ class InFlow:
         self._end(flight, head.status, len(sealed))
         return True
 
-    def _end(self, flight: InFlight, status: int, bytes_out: int) -> None:
+    def _end(self, flight: InFlight, status: int, bytes_out: int, cause: str = "") -> None:
         self._proxy.in_flight -= 1
         call, bytes_in = flight.call, flight.packed.length
-        call.series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out)
+        call.series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
         if self._recorder.logs:
-            exchange_id = flight.exchange_id.decode()
-            self._recorder.landed(call.exchange, exchange_id, flight.started_s, status, (bytes_in, bytes_out))
+            self._recorder.short(
+                call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
+                cause, (bytes_in, bytes_out),
+            )  # fmt: skip
 
     def divert(self, flight: InFlight, answer: Waiter[Response]) -> None:
         """Let the long way go on."""
@@ -259,4 +266,4 @@ class InFlow:
 
     def forget(self, flight: InFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, 0)
+        self._end(flight, 0, 0, CALLER_GONE)

@@ -124,7 +124,10 @@ class InProxy:
         """Answer one sealed request; `taken` when the short way has opened it (`in_flow`)."""
         way = self._way_of(outer.head.target)
         begun = None if taken is None else taken.begun
-        exchange = self._begin("", self._clock() if begun is None else begun.started_s, outer.peer)
+        if begun is None:
+            exchange = self._begin("", self._clock(), outer.peer)
+        else:
+            exchange = self._recorder.resume("", begun.started_s, outer.peer)
         self.in_flight += 1
         try:
             exchange.phase = "open"  # who is calling, proven?
@@ -198,7 +201,10 @@ class InProxy:
         if outer.head.is_plain and len(flows) < PLANS_PER_HEAD:
             flows[outer.peer] = flow
         key = (received.caller, outer.peer, received.kind)
-        if key in flow.known or plan.is_dated or plan.route is NO_ROUTE:
+        known = flow.known.get(key)
+        if known is not None and known.endpoints is hop.source.endpoints:
+            return
+        if not head.is_plain or plan.is_dated or plan.route is NO_ROUTE:
             return
         if plan.service.packing is not PLAIN or not may_remember(received.kind):
             return
@@ -240,7 +246,7 @@ class InProxy:
         """The order of things at this hop, once the caller is proven; each step may refuse.
 
         Args:
-            is_counted: the request counts towards its rate already.
+            is_counted: the request was found within the limit of exchanges, and counts towards its rate.
 
         Returns:
             The plan, and whether it was known already.
@@ -250,7 +256,7 @@ class InProxy:
         head = received.head
         assert head is not None
         exchange.method, exchange.path = head.method, head.target
-        if self.in_flight > self._in_flight_limit:  # before any work is done for it
+        if not is_counted and self.in_flight > self._in_flight_limit:  # before any work is done for it
             raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
         # which service, and may this caller call this route?
         key = (received.caller, received.service, exchange.peer)

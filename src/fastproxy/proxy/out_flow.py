@@ -27,7 +27,7 @@ from fastproxy.net.http1 import end_of_head
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun, OutLane
-from fastproxy.telemetry.metrics import Series
+from fastproxy.telemetry.metrics import CALLER_GONE, Series
 
 _LINE_END = b"\r\n"
 
@@ -72,6 +72,8 @@ class OutFlight(Struct, eq=False):
             opened = self.lane.open(self, value)
             if opened is not None and self.flow.land(self, *opened):
                 return
+        except ProxyError:  # the long way finds the same, and has the words for it
+            self.flow.divert(self, Waiter(done=True, result=value))
         except Exception as error:  # the long way has an answer to everything
             self.fail(error)
         else:
@@ -163,8 +165,12 @@ class OutFlow:
         now_s = self._clock()
         lane = next(self._lanes)
         flight = OutFlight(self, edge, head, content, self._new_id(), now_s, now_s + self._timeout_s, lane)
-        if not lane.send(flight, now_s):
-            return self._step_aside(edge, head)
+        try:
+            if not lane.send(flight, now_s):
+                return self._step_aside(edge, head)
+        except Exception as error:  # the long way has an answer to everything
+            self._pass_on(flight, Waiter(done=True, error=error))
+            return True
         proxy.in_flight += 1
         edge.carry(flight)
         return True
@@ -182,14 +188,15 @@ class OutFlow:
         self._end(flight, head.status, len(content))
         return True
 
-    def _end(self, flight: OutFlight, status: int, bytes_out: int) -> None:
+    def _end(self, flight: OutFlight, status: int, bytes_out: int, cause: str = "") -> None:
         self._proxy.in_flight -= 1
         bytes_in = len(flight.content)
-        self._series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out)
+        self._series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
         if self._recorder.logs:
-            self._recorder.landed(
-                self._known, flight.exchange_id, flight.started_s, status, (bytes_in, bytes_out)
-            )
+            self._recorder.short(
+                self._known, flight.exchange_id, flight.started_s, flight.lane.endpoint, status, cause,
+                (bytes_in, bytes_out),
+            )  # fmt: skip
 
     def _plan(self, head: ResponseHead) -> bytes:
         """What stands in front of the exchange id in all answers with this head."""
@@ -200,6 +207,9 @@ class OutFlow:
     def divert(self, flight: OutFlight, answer: Waiter[Response]) -> None:
         """Let the long way go on."""
         self._proxy.in_flight -= 1
+        self._pass_on(flight, answer)
+
+    def _pass_on(self, flight: OutFlight, answer: Waiter[Response]) -> None:
         edge, head = flight.edge, flight.head
         self._step_aside(edge, head)
         begun = Begun(flight.started_s, flight.lane, answer, flight.exchange_id, flight.bound_to)
@@ -207,4 +217,4 @@ class OutFlow:
 
     def forget(self, flight: OutFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, 0)
+        self._end(flight, 0, 0, CALLER_GONE)

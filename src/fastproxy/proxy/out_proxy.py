@@ -115,11 +115,11 @@ class OutProxy:
         if begun is None:
             exchange = self._begin(self._new_id(), self._clock(), request.peer)
         else:
-            exchange = self._begin(begun.exchange_id, begun.started_s, request.peer)
+            exchange = self._recorder.resume(begun.exchange_id, begun.started_s, request.peer)
         self.in_flight += 1
         try:
             try:
-                if self.in_flight > self._in_flight_limit:  # before any work is done for it
+                if begun is None and self.in_flight > self._in_flight_limit:  # before any work is done for it
                     raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
                 # who is calling, and which service?
                 known = request.head.plans.get(request.peer)
@@ -136,7 +136,7 @@ class OutProxy:
                     content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
                 response = await plan.hop.forward(exchange, plan.outgoing, content, begun)
-                if known is not None and self._has_short_way:
+                if known is not None and self._has_short_way and not exchange.cause:
                     self._compile(exchange, request, plan)
                 if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
                     exchange.phase = "answer"

@@ -14,7 +14,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import cast
 
-from fastproxy.errors import METHOD_UNSUPPORTED, RECEIVER_REFUSED, ProxyError
+from fastproxy.errors import AMBIGUOUS_PATH, METHOD_UNSUPPORTED, RECEIVER_REFUSED, ProxyError
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, ResponseHead, host_field
 from fastproxy.net.http1 import end_of_head
 from fastproxy.net.pool import Pools
@@ -32,6 +32,9 @@ _MESSAGE_CHARACTERS = 200
 _MESSAGE = re.compile(rb"\r\n%b: ?([^\r]*)" % ERROR_MESSAGE, re.IGNORECASE)
 _NAME = re.compile(rb"\r\n%b: ?([^\r]*)" % PROXY_NAME, re.IGNORECASE)
 _RETRY_AFTER = re.compile(rb"\r\nretry-after: ?([0-9]{1,6})\r", re.IGNORECASE)
+
+_DOT_SEGMENT = re.compile(rb"[^?]*?(?:[/\\]|%2f|%5c)(?:\.|%2e){1,2}(?:[/\\;?]|%2f|%5c|%3b|\Z)", re.IGNORECASE)
+"""A segment that some programs resolve against those before it: the context path and the service."""
 
 _REFUSED = {
     status: replace(RECEIVER_REFUSED, status=status)
@@ -112,6 +115,8 @@ class OverCompat:
         method = outgoing.method
         if outgoing.target == b"*":
             raise ProxyError(METHOD_UNSUPPORTED, "OPTIONS * has no form over compat")
+        if _DOT_SEGMENT.match(outgoing.target):
+            raise ProxyError(AMBIGUOUS_PATH, "over compat a dot segment could lead to another service")
         exchange.phase = "seal"
         sender, caller_line = self._senders[exchange.caller]
         message = sender.seal(cast(bytes, content))

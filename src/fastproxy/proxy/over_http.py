@@ -64,6 +64,24 @@ def _outer_start(endpoint: Endpoint) -> bytes:
     )
 
 
+def known_answers(parser: HeadParser) -> KnownHeads[ResponseHead | None]:
+    """Make what remembers the heads of ordinary answers, as they stand packed in front of the content.
+
+    One for all services, since it remembers what it judged; a head that is not ordinary counts as None.
+
+    Args:
+        parser: judges the heads inside sealed answers.
+    """
+
+    def judge(packed: bytes) -> ResponseHead | None:
+        if packed[:4] != _PLAIN_RECORD or packed[PREFIX_BYTES : PREFIX_BYTES + 1] != SERVICE_RESPONSE:
+            return None
+        head = parser.responses[packed[PREFIX_BYTES + 1 :]]
+        return head if head.has_date and not head.bodiless else None
+
+    return KnownHeads(judge)
+
+
 class ReceiverIdentity(NamedTuple):
     """The receiver as the config pins it. public_key: 32 bytes. psk: of the pair, if it has one."""
 
@@ -81,7 +99,7 @@ class OverHttp:
         receiver: whom requests are sealed for.
         cipher, packing: how they are sealed.
         pools: connections by endpoint.
-        parser: judges the heads inside sealed answers.
+        parser: judges the heads inside sealed answers. answers: remembers them for the short way.
         clock: monotonic time in seconds. unix_clock: seconds since 1970. random: n random bytes.
     """
 
@@ -94,6 +112,7 @@ class OverHttp:
         packing: Packing,
         pools: Pools,
         parser: HeadParser,
+        answers: KnownHeads[ResponseHead | None],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
         random: Callable[[int], bytes],
@@ -105,7 +124,7 @@ class OverHttp:
         self._packing = packing
         self._pools = pools
         self._heads = parser.responses
-        self._answers = KnownHeads(self._judge_answer)
+        self._answers = answers
         self._clock = clock
         self._unix_clock = unix_clock
         self._random = random
@@ -134,13 +153,6 @@ class OverHttp:
             exchange_id, content_bytes, self._answers, self._unix_clock, LIFETIME_MS,
         )  # fmt: skip
 
-    def _judge_answer(self, packed: bytes) -> ResponseHead | None:
-        """The head of an ordinary answer of a service, as it stands packed in front of the content."""
-        if packed[:4] != _PLAIN_RECORD or packed[PREFIX_BYTES : PREFIX_BYTES + 1] != SERVICE_RESPONSE:
-            return None
-        head = self._heads[packed[PREFIX_BYTES + 1 :]]
-        return head if head.has_date and not head.bodiless else None
-
     async def resume(
         self,
         exchange: Exchange,
@@ -162,7 +174,7 @@ class OverHttp:
         if type(answer) is Response:
             return answer
         self._keep_epoch(endpoint, cast(bytes, answer))
-        return await self.attempt(exchange, outgoing, content, endpoint, self._clock())
+        return await self.attempt(exchange, outgoing, content, endpoint, self._in_time(exchange))
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -221,7 +233,15 @@ class OverHttp:
             self._keep_epoch(endpoint, cast(bytes, answer))
             if type(body) is not bytes:
                 raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver has restarted")
+            now_s = self._in_time(exchange)
         raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver's epoch changes with every answer")
+
+    def _in_time(self, exchange: Exchange) -> float:
+        """Return the monotonic time in seconds, before the exchange's deadline; raise when that has come."""
+        now_s = self._clock()
+        if now_s >= exchange.deadline:
+            raise deadline_passed("seal")
+        return now_s
 
     def _keep_epoch(self, endpoint: Endpoint, epoch: bytes) -> None:
         if len(self._epochs) >= _EPOCHS:

@@ -13,7 +13,7 @@ from functools import partial
 from msgspec import structs
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Exchange, TimedExchange
+from fastproxy.model import Endpoint, Exchange, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.metrics import CALLER_GONE, Metrics, Series
 
@@ -59,26 +59,36 @@ class Recorder:
         """Begin an exchange."""
         return self.exchange_type(exchange_id, self._clock(), peer)
 
-    def landed(
-        self, known: Exchange, exchange_id: str, started_s: float, status: int, sizes: tuple[int, int]
+    def resume(self, exchange_id: str, started_s: float, peer: str) -> Exchange:
+        """Begin the exchange of a call that has waited on the short way since `started_s`."""
+        exchange = self.exchange_type(exchange_id, started_s, peer)
+        if isinstance(exchange, TimedExchange):
+            exchange.marks.append(("wait", started_s))
+        return exchange
+
+    def short(
+        self,
+        known: Exchange,
+        exchange_id: str,
+        started_s: float,
+        endpoint: Endpoint,
+        status: int,
+        cause: str,
+        sizes: tuple[int, int],
     ) -> None:
-        """Write the access log's line of an exchange that took the short way; it is counted there.
+        """Write the access log's line of an exchange that ended on the short way; it is counted there.
 
         Args:
             known: an earlier exchange that all but the other arguments are taken from.
-            exchange_id: its own. started_s: monotonic time in seconds.
-            status: of the answer; 0 when the caller went away before it.
+            exchange_id, endpoint: its own. started_s: monotonic time in seconds.
+            status, cause: of the answer; 0 and CALLER_GONE when the caller went away before it.
             sizes: bytes of content in and out.
         """
         now_s = self._clock()
         exchange = structs.replace(
-            known,
-            id=exchange_id,
-            started=started_s,
-            attempts=1,
-            status=status,
-            cause="" if status else CALLER_GONE,
-        )
+            known, id=exchange_id, started=started_s, phase="wait", endpoint=endpoint, attempts=1,
+            status=status, cause=cause,
+        )  # fmt: skip
         if isinstance(exchange, TimedExchange):
             exchange.marks = [("wait", started_s), ("answer", now_s)]
         self._access_log.write(exchange, now_s, self._unix_clock(), *sizes)

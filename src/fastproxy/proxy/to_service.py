@@ -43,7 +43,9 @@ class ToService:
     ) -> ServiceLane | None:
         """Compile the short way to `endpoint`; see `Transport.lane`."""
         pool = self._pools.pool(endpoint)
-        return None if pool is None or not outgoing.framing else ServiceLane(endpoint, pool, outgoing)
+        if pool is None:
+            return None
+        return ServiceLane(endpoint, pool, outgoing, outgoing.framing or _framing(outgoing, content_bytes))
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -96,29 +98,30 @@ class ServiceLane:
 
     Args:
         endpoint, pool: where to, and the connections there.
-        outgoing: what is the same in all of them, framing included.
+        outgoing, framing: what is the same in all of them.
     """
 
     __slots__ = ("_framing", "_pool", "_start", "endpoint")
 
-    def __init__(self, endpoint: Endpoint, pool: Pool, outgoing: Outgoing) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Pool, outgoing: Outgoing, framing: bytes) -> None:
         self.endpoint = endpoint
         self._pool = pool
         self._start = b"".join(
             (outgoing.line, outgoing.host or host_field(endpoint), outgoing.fields, _EXCHANGE_NAME)
         )
-        self._framing = outgoing.framing
+        self._framing = framing
 
     def send(self, exchange_id: bytes, left_s: float, content: bytes) -> ClientConnection | None:
         """Send a request, if a connection is free; return the connection, for `carry`."""
         idle = self._pool.idle
         if not idle:
             return None
-        upstream = idle.pop()
+        budget = b"%d" % (int(left_s * 1000) or 1)
+        message = b"".join((self._start, exchange_id, _BUDGET_NAME, budget, self._framing, content))
+        upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:
             return None
-        budget = b"%d" % (int(left_s * 1000) or 1)
-        upstream.write(b"".join((self._start, exchange_id, _BUDGET_NAME, budget, self._framing, content)))
+        upstream.write(message)
         return upstream
 
     async def resume(

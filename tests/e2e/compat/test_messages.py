@@ -26,7 +26,7 @@ from tests.e2e.compat.parties import (
 )
 from tests.e2e.http_wire import chunked
 from tests.e2e.proxies import ProxyProcess, endpoint_of, key_of
-from tests.e2e.services import ScriptedService, echo, sized
+from tests.e2e.services import Conversation, ScriptedService, echo, sized
 
 LOST = ("c_sign", "c_plain")
 """Callers whose response body the original loses."""
@@ -267,3 +267,28 @@ def test_the_out_proxy_refuses_an_answer_that_is_too_large_by_itself(
         original.answer = sized(body)
         answer = fetch(to_original.listen, "GET", "/echo/x", headers=as_caller("c_plain"))
         assert (answer.status, answer.cause) == (502, "response_body_too_large")
+
+
+# --- what is left of it -------------------------------------------------------------------------------------
+
+
+def hang_up(conversation: Conversation) -> None:
+    """A script that takes a request and gives no answer."""
+    conversation.request()
+
+
+@pytest.mark.parametrize("failing", ["not there", "hangs up"])
+def test_a_body_goes_with_its_exchange_however_that_ends(party: Party, failing: str) -> None:
+    """And needn't wait for the collector of cycles, which comes when it likes."""
+    count = 40
+    with ScriptedService(hang_up) as service:
+        endpoint = "127.0.0.1:1" if failing == "not there" else service.endpoint
+        inner = party.in_proxy({"echo": endpoint})
+        out = party.out_proxy(["echo"], endpoint_of(inner.listen))
+        body = os.urandom(LIMIT_BYTES)
+        assert fetch(out.listen, "POST", "/echo/x", body, as_caller("c_sign")).status in (502, 503)
+        before = {proxy: proxy.memory_bytes("VmRSS") for proxy in (out, inner)}
+        for _ in range(count):
+            fetch(out.listen, "POST", "/echo/x", body, as_caller("c_sign"))
+        for proxy, resident in before.items():
+            assert proxy.memory_bytes("VmRSS") - resident < count * LIMIT_BYTES // 3

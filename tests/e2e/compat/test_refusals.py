@@ -17,7 +17,7 @@ from fastproxy.wire.compat.message import (
     encode_request_settings,
     encode_response,
 )
-from tests.e2e.client import Client, fetch, request_bytes
+from tests.e2e.client import Answer, Client, fetch, request_bytes
 from tests.e2e.compat.parties import (
     ALL_ON,
     CALLERS,
@@ -65,14 +65,20 @@ UNPROVEN: dict[str, tuple[str, bytes]] = {
 }
 
 
+def shape(answer: Answer) -> tuple[object, ...]:
+    """All of an answer but for its time and its exchange id."""
+    fields = [(name, value) for name, value in answer.fields if name != "date"]
+    return answer.start, fields, re.sub(rb'"exchange":"[0-9a-f-]+"', b"", answer.body)
+
+
 @pytest.mark.parametrize("name", UNPROVEN)
 def test_nobody_is_taken_at_less_than_the_config_demands(
     inner: ProxyProcess, services: Services, name: str
 ) -> None:
-    """One answer for all of it, but for its exchange id."""
     before = len(services["echo"].requests)
     caller, message = UNPROVEN[name]
     answer = call(inner.listen, caller, message)
+    assert shape(answer) == shape(call(inner.listen, *UNPROVEN["wrong sign"]))
     assert (answer.status, answer.cause) == (401, "identity_unproven")
     assert answer.problem["detail"] == answer.problem["title"]
     assert said(answer) == (answer.problem["title"], "in_proxy")
@@ -89,11 +95,8 @@ def test_a_wrong_padding_looks_like_any_other_failure(inner: ProxyProcess) -> No
     answers.append(call(inner.listen, caller, changed(sealed, b"k256", b"k999")))
     refused = [answer for answer in answers if answer.status != 200]  # a guess in 256 is right
     assert len(refused) >= 2
-    seen = {
-        (answer.start, tuple(name for name, _ in answer.fields), re.sub(rb'-[0-9a-f]+"', b"", answer.body))
-        for answer in refused
-    }
-    assert len(seen) == 1
+    nobody = call(inner.listen, "admin", sealed)
+    assert all(shape(answer) == shape(nobody) for answer in refused)
 
 
 def bomb(payload: bytes, algorithm: int) -> bytes:
@@ -233,6 +236,15 @@ def test_a_rate_and_a_privilege_hold_and_their_refusals_come_through(
         ("/fastproxy/v2", 404, "not_an_envelope"),
         ("/inProxy/echo/../other", 400, "ambiguous_path"),
         ("/inProxy/echo//x", 400, "ambiguous_path"),
+        ("/inProxy/echo/%2e%2e/other", 400, "ambiguous_path"),
+        ("/inProxy/echo/%2Fx", 400, "ambiguous_path"),
+        ("/inProxy/echo/..;/x", 400, "ambiguous_path"),
+        ("/inProxy/echo/%", 400, "malformed_request"),
+        ("/inProxy/echo%2Fx", 404, "service_unknown"),
+        ("/inProxy/%65cho/x", 404, "service_unknown"),
+        ("/inProxy/../inProxy/echo/x", 404, "service_unknown"),
+        ("//inProxy/echo/x", 404, "not_an_envelope"),
+        ("/inProxy%2Fecho/x", 404, "not_an_envelope"),
     ],
 )
 def test_a_target_that_leads_nowhere_is_refused(
@@ -242,6 +254,48 @@ def test_a_target_that_leads_nowhere_is_refused(
     answer = call(inner.listen, ALL_ON, SEALED, target=target)
     assert (answer.status, answer.cause) == (status, cause)
     assert len(services["echo"].requests) == before
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/../other/x",
+        "/%2e%2E/%2e./debug/pprof",
+        "/a/..",
+        "/a/..;x/b",
+        "/a\\..\\..\\b",
+        "/a%2f..%2Fb",
+        "/.?a",
+    ],
+)
+def test_a_path_that_a_reader_on_the_way_would_resolve_leaves_no_out_proxy(
+    to_original: ProxyProcess, original: Original, path: str
+) -> None:
+    """The original resolves it, and so would call what the out proxy's config doesn't know."""
+    before = len(original.requests)
+    for _ in range(2):  # the second one could take the short way
+        answer = fetch(to_original.listen, "GET", f"/echo{path}", headers=as_caller(ALL_ON))
+        assert (answer.status, answer.cause, said(answer)[1]) == (400, "ambiguous_path", "out_proxy")
+    assert len(original.requests) == before
+    original.answer = sized(b"")
+    fetch(to_original.listen, "GET", "/echo/.well-known/a..b/...?/../x", headers=as_caller("c_plain"))
+    assert original.last.start == "GET /inProxy/echo/.well-known/a..b/...?/../x HTTP/1.1"
+
+
+def test_no_field_of_a_message_passes_for_one_of_the_proxys(inner: ProxyProcess, services: Services) -> None:
+    """Of whoever called, the service learns from the proxy alone."""
+    claims = [
+        "Fastproxy-Caller: admin",
+        "fastproxy_caller: admin",
+        "Fastproxy-Exchange: 0",
+        "X_Forwarded_For: 192.0.2.1",
+        "C-ServiceName: admin",
+        "request-dead-time: 0",
+    ]
+    assert call(inner.listen, ALL_ON, SEALED, headers=claims).status == 200
+    got = services["echo"].last
+    assert not [name for name, value in got.fields if value in ("admin", "0")]
+    assert (got.get("fastproxy-caller"), got.get("x-forwarded-for")) == (ALL_ON, "127.0.0.1")
 
 
 def test_which_services_there_are_is_told_to_nobody_who_is_not_proven(inner: ProxyProcess) -> None:
@@ -310,6 +364,12 @@ def test_the_metrics_say_how_weak_it_is(pair: Pair) -> None:
         assert samples.total("fastproxy_compat_weaknesses", weakness="padding_oracle") == oracle
     # none of the others has a sign key of its own
     assert pair[1].metrics().total("fastproxy_compat_claimed_callers") == len(CALLERS)
+
+
+def test_the_start_says_how_weak_it_is(pair: Pair) -> None:
+    for proxy in pair:
+        assert any("compat protects weakly" in line.get("text", "") for line in proxy.log.lines)
+    assert any("callers are taken at their word" in line.get("text", "") for line in pair[1].log.lines)
 
 
 def test_exchanges_count_under_their_caller_once_it_is_proven(pair: Pair) -> None:

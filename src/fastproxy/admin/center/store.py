@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import os
 import sqlite3
+import stat
 from collections.abc import Mapping, Sequence
 from math import inf
 
@@ -68,13 +69,7 @@ class Store:
 
     def __init__(self, path: str) -> None:
         self._path = path
-        try:
-            # SQLite would make it with the umask's permissions; who may write to it can cut calls off.
-            os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-        except OSError as error:
-            raise StoreError(
-                path, f"it can't be opened: {error.strerror}", "check folder and owner"
-            ) from error
+        _claim(path)
         self._connection = sqlite3.connect(
             path, timeout=_LOCK_TIMEOUT_S, isolation_level=None, check_same_thread=False
         )
@@ -191,3 +186,20 @@ class Store:
         if code in (sqlite3.SQLITE_NOTADB, sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_ERROR):
             return StoreError(self._path, f"{_DAMAGED}: {error}", _EMPTY_START)
         return StoreError(self._path, f"it can't be used: {error}", "check disk, folder and owner")
+
+
+def _claim(path: str) -> None:
+    """Make the file if it isn't there, and refuse one that others can write: they could cut calls off.
+
+    SQLite would make it with the umask's permissions; its log beside it gets the permissions of the file.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC | os.O_NONBLOCK, 0o600)
+    except OSError as error:
+        raise StoreError(path, f"it can't be opened: {error.strerror}", "check folder and owner") from error
+    mode = os.fstat(descriptor).st_mode
+    os.close(descriptor)
+    if not stat.S_ISREG(mode):
+        raise StoreError(path, "it is not a regular file", "name another file")
+    if mode & 0o022:
+        raise StoreError(path, "it can be written by others than its owner", f"chmod go-w {path}")

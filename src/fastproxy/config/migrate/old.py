@@ -15,7 +15,7 @@ from fastproxy.config.address import parse_address
 from fastproxy.config.keys import is_secret_text
 from fastproxy.config.migrate.source import Source
 from fastproxy.config.problem import Path, nearest
-from fastproxy.config.resolve_compat import is_aes_key
+from fastproxy.config.resolve_compat import is_aes_key, is_taken_header
 from fastproxy.config.schema_compat import CONTEXT_PATH_PATTERN
 from fastproxy.config.schema_parts import NAME_PATTERN
 from fastproxy.config.secret import Secret
@@ -187,6 +187,8 @@ def _port(source: Source) -> int:
 def _header(source: Source, path: Path | None) -> str:
     header = source.text(path)
     _check(source, path, _HEADER_PATTERN, header, "this can't be the name of a header")
+    if path is not None and is_taken_header(header):
+        source.report(path, "this header has another meaning, so it can't name the caller")
     return header
 
 
