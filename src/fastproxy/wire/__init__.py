@@ -1,4 +1,4 @@
-"""What travels between the proxies, byte by byte: identities, ciphers, envelope version 2, wire format v1.
+"""What travels between the proxies, byte by byte: identities, ciphers, envelope version 2, the link, v1.
 
 Pure: bytes in, bytes out. Clocks and randomness are arguments. Nothing here knows a socket, a loop,
 the environment, a log or the config; failures that a peer can cause are rows of the error table.
@@ -14,6 +14,7 @@ the environment, a log or the config; failures that a peer can cause are rows of
     responses    sealing and opening responses, each bound to its request
     replay       the window of counters that a session has seen
     sessions     the bounded table of a receiver's sessions
+    link         the sealed, multiplexed connection: handshake, records, frames
     compat       wire format v1, for peers that still run the Go original
 
 `docs/wire.md` describes the format for a second implementation.
