@@ -13,8 +13,23 @@ from tests.cli.conftest import Call
 def test_files_that_can_be_used(pair: Call) -> None:
     result = pair("check", "out.yaml", "in.yaml")
     assert result.exit_code == 0
-    assert "out.yaml: ok: out proxy for web at 127.0.0.1:8034, 2 service(s)" in result.output
-    assert "in.yaml: ok: in proxy services-in at 127.0.0.1:8033" in result.output
+    assert "out.yaml: ok: out proxy for web at 127.0.0.1:8034, 2 service(s) over " in result.output
+    assert "in.yaml: ok: in proxy services-in at 127.0.0.1:8033 for " in result.output
+
+
+def test_the_ways_between_the_proxies_are_told(pair: Call) -> None:
+    text = Path("out.yaml").read_text()
+    assert "defaults: {" in text
+    Path("out.yaml").write_text(
+        text.replace("defaults: {", "defaults: {transport: link, ").replace(
+            '"search": {}', '"search": {transport: http}'
+        )
+    )
+    text = Path("in.yaml").read_text()
+    Path("in.yaml").write_text(text.replace("listen: {", "listen: {accept: [link, http], "))
+    output = pair("check", "out.yaml", "in.yaml").output
+    assert "2 service(s) over http, link\n" in output
+    assert "at 127.0.0.1:8033 for link, http, 2 service(s)" in output
 
 
 def test_problems_are_told_with_line_path_and_advice(pair: Call) -> None:

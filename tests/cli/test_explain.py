@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.certificates import Authority, write_files
 from tests.cli.conftest import Call
 
 PRIVILEGES = """\
@@ -82,6 +83,59 @@ def test_the_out_proxy_names_service_receiver_and_endpoints(pair: Call, url: str
     assert "FORWARDED: web may send GET /a?b to api" in result.output
     for line in ("receiver    services-in (out.yaml:", "endpoints   127.0.0.1:8033", "deadline    15 s"):
         assert line in result.output
+
+
+@pytest.mark.parametrize(
+    ("transport", "told"),
+    [("link", "transport   link, compress"), ("http", "transport   http, aes-256-gcm, compress")],
+)
+def test_the_out_proxy_names_the_way_and_who_proves_what(pair: Call, transport: str, told: str) -> None:
+    text = Path("out.yaml").read_text()
+    assert "defaults: {" in text
+    Path("out.yaml").write_text(text.replace("defaults: {", f"defaults: {{transport: {transport}, "))
+    output = pair("explain", "out.yaml", "GET", "/api/a").output
+    for line in (told, "identity    web proves itself by its key", "), which proves itself by its key"):
+        assert line in output
+
+
+def test_the_in_proxy_names_what_proves_the_caller(ruled: tuple[Call, int]) -> None:
+    call, _ = ruled
+    text = Path("in.yaml").read_text()
+    Path("in.yaml").write_text(
+        text.replace("listen: {", "listen: {accept: [link, http], ").replace(
+            "callers:", "callers_dir: more\ncallers:", 1
+        )
+    )
+    Path("more").mkdir()
+    assert call("keys", "new", "app", "-d", "more").exit_code == 0
+    output = call("explain", "in.yaml", "GET", "/search/").output
+    line = text.splitlines().index("callers:") + 3
+    assert f"identity    one of 1 key(s) (in.yaml:{line}), over link or http" in output
+    assert "identity    one of 1 key(s) (more/app.pub), over link or http" in output
+
+
+def test_certificates_are_named_where_they_prove(call: Call) -> None:
+    authority = Authority("shop CA")
+    web, shop = "spiffe://shop.example/web", "shop-in.example"
+    write_files(Path(), "web", authority.issue([web]), authority.pem)
+    write_files(Path(), "shop-in", authority.issue(dns_names=[shop]), authority.pem)
+    tls = "tls: {{certificate: {0}.crt, private_key: {0}.pem, authorities: {0}-ca.crt}}"
+    Path("out.yaml").write_text(
+        f"role: out\ncaller: web\n{tls.format('web')}\n"
+        f"receivers: {{shop-in: {{tls_id: {shop}, endpoints: ['h:1']}}}}\n"
+        "services: {cart: {transport: link, receiver: shop-in}}\n"
+    )
+    Path("in.yaml").write_text(
+        f"role: in\nname: shop-in\nlisten: {{accept: [link], {tls.format('shop-in')}}}\n"
+        f"callers: {{web: {{tls_id: '{web}'}}}}\nservices: {{cart: {{endpoints: ['h:1']}}}}\n"
+        "privileges: [{callers: [web], services: [cart]}]\n"
+    )
+    sent = call("explain", "out.yaml", "GET", "/cart/").output
+    assert f"receiver    shop-in (out.yaml:4), which proves itself by its certificate as {shop}" in sent
+    assert "identity    web proves itself by its certificate" in sent
+    taken = call("explain", "in.yaml", "GET", "/cart/").output
+    assert f"identity    the certificate of {web} (in.yaml:4), over link" in taken
+    assert "for link inside TLS, 1 service(s)" in call("check", "in.yaml").output
 
 
 @pytest.mark.parametrize(

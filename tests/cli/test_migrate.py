@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from fastproxy.config.keys import public_from_private
 from fastproxy.config.load import load
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot
 from fastproxy.policy.pattern import parse_pattern
@@ -16,9 +17,10 @@ from tests.cli.conftest import Call
 DATA = Path(__file__).parents[1] / "data"
 FILES = (str(DATA / "fast_proxy_out.yaml"), str(DATA / "fast_proxy_in.yaml"))
 SERVICES = ("--service", "token_service=127.0.0.1:9001", "--service", "search_service=127.0.0.1:9002")
+COMPAT = ("--transport", "compat")
 
 
-@pytest.mark.parametrize("transport", [(), ("--transport", "http")])
+@pytest.mark.parametrize("transport", [(), *(("--transport", name) for name in ("link", "http", "compat"))])
 def test_the_example_becomes_a_pair_that_check_takes(call: Call, transport: tuple[str, ...]) -> None:
     result = call("migrate", *FILES, *SERVICES, *transport, "-d", "new")
     assert result.exit_code == 0, result.output
@@ -30,8 +32,8 @@ def test_the_example_becomes_a_pair_that_check_takes(call: Call, transport: tupl
         assert stat.S_IMODE(file.stat().st_mode) & 0o077 == 0, file
 
 
-def test_compat_is_the_default_so_that_one_side_can_move_first(call: Call) -> None:
-    result = call("migrate", *FILES, *SERVICES)
+def test_with_compat_one_side_can_move_first(call: Call) -> None:
+    result = call("migrate", *FILES, *SERVICES, "--transport", "compat")
     assert "`trust_claimed_caller` is set: chat_service shares the sign key" in result.output
     assert "compat protects weakly" in result.output
     snapshot = load("out.yaml", check_pattern=parse_pattern)
@@ -39,9 +41,32 @@ def test_compat_is_the_default_so_that_one_side_can_move_first(call: Call) -> No
     assert {service.settings.transport for service in snapshot.services.values()} == {"compat"}
 
 
+def test_what_is_made_without_a_word_on_the_way(call: Call) -> None:
+    call("migrate", *FILES, *SERVICES)
+    snapshot = load("out.yaml", check_pattern=parse_pattern)
+    assert isinstance(snapshot, OutSnapshot)
+    assert {service.settings.transport for service in snapshot.services.values()} == {"compat"}
+
+
+@pytest.mark.parametrize("transport", ["link", "http"])
+def test_each_side_knows_the_other_by_a_fresh_key(call: Call, transport: str) -> None:
+    assert call("migrate", *FILES, *SERVICES, "--transport", transport).exit_code == 0
+    out, inside = (load(name, check_pattern=parse_pattern) for name in ("out.yaml", "in.yaml"))
+    assert isinstance(out, OutSnapshot)
+    assert isinstance(inside, InSnapshot)
+    assert {service.settings.transport for service in out.services.values()} == {transport}
+    assert inside.config.listen.accept == [transport]
+    for name, secret in out.caller_keys.items():
+        assert inside.callers[name].public_keys == (public_from_private(secret),)
+    receiver = out.services["token_service"].receiver
+    assert receiver is not None
+    assert receiver.public_keys == (public_from_private(inside.private_keys[0]),)
+    assert inside.compat is None
+
+
 def test_what_became_of_each_setting_is_shown_on_demand(call: Call) -> None:
-    assert "fastHttp.enable" not in call("migrate", *FILES, *SERVICES, "-d", "one").output
-    output = call("migrate", *FILES, *SERVICES, "-d", "two", "--explain").output
+    assert "fastHttp.enable" not in call("migrate", *FILES, *SERVICES, *COMPAT, "-d", "one").output
+    output = call("migrate", *FILES, *SERVICES, *COMPAT, "-d", "two", "--explain").output
     cells = [[cell.strip() for cell in line.split("│")] for line in output.splitlines() if "│" in line]
     rows = {row[2]: row for row in cells}
     assert rows["fastHttp.enable"][4] == "dropped"
@@ -52,7 +77,7 @@ def test_what_became_of_each_setting_is_shown_on_demand(call: Call) -> None:
 
 
 def test_routes_are_explained_as_the_original_decided_them(call: Call) -> None:
-    call("migrate", *FILES, *SERVICES)
+    call("migrate", *FILES, *SERVICES, *COMPAT)
     url = "/token_service/api/service"
     assert "10 per s, burst 10" in call("explain", "in.yaml", "--caller", "song_service", "POST", url).output
     assert call("explain", "in.yaml", "--caller", "chat_service", "POST", url).exit_code == 1
@@ -61,7 +86,7 @@ def test_routes_are_explained_as_the_original_decided_them(call: Call) -> None:
 
 
 def test_the_center_knows_where_the_rest_is(call: Call) -> None:
-    result = call("migrate", FILES[1], "--center", "http://127.0.0.1:8080/")
+    result = call("migrate", FILES[1], *COMPAT, "--center", "http://127.0.0.1:8080/")
     assert result.exit_code == 0, result.output
     snapshot = load("in.yaml", check_pattern=parse_pattern)
     assert isinstance(snapshot, InSnapshot)
@@ -75,11 +100,11 @@ def test_the_center_knows_where_the_rest_is(call: Call) -> None:
 def test_nothing_is_overwritten(call: Call, there: str) -> None:
     Path("keys").mkdir(mode=0o700)
     Path(there).write_text("precious")
-    result = call("migrate", *FILES, *SERVICES)
+    result = call("migrate", *FILES, *SERVICES, *COMPAT)
     assert result.exit_code == 1
     assert f"{there} is there already" in result.output
     assert [file for file in Path().rglob("*") if file.is_file()] == [Path(there)]
-    assert call("migrate", *FILES, *SERVICES, "--force").exit_code == 0
+    assert call("migrate", *FILES, *SERVICES, *COMPAT, "--force").exit_code == 0
     assert Path(there).read_text() != "precious"
 
 
@@ -108,8 +133,8 @@ def test_links_are_replaced_not_followed(call: Call) -> None:
     Path("precious").write_text("precious")
     Path("out.yaml").symlink_to("precious")
     Path(".in.yaml.new").symlink_to("precious")
-    assert "out.yaml is there already" in call("migrate", *FILES, *SERVICES).output
-    assert call("migrate", *FILES, *SERVICES, "--force").exit_code == 0
+    assert "out.yaml is there already" in call("migrate", *FILES, *SERVICES, *COMPAT).output
+    assert call("migrate", *FILES, *SERVICES, *COMPAT, "--force").exit_code == 0
     assert Path("precious").read_text() == "precious"
     assert not Path("out.yaml").is_symlink()
     assert sorted(path.name for path in Path().iterdir()) == ["in.yaml", "keys", "out.yaml", "precious"]
@@ -128,7 +153,7 @@ def test_keys_go_into_no_folder_that_others_control(call: Call, trap: str) -> No
             keys.chmod(0o777)
         case _:
             keys.write_text("")
-    result = call("migrate", *FILES, *SERVICES, "-d", "new", "--force")
+    result = call("migrate", *FILES, *SERVICES, *COMPAT, "-d", "new", "--force")
     assert result.exit_code == 1
     assert "new/keys" in result.output
     assert list(elsewhere.iterdir()) == []
@@ -139,14 +164,14 @@ def test_keys_go_into_no_folder_that_others_control(call: Call, trap: str) -> No
     ("arguments", "words"),
     [
         ((*FILES,), "--service token_service=HOST:PORT --service search_service=HOST:PORT"),
-        ((*FILES, *SERVICES, FILES[0]), "named twice"),
-        ((*FILES, *SERVICES, "none.yaml"), "can't be read"),
+        ((*FILES, *SERVICES, *COMPAT, FILES[0]), "named twice"),
+        ((*FILES, *SERVICES, *COMPAT, "none.yaml"), "can't be read"),
         ((*FILES, "--service", "a=h"), "HOST:PORT"),
         ((*FILES, "--service", "a b=h:1"), "is not a name"),
         ((*FILES, "--service", "a=h:1", "--service", "a=h:2"), "given twice"),
         ((*FILES, "--center", "https://c"), "http://HOST:PORT"),
         ((FILES[0], "--transport", "http", "--service", "a"), "no in proxy's file"),
-        ((*FILES, "--transport", "link"), "'compat', 'http'"),
+        ((*FILES, "--transport", "lnk"), "'link', 'http', 'compat'"),
         ((), "Missing argument"),
     ],
 )

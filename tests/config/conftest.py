@@ -11,6 +11,7 @@ from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError, Problem
 from fastproxy.config.snapshot import Snapshot
 from fastproxy.policy.pattern import parse_pattern
+from tests.certificates import NOW
 
 
 class Folder:
@@ -38,7 +39,7 @@ class Folder:
         """Load a config text."""
         file = self.path / "config.yaml"
         file.write_text(text)
-        return load(file, check_pattern=parse_pattern, environ=environ or {})
+        return load(file, check_pattern=parse_pattern, environ=environ or {}, clock=NOW.timestamp)
 
     def problems(self, text: str, environ: dict[str, str] | None = None) -> tuple[Problem, ...]:
         """Load a config text that must be refused and return what is wrong."""

@@ -443,7 +443,7 @@ def test_any_change_of_the_text_is_migrated_or_refused(tmp_path: Path, data: st.
         st.sampled_from(["", "{}", "[]", "null", "5", "x: ", "\n", "- ", "'", "é", "0", '"'])
     )
     texts[which] = text[:start] + inserted + text[end:]
-    transport = data.draw(st.sampled_from(["compat", "http"]))
+    transport = data.draw(st.sampled_from(["compat", "http", "link"]))
     try:
         migration = run(*texts, transport=transport, center="http://127.0.0.1:8080", services={})
     except ConfigError:

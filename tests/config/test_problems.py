@@ -86,7 +86,7 @@ services:
   cart: {{timeout_s: -1}}
   search: {{receiver: {{name: other-in, public_keys: [{folder.key("shop-in")}]}}}}
   orders: {{receiver: shop-in, endpoints: [127.0.0.1:1]}}
-  mail: {{receiver: 5, transport: link, compress: zip}}
+  mail: {{receiver: 5, transport: lnk, compress: zip}}
 log: {{level: loud, access: 7}}
 name: two words
 """)

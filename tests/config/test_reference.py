@@ -16,6 +16,7 @@ from fastproxy.config.reference import editor_schema, reference_page
 from fastproxy.config.schema import OutConfig
 from fastproxy.config.snapshot import InSnapshot
 from fastproxy.errors import TABLE
+from tests.certificates import Authority, write_files
 from tests.config.conftest import Folder
 
 PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
@@ -73,6 +74,9 @@ def test_the_examples_load(folder: Folder, text: str) -> None:
         (folder.path / "callers" / f"{name}.pub").write_text(folder.key(name) + "\n")
     for name in ("sign.web", "sign.app", "encrypt.shop"):
         folder.secret(name, f"{name:-<16}")
+    authority = Authority("shop CA")
+    write_files(folder.path, "shop-in", authority.issue(dns_names=["shop-in.shop.example"]), authority.pem)
+    write_files(folder.path, "web", authority.issue(["spiffe://shop.example/web"]), authority.pem)
     environ = {"BATCH_MAIL_KEY": (folder.path / "batch-mail.key").read_text(), "CENTER_TOKEN": "t" * 16}
     snapshot = folder.load(text, environ)
     assert snapshot.services

@@ -63,9 +63,13 @@ def _report(file: str) -> dict[str, Any]:
 def _summary(snapshot: Snapshot) -> str:
     services = f"{len(snapshot.services)} service(s)"
     if isinstance(snapshot, OutSnapshot):
-        return f"out proxy for {', '.join(snapshot.caller_names)} at {snapshot.listen}, {services}"
+        used = {service.settings.transport for service in snapshot.services.values()}
+        callers = ", ".join(snapshot.caller_names)
+        return f"out proxy for {callers} at {snapshot.listen}, {services} over {', '.join(sorted(used))}"
+    config = snapshot.config
+    accepted = ", ".join(dict.fromkeys(config.listen.accept)) + (" inside TLS" if snapshot.tls else "")
     callers = f"{len(snapshot.caller_names)} caller(s), {len(snapshot.grants)} privilege(s)"
-    return f"in proxy {snapshot.config.name} at {snapshot.listen}, {services}, {callers}"
+    return f"in proxy {config.name} at {snapshot.listen} for {accepted}, {services}, {callers}"
 
 
 def _print_for_people(report: dict[str, Any]) -> None:

@@ -75,11 +75,17 @@ def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, t
     _say(f"FORWARDED: {caller} may send {method} {forwarded.decode()} to {name}")
     _say(f"service     {name} ({snapshot.file.name}:{service.line})")
     if service.receiver is not None:
-        _say(f"receiver    {service.receiver.name} ({snapshot.file.name}:{service.receiver.line})")
-        _say(f"transport   {settings.transport}, {settings.cipher}, compress {settings.compress}")
+        receiver = service.receiver
+        proof, known_as = ("certificate", f" as {receiver.tls_id}") if receiver.tls_id else ("key", "")
+        where = f"{snapshot.file.name}:{receiver.line}"
+        _say(f"receiver    {receiver.name} ({where}), which proves itself by its {proof}{known_as}")
+        _say(f"identity    {caller} proves itself by its {proof}")
+        cipher = f", {settings.cipher}" if settings.transport == "http" else ""
+        _say(f"transport   {settings.transport}{cipher}, compress {settings.compress}")
     elif snapshot.compat is not None:
         sender = snapshot.compat.callers[caller]
         sign, encrypt = sender.sign_key_name or "none", sender.encrypt_key_name or "none"
+        _say("identity    none: whoever holds the shared keys passes for it")
         _say(f"transport   compat, sign {sign}, encrypt {encrypt}, compress {sender.compress}")
     _say(f"endpoints   {_endpoints(service)}")
     _say(f"deadline    {settings.timeout_s:g} s, of which {settings.connect_timeout_s:g} s to connect")
@@ -116,6 +122,7 @@ def _explain_in(snapshot: InSnapshot, caller: str, method: str, host: bytes, tar
     service = snapshot.services[name]
     rate = route.rate
     _say(f"FORWARDED: {caller} may send {method} {forwarded.decode()} to {name}")
+    _say(f"identity    {_proof(snapshot, caller)}")
     _say(f"privilege   {file}:{route.privilege.line}, pattern {route.pattern}")
     _say(f"rate        {rate.per_s:g} per s, burst {rate.burst}" if rate else "rate        no limit")
     _say(f"service     {name} ({file}:{service.line})")
@@ -125,6 +132,20 @@ def _explain_in(snapshot: InSnapshot, caller: str, method: str, host: bytes, tar
     for other in explanation.outranked if explanation else ():
         _say(f"also holds, but is less specific or further down: {file}:{other.line}")
     return True
+
+
+def _proof(snapshot: InSnapshot, caller: str) -> str:
+    """Say what proves that it is this caller, where that stands, and over which ways it may come."""
+    file, config = snapshot.file.name, snapshot.config
+    peer = snapshot.callers.get(caller)
+    if peer is None:
+        demand = snapshot.compat.callers[caller] if snapshot.compat else None
+        signs = f"a message signed with {' or '.join(demand.sign)}" if demand and demand.sign else "its word"
+        return f"{signs}, over compat"
+    where = f"{file}:{peer.line}" if peer.line else f"{config.callers_dir}/{caller}.pub"
+    ways = " or ".join(way for way in dict.fromkeys(config.listen.accept) if way != "compat")
+    proof = f"the certificate of {peer.tls_id}" if peer.tls_id else f"one of {len(peer.public_keys)} key(s)"
+    return f"{proof} ({where}), over {ways}"
 
 
 def _explained(

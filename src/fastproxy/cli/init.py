@@ -16,7 +16,7 @@ _RECEIVER_PORT = 8033
 _CALLER_PORT = 8034
 
 _OUT_YAML = """\
-# The out proxy, beside the caller: plain HTTP comes in, sealed requests go to the in proxy.
+# The out proxy, beside the caller: plain HTTP comes in, and goes to the in proxy sealed.
 role: out
 
 # Where the caller sends its requests. The first segment of the path names the service:
@@ -41,14 +41,14 @@ admin: {{address: "127.0.0.1:9034"}}
 """
 
 _IN_YAML = """\
-# The in proxy, beside the services: sealed requests come in, plain HTTP goes to the services.
+# The in proxy, beside the services: what comes in is sealed, plain HTTP goes to the services.
 role: in
 
 # The name that out proxies know this proxy by, and the key that proves it. It stays on this machine.
 name: {receiver}
 private_key: {{file: {receiver}.key}}
 
-# Where out proxies connect. Only sealed requests are taken here.
+# Where out proxies connect. Nothing is taken here but what is sealed.
 listen: {{address: "{listen}"}}
 
 # Who may prove to be whom: each caller with its public key.

@@ -32,11 +32,11 @@ _TABLE_WIDTH = 200
 @click.argument("files", nargs=-1, required=True, metavar="OLD.yaml...")
 @click.option(
     "--transport",
-    type=click.Choice(["compat", "http"]),
+    type=click.Choice(["link", "http", "compat"]),
     default="compat",
     show_default=True,
     help="Way between the proxies. compat keeps the original's wire format and keys, so that one side can "
-    "move first; http makes an identity for each caller and receiver, for both sides at once.",
+    "move first; link and http make an identity for each caller and receiver, for both sides at once.",
 )
 @click.option(
     "--service",
@@ -221,7 +221,7 @@ def _print_result(migration: Migration, folder: Path, target: Target) -> None:
     for note in migration.notes:
         click.echo(f"Note: {note}")
     if target.transport == "compat":
-        click.echo("Note: compat protects weakly; once both sides are migrated: --transport http")
+        click.echo("Note: compat protects weakly; once both sides are migrated: --transport link")
     click.echo("\nStart them, each in a terminal of its own:\n")
     for name in sorted(migration.configs):  # in proxies first, so that calls find them
         click.echo(f"    fastproxy run {folder / name}")

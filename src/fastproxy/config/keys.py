@@ -73,7 +73,7 @@ def read_text_secret(source: KeySource, folder: Path, environ: Mapping[str, str]
     match _named(source):
         case "file":
             where = str(folder / source.file)
-            content = _read_file(folder / source.file, secret=True)
+            content = read_file(folder / source.file, secret=True)
         case "env":
             where = f"environment variable {source.env}"
             content = environ.get(source.env, "").encode("utf-8", "surrogateescape")
@@ -105,7 +105,7 @@ def read_key_file(file: Path, *, secret: bool) -> list[bytes]:
     Raises:
         KeyMaterialError: it can't be read, others can read it, or it holds something else.
     """
-    content = _read_file(file, secret=secret)
+    content = read_file(file, secret=secret)
     lines = [line.strip() for line in content.decode("ascii", "replace").splitlines()]
     keys = [_key_from_text(line, str(file)) for line in lines if line and not line.startswith("#")]
     if not keys:
@@ -155,30 +155,48 @@ def _literal(source: KeySource) -> bytes:
     return source.literal.reveal()
 
 
-def _read_file(file: Path, *, secret: bool) -> bytes:
+def read_file(
+    file: Path,
+    *,
+    secret: bool,
+    what: str = "key file",
+    limit_bytes: int = FILE_LIMIT_BYTES,
+    if_missing: str = "make one with `fastproxy keys new NAME`",
+) -> bytes:
+    """Return what a file holds.
+
+    Args:
+        file: the file. secret: whether others must not be able to read it. what: the words for it.
+        limit_bytes: more is taken for the wrong file. if_missing: what to do then.
+
+    Raises:
+        KeyMaterialError: it can't be read, is no regular file, is too large, or others can read it.
+    """
     try:
         # Opened first and looked at after, so that what is checked is what is read. A FIFO must not block.
         descriptor = os.open(file, os.O_RDONLY | os.O_CLOEXEC | os.O_NONBLOCK)
     except FileNotFoundError as exc:
-        raise KeyMaterialError(
-            f"there is no key file {file}", "make one with `fastproxy keys new NAME`"
-        ) from exc
+        raise KeyMaterialError(f"there is no {what} {file}", if_missing) from exc
     except (OSError, ValueError) as exc:
-        raise KeyMaterialError(f"the key file {file} can't be opened: {_reason(exc)}") from exc
+        raise KeyMaterialError(f"the {what} {file} can't be opened: {_reason(exc)}") from exc
     try:
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyMaterialError(f"{file} is not a regular file")
         if secret and status.st_mode & 0o077:
             raise KeyMaterialError(
-                f"the key file {file} can be read by others than its owner",
+                f"the {what} {file} can be read by others than its owner",
                 f"chmod 600 {file}, and make a new key if someone may have read it",
             )
-        content = os.read(descriptor, FILE_LIMIT_BYTES + 1)
+        content = b""
+        while piece := os.read(descriptor, limit_bytes + 1 - len(content)):
+            content += piece
+    except OSError as exc:
+        raise KeyMaterialError(f"the {what} {file} can't be read: {_reason(exc)}") from exc
     finally:
         os.close(descriptor)
-    if len(content) > FILE_LIMIT_BYTES:
-        raise KeyMaterialError(f"{file} is too large for a key file")
+    if len(content) > limit_bytes:
+        raise KeyMaterialError(f"{file} is too large for a {what}")
     return content
 
 

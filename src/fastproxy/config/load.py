@@ -7,7 +7,8 @@ mistakes as far as it can; only then is it decided whether the file can be used.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 from fastproxy.config.document import FILE_LIMIT_BYTES, parse_document
@@ -21,7 +22,11 @@ from fastproxy.config.structure import Structure, role_of
 
 
 def load(
-    file: str | Path, *, check_pattern: PatternCheck, environ: Mapping[str, str] = os.environ
+    file: str | Path,
+    *,
+    check_pattern: PatternCheck,
+    environ: Mapping[str, str] = os.environ,
+    clock: Callable[[], float] = time.time,
 ) -> Snapshot:
     """Load a config file.
 
@@ -30,6 +35,7 @@ def load(
         check_pattern: judges path patterns, by raising ValueError; give it `policy.pattern.parse_pattern`,
             so that what is checked here is what is compiled later.
         environ: the environment, for keys that come from there.
+        clock: returns the Unix time in seconds, at which certificates must be valid.
 
     Raises:
         ConfigError: it can't be used; holds all problems.
@@ -42,7 +48,7 @@ def load(
     structure = Structure(document, config_type)
     if structure.config is None:
         raise ConfigError(document.problems)
-    resolver = Resolver(structure, Path(file).parent, environ)
+    resolver = Resolver(structure, Path(file).parent, environ, clock())
     name = Path(file).name
     snapshot: OutSnapshot | InSnapshot
     if isinstance(structure.config, OutConfig):

@@ -81,6 +81,36 @@ services:
     endpoints: [shop-in.internal:8033]
 ```
 
+## Certificates instead of keys
+
+Where certificates are issued anyway, they prove both ends of a link: TLS 1.3, both sides verified, and each
+peer known by the one SPIFFE URI or DNS name of its certificate that is written here. The files are read again
+when they change; links of a CA that is gone, or of a certificate that has ended, are cut.
+
+```yaml
+role: in
+name: shop-in
+listen:
+  address: 0.0.0.0:8033
+  accept: [link]
+  tls: {certificate: shop-in.crt, private_key: shop-in.pem, authorities: shop-in-ca.crt}
+callers:
+  web: {tls_id: "spiffe://shop.example/web"}
+  app: {tls_id: app.shop.example}
+services: {cart: {endpoints: ["127.0.0.1:8080"]}}
+privileges: [{callers: [web, app], services: [cart]}]
+```
+
+```yaml
+role: out
+caller: web
+tls: {certificate: web.crt, private_key: web.pem, authorities: web-ca.crt}
+receivers:
+  shop-in: {tls_id: shop-in.shop.example, endpoints: [shop-in.internal:8033]}
+defaults: {transport: link, receiver: shop-in}
+services: {cart: {}}
+```
+
 ## Peers that still run the Go original
 
 `fastproxy migrate` makes such configs from the original's own. `compat` speaks its wire format with its

@@ -40,14 +40,19 @@ class Resolver:
     Args:
         structure: the typed config and where its values stand. folder: what relative file names start from.
         environ: the environment, for keys that come from there.
+        now_unix_s: the time at which certificates must be valid.
     """
 
-    def __init__(self, structure: Structure, folder: FilePath, environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, structure: Structure, folder: FilePath, environ: Mapping[str, str], now_unix_s: float
+    ) -> None:
         self.structure = structure
         self.folder = folder
+        self.now_unix_s = now_unix_s
         self.warnings: list[Problem] = []
         self._environ = environ
         self._key_uses: dict[bytes, tuple[str, int]] = {}
+        self._tls_id_uses: dict[str, tuple[str, int]] = {}
 
     def report(self, path: Path, message: str, suggestion: str = "") -> None:
         """Add a problem."""
@@ -179,6 +184,20 @@ class Resolver:
                 path, "this is not a usable X25519 public key", "make one with `fastproxy keys new NAME`"
             )
         self._claim(public_key, path, use)
+
+    def claim_tls_id(self, tls_id: str, path: Path, use: str) -> None:
+        """Note that a certificate's name stands for `use`, and report when it stands for another already."""
+        known, line = self._tls_id_uses.setdefault(tls_id, (use, self.structure.line(path)))
+        if known != use:
+            self.report(
+                path,
+                f"the `tls_id` of {use} is also that of {known} (line {line})",
+                "one `tls_id` belongs to one name",
+            )
+
+    def key_uses(self) -> dict[bytes, str]:
+        """Return whom each key that was noted so far stands for."""
+        return {key: use for key, (use, _) in self._key_uses.items()}
 
     def _claim(self, fingerprint: bytes, path: Path, use: str) -> None:
         known, line = self._key_uses.setdefault(fingerprint, (use, self.structure.line(path)))

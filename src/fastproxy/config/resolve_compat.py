@@ -136,7 +136,7 @@ def _warn_of_weakness(resolver: Resolver) -> None:
     resolver.warn(
         _SECTION,
         "compat protects weakly: fixed IV, unsigned paths and answers, nothing against replay",
-        "move to http with `fastproxy migrate --transport http`",
+        "move to link with `fastproxy migrate --transport link`",
     )
 
 

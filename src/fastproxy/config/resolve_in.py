@@ -7,18 +7,17 @@ from collections.abc import Callable, Set
 from fnmatch import fnmatchcase
 
 from fastproxy.config.address import Address
-from fastproxy.config.keys import KeyMaterialError, read_key_file
+from fastproxy.config.callers_dir import CallersReader
+from fastproxy.config.keys import KeyMaterialError
 from fastproxy.config.problem import Path
 from fastproxy.config.resolve import NOWHERE, Resolver
 from fastproxy.config.resolve_compat import resolve_compat_in
+from fastproxy.config.resolve_link import check_windows, resolve_peer, resolve_tls
 from fastproxy.config.schema import InConfig, InService, Privilege
-from fastproxy.config.schema_parts import NAME_PATTERN
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import Center, Grant, InSnapshot, LocalService, Peer
+from fastproxy.config.snapshot import CallersDir, Center, Grant, InSnapshot, LocalService, Peer, TlsFiles
 
-CALLERS_DIR_LIMIT = 100_000
-"""Callers in a folder; protects against a wrong one."""
-
+_TLS: Path = ("listen", "tls")
 _ANY_ADDRESS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not bound
 _METHODS = frozenset(("GET", "HEAD", "POST", "PUT", "DELETE", "OPTIONS", "PATCH"))
 
@@ -30,7 +29,8 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
     """Resolve an in proxy's config; what is wrong is reported to `resolver`."""
     listen = resolver.listener(config.listen.address, ("listen", "address"))
     private_keys = _private_keys(config, resolver)
-    callers = _callers(config, resolver)
+    callers, callers_dir = _callers(config, resolver)
+    check_windows(config.link, resolver)
     services = {name: _service(name, service, resolver) for name, service in config.services.items()}
     compat = resolve_compat_in(config, resolver, {name: peer.line for name, peer in callers.items()})
     # A name that is written but unsound has its own problem; it isn't unknown as well.
@@ -56,7 +56,9 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         listen=listen,
         admin=resolver.admin(config.admin, listen),
         private_keys=private_keys,
+        tls=_tls(config, resolver),
         callers=callers,
+        callers_dir=callers_dir,
         caller_names=(*callers, *(compat.callers if compat else ())),
         services=services,
         compat=compat,
@@ -67,11 +69,15 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
 
 
 def _private_keys(config: InConfig, resolver: Resolver) -> tuple[Secret, ...]:
-    written = resolver.structure.written(())
+    written = resolver.structure.written(()) & {"private_key", "private_keys"}
     use = f"receiver {config.name}"
-    if {"private_key", "private_keys"} <= written:
+    if _TLS[-1] in resolver.structure.written(_TLS[:-1]):
+        for setting in sorted(written):
+            message = f"with `listen.tls` a certificate proves this receiver: `{setting}` has no meaning"
+            resolver.report((setting,), message, "remove it")
+    elif len(written) > 1:
         resolver.report(("private_keys",), "`private_key` and `private_keys` exclude each other")
-    elif "http" in config.listen.accept and not {"private_key", "private_keys"} & written:
+    elif not written and {"link", "http"} & set(config.listen.accept):
         resolver.report((), "`private_key` is missing", "add `private_key: {file: NAME.key}`")
     if config.private_key is not None:
         return (resolver.private_key(config.private_key, ("private_key",), use),)
@@ -81,49 +87,53 @@ def _private_keys(config: InConfig, resolver: Resolver) -> tuple[Secret, ...]:
     )
 
 
-def _callers(config: InConfig, resolver: Resolver) -> dict[str, Peer]:
-    callers: dict[str, Peer] = {}
-    for name, caller in config.callers.items():
-        path: Path = ("callers", name)
-        use = f"caller {name}"
-        callers[name] = Peer(
-            name,
-            resolver.public_keys(caller.public_keys, (*path, "public_keys"), use),
-            resolver.psk(caller.psk, (*path, "psk"), use),
-            resolver.structure.line(path),
+def _tls(config: InConfig, resolver: Resolver) -> TlsFiles | None:
+    """Resolve the certificate of the listener, with which nothing but a link proves who calls."""
+    tls = config.listen.tls
+    if tls is None:
+        return None
+    if set(config.listen.accept) != {"link"}:
+        path: Path = ("listen", "accept")
+        own = "accept" in resolver.structure.written(("listen",))
+        resolver.report(
+            path if own else _TLS, "a listener with `tls` takes nothing but links", "write `accept: [link]`"
         )
+    for name in config.callers:
+        if "public_keys" in resolver.structure.written(("callers", name)):
+            resolver.report(
+                ("callers", name, "public_keys"),
+                "with `listen.tls` a certificate proves who calls: `public_keys` have no meaning",
+                "write `tls_id: …` instead",
+            )
     if config.callers_dir:
-        _add_callers_of_folder(config.callers_dir, callers, resolver)
-    return callers
+        resolver.report(
+            ("callers_dir",),
+            "with `listen.tls` a certificate proves who calls, not a key",
+            "remove it",
+        )
+    return resolve_tls(tls, _TLS, f"receiver {config.name}", resolver)
 
 
-def _add_callers_of_folder(folder: str, callers: dict[str, Peer], resolver: Resolver) -> None:
+def _callers(config: InConfig, resolver: Resolver) -> tuple[dict[str, Peer], CallersDir | None]:
+    """Return all callers with an identity, and where some of them come from."""
+    callers = {
+        name: resolve_peer(name, caller, ("callers", name), f"caller {name}", _TLS, resolver)
+        for name, caller in config.callers.items()
+    }
+    if not config.callers_dir:
+        return callers, None
+    source = CallersDir(resolver.folder / config.callers_dir, frozenset(config.callers), resolver.key_uses())
     path: Path = ("callers_dir",)
     try:
-        files = sorted(entry for entry in (resolver.folder / folder).iterdir() if entry.name.endswith(".pub"))
-    except (OSError, ValueError) as exc:
-        reason = exc.strerror if isinstance(exc, OSError) else "its name is not valid"
-        resolver.report(path, f"the folder {folder} can't be read: {reason}")
-        return
-    if len(files) > CALLERS_DIR_LIMIT:
-        resolver.report(path, f"the folder {folder} holds more than {CALLERS_DIR_LIMIT} callers")
-        return
-    for file in files:
-        name = file.name.removesuffix(".pub")
-        if not re.search(NAME_PATTERN, name):
-            resolver.report(path, f"{file!r} does not bear the name of a caller")
-            continue
-        if name in callers:
-            resolver.report(path, f"the caller {name} of {file} is described in `callers` too", "keep one")
-            continue
-        try:
-            keys = tuple(read_key_file(file, secret=False))
-        except KeyMaterialError as exc:
-            resolver.report(path, exc.message, exc.suggestion)
-            continue
-        for key in keys:
-            resolver.claim_key(key, path, f"caller {name}")
-        callers[name] = Peer(name, keys, None, 0)
+        found = CallersReader(source).read(int(resolver.now_unix_s * 1e9))
+    except KeyMaterialError as exc:
+        resolver.report(path, exc.message, exc.suggestion)
+        return callers, None
+    for message, suggestion in found.troubles:
+        resolver.report(path, message, suggestion)
+    for name, public_keys in found.public_keys.items():
+        callers[name] = Peer(name, public_keys, "", None, 0)
+    return callers, source
 
 
 def _service(name: str, service: InService, resolver: Resolver) -> LocalService:

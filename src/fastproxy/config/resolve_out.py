@@ -6,13 +6,15 @@ from fastproxy.config.address import Address
 from fastproxy.config.problem import Path
 from fastproxy.config.resolve import Resolver
 from fastproxy.config.resolve_compat import resolve_compat_out
+from fastproxy.config.resolve_link import check_windows, resolve_peer, resolve_tls
 from fastproxy.config.schema import OutConfig, OutService, Receiver
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import OutSnapshot, Peer, RemoteService
+from fastproxy.config.snapshot import OutSnapshot, Peer, RemoteService, TlsFiles
 
 SharedReceivers = dict[str, tuple[Peer, tuple[Address, ...], str]]
 """Receiver, endpoints and name at the center, by the receiver's name."""
 
+_TLS: Path = ("tls",)
 _OF_SEALED_WAYS = ("receiver", "cipher", "compress", "compress_min_bytes", "pad_to_bytes")
 """Settings of a service that `compat` can't keep."""
 
@@ -35,6 +37,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         if (found := _service(name, service, shared, resolver)) is not None
     }
     _check_receivers_agree(services, resolver)
+    check_windows(config.link, resolver)
     if not resolver.structure.written(("services",)):
         resolver.report(("services",), "no service is configured, so every call would be refused")
     return OutSnapshot(
@@ -45,6 +48,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         caller=config.caller,
         caller_names=caller_names,
         caller_keys=caller_keys,
+        tls=_tls(config, resolver),
         services=services,
         compat=resolve_compat_out(config, resolver, caller_names),
         center=resolver.center(config.center.url, None, None) if config.center else None,
@@ -82,10 +86,9 @@ def _caller_names(config: OutConfig) -> tuple[str, ...]:
 
 
 def _caller_keys(config: OutConfig, resolver: Resolver) -> dict[str, Secret]:
-    """Read the private key of each caller that can occur; only `compat` does without."""
+    """Read the private key of each caller that can occur; only `compat` and certificates do without."""
     written = resolver.structure.written(())
-    transports = {service.transport for service in config.services.values()}
-    needs_keys = transports != {"compat"}
+    needs_keys = not config.services or any(_needs_key(one, config) for one in config.services.values())
     if "callers" in written:
         for setting in ("caller", "private_key"):
             if setting in written:
@@ -103,6 +106,13 @@ def _caller_keys(config: OutConfig, resolver: Resolver) -> dict[str, Secret]:
     return {config.caller: key}
 
 
+def _needs_key(service: OutService, config: OutConfig) -> bool:
+    """Whether callers prove themselves to a service's receiver by their keys."""
+    receiver = service.receiver
+    described = config.receivers.get(receiver) if isinstance(receiver, str) else receiver
+    return service.transport != "compat" and (described is None or not described.tls_id)
+
+
 def _claimable_keys(config: OutConfig, resolver: Resolver, needs_keys: bool) -> dict[str, Secret]:
     keys = {}
     for name, caller in config.callers.names.items() if config.callers else ():
@@ -114,17 +124,27 @@ def _claimable_keys(config: OutConfig, resolver: Resolver, needs_keys: bool) -> 
     return keys
 
 
+def _tls(config: OutConfig, resolver: Resolver) -> TlsFiles | None:
+    """Resolve the certificate of the caller, which is one: a certificate stands for a single name."""
+    if config.tls is None:
+        return None
+    if "callers" in resolver.structure.written(()):
+        resolver.report(
+            _TLS, "`tls` proves a single caller, and `callers` names several", "use `caller: NAME`"
+        )
+    written_out = (service.receiver for service in config.services.values())
+    ids = [receiver.tls_id for receiver in config.receivers.values()]
+    ids += [receiver.tls_id for receiver in written_out if isinstance(receiver, Receiver)]
+    if not any(ids):
+        resolver.warn(_TLS, "no receiver has a `tls_id`, so this is not used")
+    return resolve_tls(config.tls, _TLS, f"caller {config.caller}", resolver)
+
+
 def _shared_receivers(config: OutConfig, resolver: Resolver) -> SharedReceivers:
     shared: SharedReceivers = {}
     for name, receiver in config.receivers.items():
         path: Path = ("receivers", name)
-        use = f"receiver {name}"
-        peer = Peer(
-            name,
-            resolver.public_keys(receiver.public_keys, (*path, "public_keys"), use),
-            resolver.psk(receiver.psk, (*path, "psk"), use),
-            resolver.structure.line(path),
-        )
+        peer = resolve_peer(name, receiver, path, f"receiver {name}", _TLS, resolver)
         shared[name] = (peer, *_endpoints(receiver.endpoints, (*path, "endpoints"), name, resolver))
     return shared
 
@@ -145,13 +165,8 @@ def _service(
                 resolver.report(path, "`receiver` is missing", advice)
             return None
         case Receiver() as receiver:
-            use = f"receiver {receiver.name}"
-            peer = Peer(
-                receiver.name,
-                resolver.public_keys(receiver.public_keys, (*receiver_path, "public_keys"), use),
-                resolver.psk(receiver.psk, (*receiver_path, "psk"), use),
-                resolver.structure.line(receiver_path),
-            )
+            peer_name = receiver.name
+            peer = resolve_peer(peer_name, receiver, receiver_path, f"receiver {peer_name}", _TLS, resolver)
             endpoints, center_name = _own_endpoints(name, service, receiver.name, resolver)
         case str(reference):
             if resolver.structure.has_problem(receiver_path):
@@ -169,7 +184,22 @@ def _service(
                     f"the endpoints stand with the receiver {reference} already",
                     "remove them here, or write the receiver out here",
                 )
+    _check_transport(service, path, peer, resolver)
     return RemoteService(name, peer, endpoints, center_name, service, line)
+
+
+def _check_transport(service: OutService, path: Path, peer: Peer, resolver: Resolver) -> None:
+    """Report what a service's transport can't do."""
+    written = resolver.structure.written(path)
+    if peer.tls_id and service.transport != "link":
+        resolver.report(
+            (*path, "transport") if "transport" in written else path,
+            f"the receiver {peer.name} has a `tls_id`, which proves it over `transport: link` alone",
+            "use link, or give it `public_keys`",
+        )
+    if service.transport == "link" and "cipher" in written:
+        message = "`cipher` has no meaning with `transport: link`, which has one cipher"
+        resolver.report((*path, "cipher"), message, "remove it here")
 
 
 def _compat_service(name: str, service: OutService, resolver: Resolver) -> RemoteService:
@@ -183,7 +213,7 @@ def _compat_service(name: str, service: OutService, resolver: Resolver) -> Remot
         resolver.warn(
             (*path, "endpoints"),
             "whoever controls the center can have these calls answered, and read where they aren't encrypted",
-            "write the addresses here, or use `transport: http`",
+            "write the addresses here, or use `transport: link`",
         )
     return RemoteService(name, None, endpoints, center_name, service, resolver.structure.line(path))
 
@@ -221,9 +251,10 @@ def _check_receivers_agree(services: dict[str, RemoteService], resolver: Resolve
         if peer is None:
             continue
         known = first.setdefault(peer.name, peer)
-        if (set(known.public_keys), known.psk) != (set(peer.public_keys), peer.psk):
+        proof = (set(peer.public_keys), peer.tls_id, peer.psk)
+        if (set(known.public_keys), known.tls_id, known.psk) != proof:
             resolver.report(
                 ("services", service.name, "receiver"),
-                f"the receiver {peer.name} has other keys at line {known.line}",
+                f"the receiver {peer.name} is proven by something else at line {known.line}",
                 "describe it once, in `receivers`",
             )

@@ -1,9 +1,9 @@
 """Every setting of the two config files: name, type, default, bounds and meaning, in one place.
 
 The reference page, the JSON Schema for editors and the check of a file all come from these types and from
-those in `schema_parts` and `schema_compat`. Units stand in the names: `_s` seconds, `_bytes` bytes, `_per_s`
-per second; other numbers are counts. What one field alone can't say (unknown names, two settings that exclude
-each other) is in `resolve_out`, `resolve_in` and `resolve_compat`.
+those in `schema_parts`, `schema_link` and `schema_compat`. Units stand in the names: `_s` seconds, `_bytes`
+bytes, `_per_s` per second; other numbers are counts. What one field alone can't say (unknown names, two
+settings that exclude each other) is in `resolve_out`, `resolve_in`, `resolve_link` and `resolve_compat`.
 Knows nothing of files, YAML or what the settings are used for.
 """
 
@@ -14,6 +14,7 @@ from typing import Annotated, Literal
 from msgspec import Meta, field
 
 from fastproxy.config.schema_compat import InCenter, InCompat, OutCenter, OutCompat
+from fastproxy.config.schema_link import InLink, OutLink, Tls, TlsId
 from fastproxy.config.schema_parts import (
     Admin,
     Count,
@@ -94,14 +95,16 @@ class Receiver(Strict, frozen=True, kw_only=True):
     """An in proxy, written where it is used."""
 
     name: Annotated[Name, Meta(description="`name` in the in proxy's own config.")]
-    public_keys: PublicKeys
+    public_keys: PublicKeys = field(default_factory=list)
+    tls_id: TlsId = ""
     psk: Psk = None
 
 
 class SharedReceiver(Strict, frozen=True, kw_only=True):
     """An in proxy that several services use; its name is its key in `receivers`."""
 
-    public_keys: PublicKeys
+    public_keys: PublicKeys = field(default_factory=list)
+    tls_id: TlsId = ""
     psk: Psk = None
     endpoints: Annotated[
         list[str],
@@ -118,8 +121,12 @@ class OutServiceSettings(ServiceSettings, frozen=True, kw_only=True):
     """Settings of a service at the out proxy that `defaults` can give to all."""
 
     transport: Annotated[
-        Literal["http", "compat"],
-        Meta(description="Way between the proxies; `compat` is for peers that run the Go original."),
+        Literal["link", "http", "compat"],
+        Meta(
+            description="Way between the proxies. `link`: a sealed connection that carries many exchanges at "
+            "a time; `http`: sealed messages, for paths with HTTP middleboxes between; `compat`: for peers "
+            "that run the Go original. What is set is used or fails; none stands in for another."
+        ),
     ] = "http"
     receiver: Annotated[
         str | Receiver | None,
@@ -130,7 +137,7 @@ class OutServiceSettings(ServiceSettings, frozen=True, kw_only=True):
     ] = None
     cipher: Annotated[
         Literal["aes-256-gcm", "chacha20-poly1305"],
-        Meta(description="Cipher of envelopes; ChaCha20 is for machines without AES instructions."),
+        Meta(description="Cipher over `http`; ChaCha20 is for machines without AES instructions."),
     ] = "aes-256-gcm"
 
 
@@ -162,6 +169,13 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
         CallerClaim | None,
         Meta(description="Instead of `caller` and `private_key`: callers named by header."),
     ] = None
+    tls: Annotated[
+        Tls | None,
+        Meta(
+            description="Certificate that proves `caller`, for links to receivers with a `tls_id`. "
+            "Where all have one, no private key is needed."
+        ),
+    ] = None
     receivers: Annotated[
         dict[Name, SharedReceiver], Meta(description="In proxies that services refer to by name.")
     ] = field(default_factory=dict)
@@ -180,6 +194,7 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )
+    link: OutLink = field(default_factory=OutLink)
     limits: OutLimits = field(default_factory=OutLimits)
     discovery: Discovery = field(default_factory=Discovery)
     log: Log = field(default_factory=Log)
@@ -196,12 +211,20 @@ class InListen(Strict, frozen=True, kw_only=True):
         "127.0.0.1:8033"
     )
     accept: Annotated[
-        list[Literal["http", "compat"]],
+        list[Literal["link", "http", "compat"]],
         Meta(
             min_length=1,
-            description="Ways between the proxies that are taken here; `compat` needs its section.",
+            description="Ways between the proxies that are taken here, all on this one port; `compat` needs "
+            "its section.",
         ),
     ] = field(default_factory=lambda: ["http"])
+    tls: Annotated[
+        Tls | None,
+        Meta(
+            description="Certificate that proves this receiver. Then callers have a `tls_id` each, and "
+            "nothing but links is taken here: `accept: [link]`."
+        ),
+    ] = None
     socket_mode: SocketMode = "0600"
     allowed_uids: Uids = field(default_factory=list)
 
@@ -209,7 +232,8 @@ class InListen(Strict, frozen=True, kw_only=True):
 class Caller(Strict, frozen=True, kw_only=True):
     """A caller that can prove who it is."""
 
-    public_keys: PublicKeys
+    public_keys: PublicKeys = field(default_factory=list)
+    tls_id: TlsId = ""
     psk: Psk = None
 
 
@@ -286,7 +310,10 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
     listen: InListen = field(default_factory=InListen)
     private_key: Annotated[
         KeySource | None,
-        Meta(description="Private key of this receiver (X25519). With `accept: [compat]` alone it has none."),
+        Meta(
+            description="Private key of this receiver (X25519). With `accept: [compat]` alone, and with "
+            "`listen.tls`, it has none."
+        ),
     ] = None
     private_keys: Annotated[
         list[KeySource], Meta(max_length=8, description="Instead of `private_key`: several, for rotation.")
@@ -329,6 +356,7 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )
+    link: InLink = field(default_factory=InLink)
     limits: InLimits = field(default_factory=InLimits)
     discovery: Discovery = field(default_factory=Discovery)
     log: Log = field(default_factory=Log)

@@ -119,6 +119,10 @@ class Limits(Strict, frozen=True, kw_only=True):
     connections_per_peer: Annotated[
         CountOrNone, Meta(description="Open connections from one source address; 0: no limit.")
     ] = 0
+    tunnel_idle_timeout_s: Annotated[
+        Seconds,
+        Meta(description="Time that an upgraded connection (WebSocket) is kept without a byte either way."),
+    ] = 3600.0
     requests_per_connection: Annotated[
         CountOrNone, Meta(description="Requests on one connection before it is closed; 0: no limit.")
     ] = 0

@@ -6,7 +6,7 @@ Knows nothing of how it came about or what is built from it.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,14 +20,38 @@ from fastproxy.config.secret import Secret
 class Peer:
     """A receiver as an out proxy knows it, or a caller as an in proxy knows it.
 
-    public_keys: 32 bytes each; any of them proves the name. psk: 32 bytes, when the pair has one.
+    public_keys: 32 bytes each; any of them proves the name. tls_id: what its certificate must bear instead;
+    "" with keys. psk: 32 bytes, when the pair has one.
     line: where it is described; 0 when it comes from `callers_dir`.
     """
 
     name: str
     public_keys: tuple[bytes, ...]
+    tls_id: str
     psk: Secret | None
     line: int
+
+
+@dataclass(frozen=True, slots=True)
+class TlsFiles:
+    """Where the certificates of links inside TLS are; `certificates.read_credentials` reads them."""
+
+    certificate: Path
+    private_key: Path
+    authorities: Path
+
+
+@dataclass(frozen=True, slots=True)
+class CallersDir:
+    """A folder of callers, and what its files must not say again; `callers_dir.CallersReader` reads it.
+
+    folder: where it is. names: the callers that the config itself describes. key_uses: whom each public key
+    that the config itself has belongs to, e.g. "caller web".
+    """
+
+    folder: Path
+    names: Set[str]
+    key_uses: Mapping[bytes, str]
 
 
 @dataclass(frozen=True, slots=True)
@@ -147,7 +171,8 @@ class OutSnapshot:
 
     config: every setting, for what isn't resolved here. caller: the fixed caller, "" with `callers`.
     caller_names: every caller that can occur. caller_keys: the private key, 32 bytes, of each that has one:
-    all of them, unless every service is reached over `compat`. warnings: worth a look.
+    all of them, unless every service is reached over `compat` or has a receiver with a `tls_id`. tls: the
+    certificate of the fixed caller, for the latter. warnings: worth a look.
     """
 
     file: Path
@@ -157,6 +182,7 @@ class OutSnapshot:
     caller: str
     caller_names: tuple[str, ...]
     caller_keys: Mapping[str, Secret]
+    tls: TlsFiles | None
     services: Mapping[str, RemoteService]
     compat: CompatOut | None
     center: Center | None
@@ -168,8 +194,9 @@ class InSnapshot:
     """All that an in proxy is built from.
 
     config: every setting, for what isn't resolved here. private_keys: 32 bytes each, the newest first; none
-    where only `compat` is accepted. callers: those with an identity. caller_names: these and those of
-    `compat`. warnings: worth a look.
+    where only `compat` is accepted, nor with a certificate. tls: that certificate. callers: those with an
+    identity. callers_dir: where some of them came from, to look again. caller_names: those with an identity
+    and those of `compat`. warnings: worth a look.
     """
 
     file: Path
@@ -177,7 +204,9 @@ class InSnapshot:
     listen: Address
     admin: Address | None
     private_keys: tuple[Secret, ...]
+    tls: TlsFiles | None
     callers: Mapping[str, Peer]
+    callers_dir: CallersDir | None
     caller_names: tuple[str, ...]
     services: Mapping[str, LocalService]
     compat: CompatIn | None

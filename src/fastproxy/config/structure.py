@@ -16,6 +16,7 @@ from fastproxy.config.document import Data, Document
 from fastproxy.config.problem import Path, dotted, nearest
 from fastproxy.config.schema import InConfig, OutConfig
 from fastproxy.config.schema_compat import CONTEXT_PATH_PATTERN
+from fastproxy.config.schema_link import TLS_ID_PATTERN
 from fastproxy.config.schema_parts import KEY_PATTERN, NAME_PATTERN
 from fastproxy.config.secret import Secret
 
@@ -38,6 +39,10 @@ _TYPE_WORDS = {
 _PATTERN_WORDS = {
     KEY_PATTERN: ("this is not a public key", "64 hex digits, as `fastproxy keys show` prints them"),
     CONTEXT_PATH_PATTERN: ("this is not a context path", "as in `/inProxy`, without a slash at the end"),
+    TLS_ID_PATTERN: (
+        "this is neither a SPIFFE URI nor a DNS name",
+        "as in `spiffe://shop.example/web` or `web.shop.example`, in lower case",
+    ),
     NAME_PATTERN: ("this is not a name", "letters, digits, `.`, `_` and `-`, at most 128"),
 }
 _BOUND_WORDS = {

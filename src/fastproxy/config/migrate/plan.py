@@ -25,7 +25,7 @@ _USES = ("sign", "encrypt")
 class Target:
     """What is migrated to.
 
-    transport: compat or http. services: endpoint, `HOST:PORT`, of each that was named; "" without one.
+    transport: link, http or compat. services: endpoint, `HOST:PORT`, of each that was named; "" without one.
     center: URL of the center; "" for none.
     """
 
@@ -39,7 +39,7 @@ class CallerPlan:
     """What a caller does, at an out proxy, or must do, at an in proxy: with which keys, by name.
 
     compress: at an out proxy. said_by: the files that say so; none: no file does. public_key: of its
-    identity, in hex, with http.
+    identity, in hex; "" over compat.
     """
 
     sign: tuple[str, ...] = ()
@@ -55,8 +55,8 @@ class ProxyPlan:
 
     file: its name. old: what it is made from. name: of the proxy. key_files: of the secrets that it names,
     relative to it, by use (sign, encrypt, caller, receiver) and name. services: endpoint by name; "" at an
-    out proxy. doubts: why claims must be trusted. receiver_key: public key, in hex, of the receiver, with
-    http; receiver: its name.
+    out proxy. transport: between the proxies. doubts: why claims must be trusted. receiver_key: public key,
+    in hex, of the receiver, and receiver: its name; "" over compat.
     """
 
     file: str
@@ -64,6 +64,7 @@ class ProxyPlan:
     name: str
     callers: Mapping[str, CallerPlan]
     services: Mapping[str, str]
+    transport: str
     key_files: Mapping[tuple[str, str], str] = field(default_factory=dict)
     doubts: tuple[str, ...] = ()
     receiver: str = ""
@@ -101,11 +102,11 @@ class Planner:
         """Return the plan; it is of use only when `problems` stays empty."""
         self._gather_keys()
         self._check_services()
-        if self._target.transport == "http":
-            proxies = self._with_identities()
-        else:
+        if self._target.transport == "compat":
             proxies = [self._compat_out(index, old) for index, old in enumerate(self._outs)]
             proxies += [self._compat_in(index, old) for index, old in enumerate(self._ins)]
+        else:
+            proxies = self._with_identities()
         secrets = {file: self._keys[use].reveal().decode() for use, file in self._key_files.items()}
         return Plan(tuple(proxies), secrets, tuple(self._notes))
 
@@ -171,7 +172,7 @@ class Planner:
             other = signing.get(fingerprint(key), "")
             if use == "encrypt" and other:
                 message = f"the encrypt key {name} is also the sign key {other}; here one key has one use"
-                self._problem("the old files", message, "change one of them, or use --transport http")
+                self._problem("the old files", message, "change one of them, or use --transport link")
 
     def _compat_out(self, index: int, old: OldFile) -> ProxyPlan:
         callers = {}
@@ -197,7 +198,7 @@ class Planner:
         if doubts:
             self._notes[
                 f"{old.file}: `trust_claimed_caller` is set: {'; '.join(doubts)}. Whoever can send like one "
-                "of these callers can pose as it; a sign key for each, or http, ends that."
+                "of these callers can pose as it; a sign key for each, or link, ends that."
             ] = None
         return ProxyPlan(
             file=_file_name(old.role, index),
@@ -205,6 +206,7 @@ class Planner:
             name=old.name,
             callers=callers,
             services=self._services_of(old),
+            transport=self._target.transport,
             key_files=key_files,
             doubts=doubts,
         )
@@ -251,13 +253,13 @@ class Planner:
                     break
         return tuple(doubts)
 
-    # --- http ---------------------------------------------------------------------------------------------
+    # --- link and http ------------------------------------------------------------------------------------
 
     def _with_identities(self) -> list[ProxyPlan]:
         """Plan both sides with a fresh identity for each caller and each receiver."""
         for role, files, other in (("in", self._ins, self._outs), ("out", self._outs, self._ins)):
             if not files:
-                message = f"with http each side names the other's keys, and no {role} proxy's file is here"
+                message = f"each side names the other's keys, and no {role} proxy's file is here"
                 self._problem(other[0].file, message, "add it, or use --transport compat")
                 return []
         sending = dict.fromkeys(name for old in self._outs for name in old.callers)
@@ -277,14 +279,15 @@ class Planner:
                 name=name,
                 callers={caller: callers[caller] for caller in _callers_of(old)},
                 services=self._services_of(old),
+                transport=self._target.transport,
                 receiver=name,
                 receiver_key=self._identity("receiver", name),
                 key_files={("receiver", name): self._key_files["receiver", name]},
             )
-        proxies = [self._http_out(index, old, callers, receivers) for index, old in enumerate(self._outs)]
+        proxies = [self._sealed_out(index, old, callers, receivers) for index, old in enumerate(self._outs)]
         return [*proxies, *receivers.values()]
 
-    def _http_out(
+    def _sealed_out(
         self, index: int, old: OldFile, callers: Mapping[str, CallerPlan], receivers: Mapping[str, ProxyPlan]
     ) -> ProxyPlan:
         fitting = self._ins_of(old)
@@ -299,6 +302,7 @@ class Planner:
             name=old.name,
             callers={name: callers[name] for name in old.callers},
             services=self._services_of(old),
+            transport=self._target.transport,
             key_files={("caller", name): self._key_files["caller", name] for name in old.callers},
             receiver=receiver.name,
             receiver_key=receiver.receiver_key,

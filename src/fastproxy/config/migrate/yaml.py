@@ -94,7 +94,7 @@ def _sealed_way(plan: ProxyPlan) -> Iterator[list[str]]:
     ]
     yield [
         *_comment(_TIMEOUT_REMARK),
-        f"defaults: {{receiver: {_value(plan.receiver)}}}",
+        f"defaults: {{transport: {plan.transport}, receiver: {_value(plan.receiver)}}}",
         "services:",
         *(f"  {_value(name)}: {{{_timeout(plan, name)[2:]}}}" for name in plan.services),
     ]
@@ -111,10 +111,9 @@ def _sender(caller: CallerPlan) -> str:
 
 def _in_blocks(plan: ProxyPlan, center: str) -> Iterator[list[str]]:
     old = plan.old
-    transport = "http" if plan.receiver else "compat"
     yield [
         *_comment("application.port"),
-        f"listen: {{address: 0.0.0.0:{old.port}, accept: [{transport}]}}",
+        f"listen: {{address: 0.0.0.0:{old.port}, accept: [{plan.transport}]}}",
     ]
     if plan.receiver:
         yield [
@@ -168,7 +167,7 @@ def _compat_block(plan: ProxyPlan, say: _SayCaller) -> list[str]:
     lines = [
         *_comment(
             "The original's wire format, with its keys. It protects weakly: once both proxies are migrated, "
-            "`fastproxy migrate --transport http` replaces it."
+            "`fastproxy migrate --transport link` replaces it."
         ),
         "compat:",
         f"  caller_header: {_value(plan.old.caller_header)}",
