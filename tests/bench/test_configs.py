@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fastproxy.bench import configs, peers
+from fastproxy.bench import configs, own_configs, peers
 from fastproxy.bench.configs import HttpVersion, Leg
 from fastproxy.bench.credentials import PLACES, Credentials, Place, issue
 
@@ -67,11 +67,17 @@ def test_the_answer_has_the_size_of_the_record() -> None:
     assert len(configs.ANSWER) == 51
 
 
-def test_our_pair_names_each_other(tmp_path: Path, credentials: Credentials) -> None:
-    out_config = yaml.safe_load(configs.fastproxy_http(leg_at("out", tmp_path, credentials)))
-    in_config = yaml.safe_load(configs.fastproxy_http(leg_at("in", tmp_path, credentials)))
+@pytest.mark.parametrize(
+    ("make", "transport"), [(own_configs.fastproxy_link, "link"), (own_configs.fastproxy_http, "http")]
+)
+def test_our_pair_names_each_other(
+    make: Callable[[Leg], str], transport: str, tmp_path: Path, credentials: Credentials
+) -> None:
+    out_config = yaml.safe_load(make(leg_at("out", tmp_path, credentials)))
+    in_config = yaml.safe_load(make(leg_at("in", tmp_path, credentials)))
     service = out_config["services"][configs.SERVICE]
-    assert service["transport"] in in_config["listen"]["accept"]
+    assert service["transport"] == transport
+    assert in_config["listen"]["accept"] == [transport]
     assert service["receiver"] == {"name": in_config["name"], "public_keys": [credentials.public_keys["in"]]}
     assert in_config["callers"] == {out_config["caller"]: {"public_keys": [credentials.public_keys["out"]]}}
     (privilege,) = in_config["privileges"]
@@ -80,18 +86,20 @@ def test_our_pair_names_each_other(tmp_path: Path, credentials: Credentials) -> 
 
 
 def test_our_pair_over_compat_does_all_that_the_record_did(tmp_path: Path, credentials: Credentials) -> None:
-    out_config = yaml.safe_load(configs.fastproxy_compat(leg_at("out", tmp_path, credentials)))
-    in_config = yaml.safe_load(configs.fastproxy_compat(leg_at("in", tmp_path, credentials)))
+    out_config = yaml.safe_load(own_configs.fastproxy_compat(leg_at("out", tmp_path, credentials)))
+    in_config = yaml.safe_load(own_configs.fastproxy_compat(leg_at("in", tmp_path, credentials)))
     assert out_config["services"][configs.SERVICE]["transport"] in in_config["listen"]["accept"]
-    sender = out_config["compat"]["callers"][configs.CALLER]
-    demand = in_config["compat"]["callers"][configs.CALLER]
+    sender = out_config["compat"]["callers"][own_configs.CALLER]
+    demand = in_config["compat"]["callers"][own_configs.CALLER]
     assert demand == {"sign": [sender["sign"]], "encrypt": [sender["encrypt"]]}
     assert sender["compress"] == "snappy"
     for keys in ("sign_keys", "encrypt_keys"):
         assert out_config["compat"][keys] == in_config["compat"][keys]
 
 
-@pytest.mark.parametrize("make", [configs.fastproxy_http, configs.fastproxy_compat])
+@pytest.mark.parametrize(
+    "make", [own_configs.fastproxy_link, own_configs.fastproxy_http, own_configs.fastproxy_compat]
+)
 @pytest.mark.parametrize("place", PLACES)
 def test_our_own_check_accepts_our_configs(
     make: Callable[[Leg], str], place: Place, tmp_path: Path, credentials: Credentials

@@ -1,17 +1,17 @@
-"""Reading what wrk prints and what /proc counts."""
+"""Reading what wrk prints, and the transfers of curl, against the service itself."""
 
 from __future__ import annotations
 
-import os
-import subprocess
-import sys
+import socket
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
-from fastproxy.bench.load import LoadError, cpu_s, parse_stat, parse_wrk, resident_bytes
+from fastproxy.bench.configs import CALLER_PATH, FILES_PATH, SERVICE, SINK_PATH
+from fastproxy.bench.load import Download, LoadError, fetch, parse_wrk, run_wrk, send, stalled_download
+from fastproxy.bench.peers import service_command
+from fastproxy.bench.processes import Fleet, await_answer, pick_ports
 
 CLEAN = """\
 Running 5s test @ http://127.0.0.1:8034/search_service/api/service
@@ -43,61 +43,92 @@ def test_wrk_without_errors() -> None:
     assert (result.requests, result.requests_per_s) == (99712, 19902.59)
     assert result.p50_ms == pytest.approx(0.95)
     assert result.p99_ms == pytest.approx(1250.0)
+    assert result.max_ms == pytest.approx(41.2)
     assert (result.socket_errors, result.non_2xx) == (0, 0)
+    assert result.fault() is None
 
 
 def test_wrk_with_errors_counts_them_all() -> None:
     result = parse_wrk(TROUBLED)
     assert (result.socket_errors, result.non_2xx) == (4321, 17)
     assert result.requests == 99712
+    assert result.fault() == "17 answers other than 2xx and 4321 socket errors in 99712 requests"
 
 
-@pytest.mark.parametrize("lost", ["99712 requests", "50%", "99%", "Requests/sec"])
+@pytest.mark.parametrize("lost", ["99712 requests", "Latency  ", "50%", "99%", "Requests/sec"])
 def test_wrk_output_that_lacks_a_figure_is_refused(lost: str) -> None:
     text = "\n".join(line for line in CLEAN.splitlines() if not line.strip().startswith(lost))
     with pytest.raises(LoadError):
         parse_wrk(text)
 
 
-@settings(max_examples=50)
-@given(
-    name=st.text(st.characters(min_codepoint=32, max_codepoint=126), min_size=1, max_size=15),
-    fields=st.lists(st.integers(0, 10**12), min_size=49, max_size=49),
-)
-def test_stat_is_read_by_position_whatever_the_name(name: str, fields: list[int]) -> None:
-    # Fields 4 to 52 of proc_pid_stat(5).
-    stat = parse_stat(f"4242 ({name}) S {' '.join(map(str, fields))}\n")
-    assert stat.parent_pid == fields[0]
-    assert stat.cpu_ticks == sum(fields[10:14])
-    assert stat.resident_pages == fields[20]
+FILES = f"/{SERVICE}{FILES_PATH}"
+SINK = f"/{SERVICE}{SINK_PATH}"
 
 
-BURN = """
-import os, sys, threading, time
-def burn():
-    while time.thread_time() < 0.15:
+@pytest.fixture(scope="module")
+def service_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    folder = tmp_path_factory.mktemp("service")
+    (port,) = pick_ports(1)
+    with Fleet() as fleet:
+        await_answer(port, [fleet.start(service_command(port, folder), folder / "log")])
+        yield port
+
+
+@pytest.mark.parametrize(("path", "is_answered"), [(CALLER_PATH, True), (SINK, False)])
+def test_the_sink_alone_waits_for_the_whole_body(service_port: int, path: str, *, is_answered: bool) -> None:
+    with socket.create_connection(("127.0.0.1", service_port), timeout=10) as caller:
+        head = f"POST {path} HTTP/1.1\r\nHost: x\r\nContent-Length: 100000\r\n\r\n"
+        caller.sendall(head.encode() + bytes(50_000))
+        caller.shutdown(socket.SHUT_WR)
+        with caller.makefile("rb") as stream:
+            assert stream.readline().startswith(b"HTTP/1.1 200") == is_answered
+
+
+def test_errors_of_a_service_are_counted(service_port: int) -> None:
+    result = run_wrk(service_port, "/nowhere", connections=2, seconds=1)
+    assert result.non_2xx == result.requests > 0
+
+
+def test_a_port_where_nobody_listens_is_no_measurement() -> None:
+    (port,) = pick_ports(1)
+    with pytest.raises(LoadError, match="wrk ended"):
+        run_wrk(port, CALLER_PATH, connections=1, seconds=1)
+
+
+def test_files_are_sent_and_fetched(service_port: int, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(bytes(100_000))
+    send(service_port, SINK, tmp_path / "file", limit_s=10)
+    fetch(service_port, f"{FILES}/mib", limit_s=10)
+
+
+def test_a_refused_transfer_is_no_measurement(service_port: int, tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"x")
+    with pytest.raises(LoadError, match="404"):
+        send(service_port, "/nowhere", tmp_path / "file", limit_s=10)
+    with pytest.raises(LoadError, match="404"):
+        fetch(service_port, f"{FILES}/nothing", limit_s=10)
+
+
+def test_a_download_goes_on_until_its_time_is_up(service_port: int) -> None:
+    with Download(service_port, f"{FILES}/endless", seconds=1) as download:
+        assert download.wait_mb_per_s() > 0
+
+
+@pytest.mark.parametrize("file", ["mib", "nothing"])
+def test_a_download_that_ends_early_is_no_measurement(service_port: int, file: str) -> None:
+    with (
+        Download(service_port, f"{FILES}/{file}", seconds=10) as download,
+        pytest.raises(LoadError, match="before its time"),
+    ):
+        download.wait_mb_per_s()
+
+
+def test_only_a_good_answer_is_left_unread(service_port: int) -> None:
+    with stalled_download(service_port, f"{FILES}/endless"):
         pass
-if os.fork() == 0:      # a child, with two threads, that lives on
-    other = threading.Thread(target=burn)
-    other.start(); burn(); other.join()
-    print("done", flush=True)
-sys.stdin.read()
-"""
-
-
-def test_cpu_and_memory_count_threads_and_children() -> None:
-    parent = subprocess.Popen(
-        [sys.executable, "-c", BURN], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-    try:
-        assert parent.stdout is not None
-        assert parent.stdout.readline() == "done\n"
-        used_s = cpu_s(parent.pid)
-        # Two threads of 0.15 s, less what the clock's grain hides.
-        assert 0.25 <= used_s < 5
-        one_interpreter = parse_stat(Path(f"/proc/{parent.pid}/stat").read_text()).resident_pages
-        assert resident_bytes(parent.pid) > one_interpreter * os.sysconf("SC_PAGE_SIZE")
-    finally:
-        parent.communicate(timeout=10)
-    with pytest.raises(ProcessLookupError):
-        cpu_s(parent.pid)
+    with (
+        pytest.raises(LoadError, match="404"),
+        stalled_download(service_port, f"{FILES}/nothing"),
+    ):
+        pass

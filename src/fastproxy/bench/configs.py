@@ -13,19 +13,26 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
-
 from fastproxy.bench.credentials import Credentials, Place, host_name
 
 SERVICE = "search_service"
-CALLER = "chat_service"
-OTHER_CALLER = "song_service"
-RECEIVER = "search-in"
 SERVICE_PATH = "/api/service"
 CALLER_PATH = f"/{SERVICE}{SERVICE_PATH}"
 """What the caller asks for; fastproxy takes the service's name from it, the other proxies pass it on."""
 
 ANSWER = b'{"code":0,"message":"success","data":"hello world"}'
+
+SINK_PATH = "/api/sink"
+"""Where the service reads all of a body before it answers; at `SERVICE_PATH` it answers at once."""
+
+FILES_PATH = "/api/files"
+MIB = 1 << 20
+GIB = 1 << 30
+FILE_BYTES = {"mib": MIB, "gib": GIB, "endless": 1 << 40}
+"""What the service hands out below `FILES_PATH`: names and sizes. No run gets to the end of the last."""
+
+EXCHANGE_LIMIT_S = 300
+"""Time for one exchange where a proxy limits it: enough for a body of 1 GiB on a slow machine."""
 
 CONNECTIONS_MAX = 1000
 """Most connections that the load may open; the limits below leave room for both sides of as many."""
@@ -102,15 +109,39 @@ backend next
 
 
 def nginx_service(port: int, folder: Path) -> str:
-    """Return a config of the service itself: the fixed answer at the path with and without its name."""
+    """Return a config of the service itself: answer, sink and files, at paths with and without its name."""
     answer = f"default_type application/json; return 200 '{ANSWER.decode()}';"
+    # nginx reads all of a body only to pass it on, and so passes the bare request on to itself.
+    sink = f"""\
+client_max_body_size 0;
+            client_body_buffer_size {MIB};
+            proxy_pass_request_body off;
+            proxy_set_header Content-Length "";
+            proxy_set_header Connection "";
+            proxy_http_version 1.1;
+            proxy_pass http://itself{SERVICE_PATH};"""
+    files = f"alias {folder}/files/;"
+    locations = "".join(
+        f"""\
+        location = {prefix}{SERVICE_PATH} {{ {answer} }}
+        location {prefix}{FILES_PATH}/ {{ {files} }}
+        location = {prefix}{SINK_PATH} {{
+            {sink}
+        }}
+"""
+        for prefix in ("", f"/{SERVICE}")
+    )
     return _nginx(
         folder,
         f"""\
+    upstream itself {{
+        server 127.0.0.1:{port};
+        keepalive {CONNECTIONS_MAX};
+        keepalive_requests {KEPT_REQUESTS};
+    }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
-        location = {SERVICE_PATH} {{ {answer} }}
-        location = {CALLER_PATH} {{ {answer} }}
+{locations}\
     }}
 """,
     )
@@ -152,6 +183,11 @@ listen 127.0.0.1:{leg.port} ssl backlog=4096;
         location / {{
             proxy_http_version 1.1;
             proxy_set_header Connection "";
+            # Bodies pass as they come, as through the others. By default they go by way of a disk, and
+            # uploads reach 0.8 times as much.
+            client_max_body_size 0;
+            proxy_request_buffering off;
+            proxy_max_temp_file_size 0;
             {forward}
         }}
     }}
@@ -214,7 +250,9 @@ def _envoy_address(port: int) -> dict[str, Any]:
 
 
 def _envoy_connection_manager(place: Place) -> dict[str, Any]:
-    routes = [{"match": {"prefix": "/"}, "route": {"cluster": "next"}}]
+    routes = [
+        {"match": {"prefix": "/"}, "route": {"cluster": "next", "timeout": f"{EXCHANGE_LIMIT_S}s"}},
+    ]
     return {
         "name": "envoy.filters.network.http_connection_manager",
         "typed_config": {
@@ -276,74 +314,3 @@ def _envoy_tls(side: Literal["Downstream", "Upstream"], leg: Leg) -> dict[str, A
             },
         }
     }
-
-
-def fastproxy_http(leg: Leg) -> str:
-    """Return a config of this package with envelopes over HTTP, everything on but the access log."""
-    identity = {"private_key": {"file": str(leg.credentials.private_keys[leg.place])}}
-    if leg.place == "out":
-        receiver = {"name": RECEIVER, "public_keys": [leg.credentials.public_keys["in"]]}
-        return _fastproxy_out(leg, {"transport": "http", "receiver": receiver}, identity)
-    callers = {"callers": {CALLER: {"public_keys": [leg.credentials.public_keys["out"]]}}}
-    return _fastproxy_in(leg, "http", identity | callers)
-
-
-def fastproxy_compat(leg: Leg) -> str:
-    """Return a config of this package with the wire format of the Go original, everything on.
-
-    Keys and callers are those of the original's own example, with which its record was measured: its callers
-    share a sign key, so that they are taken at their word.
-    """
-    keys = {
-        "sign_keys": {"sign.key.room.v1": _literal("abcd")},
-        "encrypt_keys": {"encrypt.key.room.v2": _literal("ABCDABCDABCDABCD")},
-    }
-    sign, encrypt = "sign.key.room.v1", "encrypt.key.room.v2"
-    if leg.place == "out":
-        caller = {"sign": sign, "encrypt": encrypt, "compress": "snappy"}
-        return _fastproxy_out(leg, {"transport": "compat"}, {"compat": {**keys, "callers": {CALLER: caller}}})
-    callers = {name: {"sign": [sign], "encrypt": [encrypt]} for name in (CALLER, OTHER_CALLER)}
-    return _fastproxy_in(
-        leg, "compat", {"compat": {**keys, "trust_claimed_caller": True, "callers": callers}}
-    )
-
-
-def _literal(secret: str) -> dict[str, Any]:
-    return {"literal": secret, "insecure_literal": True}
-
-
-def _fastproxy_out(leg: Leg, way: dict[str, Any], secrets: dict[str, Any]) -> str:
-    """way: settings of the service that name the transport. secrets: what the transport needs."""
-    service = {**way, "endpoints": [f"127.0.0.1:{leg.next_port}"], "timeout_s": 5}
-    config = {
-        "role": "out",
-        "listen": {"address": f"127.0.0.1:{leg.port}", "service_from": "path"},
-        "caller": CALLER,
-        "services": {SERVICE: service},
-    }
-    return _fastproxy(leg, config | secrets)
-
-
-def _fastproxy_in(leg: Leg, transport: str, secrets: dict[str, Any]) -> str:
-    """secrets: what the transport needs, callers included."""
-    privilege = {
-        "callers": [CALLER],
-        "services": [SERVICE],
-        "methods": ["POST"],
-        "paths": [SERVICE_PATH],
-        # The limiter counts each request, and never refuses one.
-        "rate": {"per_s": 1_000_000, "burst": 1_000_000},
-    }
-    config = {
-        "role": "in",
-        "name": RECEIVER,
-        "listen": {"address": f"127.0.0.1:{leg.port}", "accept": [transport]},
-        "services": {SERVICE: {"endpoints": [f"127.0.0.1:{leg.next_port}"], "timeout_s": 5}},
-        "privileges": [privilege],
-    }
-    return _fastproxy(leg, config | secrets)
-
-
-def _fastproxy(leg: Leg, config: dict[str, Any]) -> str:
-    both = {"admin": {"address": f"127.0.0.1:{leg.admin_port}"}, "log": {"access": "off"}}
-    return yaml.safe_dump(config | both, sort_keys=False)

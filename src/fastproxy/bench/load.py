@@ -1,27 +1,40 @@
-"""The load, and what it costs: runs of wrk, and the CPU time and memory of processes as Linux counts them."""
+"""The load: runs of wrk, of the steady load, and of curl, each a process of its own and bounded in time."""
 
 from __future__ import annotations
 
-import os
+import json
 import re
+import socket
 import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from fastproxy.bench.tools import CURL, WRK
+
 WRK_THREADS = 2
-WRK_GRACE_S = 20
-"""How much longer than asked for a run of wrk may last, before it counts as hung."""
+GRACE_S = 20
+"""How much longer than asked for a load may last, before it counts as hung."""
+
+STALL_LIMIT_S = 10.0
+"""Time for the answer that is then left unread to begin."""
+
+CURL_TIME_IS_UP = 28
 
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
+_SPAN = r"([\d.]+)(us|ms|s|m|h)"
 _TOTAL = re.compile(r"^\s*(\d+) requests in ", re.MULTILINE)
 _RATE = re.compile(r"^Requests/sec:\s*([\d.]+)", re.MULTILINE)
-_PERCENTILE = re.compile(r"^\s*(50|99)%\s+([\d.]+)(us|ms|s|m|h)\s*$", re.MULTILINE)
+_LONGEST = re.compile(rf"^ *Latency +\S+ +\S+ +{_SPAN} ", re.MULTILINE)
+_PERCENTILE = re.compile(rf"^\s*(50|99)%\s+{_SPAN}\s*$", re.MULTILINE)
 _SOCKET_ERRORS = re.compile(r"Socket errors: connect (\d+), read (\d+), write (\d+), timeout (\d+)")
 _NON_2XX = re.compile(r"Non-2xx or 3xx responses: (\d+)")
 
 
 class LoadError(Exception):
-    """wrk failed, hung, or printed what can't be read."""
+    """A load failed, hung, or printed what can't be read: nothing was measured."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,33 +49,53 @@ class WrkResult:
     requests_per_s: float
     p50_ms: float
     p99_ms: float
+    max_ms: float
     socket_errors: int
     non_2xx: int
 
+    def fault(self) -> str | None:
+        """Return why the figures can't be relied upon, None when they can."""
+        if not self.socket_errors and not self.non_2xx:
+            return None
+        return (
+            f"{self.non_2xx} answers other than 2xx and {self.socket_errors} socket errors "
+            f"in {self.requests} requests"
+        )
 
-def run_wrk(wrk: Path, port: int, path: str, *, script: Path, connections: int, seconds: int) -> WrkResult:
-    """Put load on a port of the loopback interface.
+
+@dataclass(frozen=True, slots=True)
+class SteadyResult:
+    """What one steady load found; latencies count from when a request was due."""
+
+    requests: int
+    p50_ms: float
+    p99_ms: float
+    max_ms: float
+    non_2xx: int
+
+    def fault(self) -> str | None:
+        """Return why the figures can't be relied upon, None when they can."""
+        return f"{self.non_2xx} answers other than 2xx in {self.requests} requests" if self.non_2xx else None
+
+
+def run_wrk(port: int, path: str, *, connections: int, seconds: int, script: Path | None = None) -> WrkResult:
+    """Ask a port of the loopback interface for as many answers as it gives.
+
+    Args:
+        script: makes the request; a GET without one.
 
     Raises:
-        LoadError: wrk failed, or hung, or printed what can't be read.
+        LoadError: wrk failed, or hung, printed what can't be read, or had no answer at all.
+        ToolMissingError: wrk is not installed.
     """
-    command = [
-        str(wrk),
-        "-t",
-        str(min(WRK_THREADS, connections)),
-        "-c",
-        str(connections),
-        "-d",
-        f"{seconds}s",
-    ]
-    command += ["--latency", "-s", str(script), f"http://127.0.0.1:{port}{path}"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + WRK_GRACE_S)
-    except subprocess.TimeoutExpired as exc:
-        raise LoadError(f"wrk still ran {WRK_GRACE_S} s after it should have ended") from exc
-    if done.returncode != 0:
-        raise LoadError(f"wrk ended with code {done.returncode}: {(done.stderr or done.stdout).strip()}")
-    return parse_wrk(done.stdout)
+    command = [str(WRK.find()), "-t", str(min(WRK_THREADS, connections)), "-c", str(connections)]
+    command += ["-d", f"{seconds}s", "--latency"]
+    if script is not None:
+        command += ["-s", str(script)]
+    result = parse_wrk(_output([*command, _url(port, path)], seconds))
+    if result.requests == 0:
+        raise LoadError("not a single request was answered")
+    return result
 
 
 def parse_wrk(text: str) -> WrkResult:
@@ -71,11 +104,9 @@ def parse_wrk(text: str) -> WrkResult:
     Raises:
         LoadError: a figure that always stands there is missing.
     """
-    total, rate = _TOTAL.search(text), _RATE.search(text)
-    latency_ms = {
-        percent: float(value) * _UNITS_MS[unit] for percent, value, unit in _PERCENTILE.findall(text)
-    }
-    if total is None or rate is None or latency_ms.keys() != {"50", "99"}:
+    total, rate, longest = _TOTAL.search(text), _RATE.search(text), _LONGEST.search(text)
+    latency_ms = {percent: _ms(value, unit) for percent, value, unit in _PERCENTILE.findall(text)}
+    if total is None or rate is None or longest is None or latency_ms.keys() != {"50", "99"}:
         raise LoadError(f"wrk printed what can't be read: {text[:500]!r}")
     socket_errors = _SOCKET_ERRORS.search(text)
     non_2xx = _NON_2XX.search(text)
@@ -84,73 +115,127 @@ def parse_wrk(text: str) -> WrkResult:
         requests_per_s=float(rate[1]),
         p50_ms=latency_ms["50"],
         p99_ms=latency_ms["99"],
+        max_ms=_ms(longest[1], longest[2]),
         socket_errors=sum(map(int, socket_errors.groups())) if socket_errors else 0,
         non_2xx=int(non_2xx[1]) if non_2xx else 0,
     )
 
 
-def cpu_s(pid: int) -> float:
-    """Return the CPU time, user and system, that a process and all its descendants have used so far.
-
-    A process counts for all its threads; one that has ended counts through the parent that waited for it.
-    Its grain is the kernel's clock tick, as a rule 10 ms: measure over seconds.
-
-    Raises:
-        ProcessLookupError: there is no such process.
-    """
-    return sum(_read_stat(member).cpu_ticks for member in _family(pid)) / os.sysconf("SC_CLK_TCK")
+def _ms(value: str, unit: str) -> float:
+    return float(value) * _UNITS_MS[unit]
 
 
-def resident_bytes(pid: int) -> int:
-    """Return the resident memory of a process and all its descendants; pages they share count for each.
+def run_steady(port: int, *, rate_per_s: int, connections: int, seconds: int) -> SteadyResult:
+    """Ask a port of the loopback interface at a steady rate, see `fastproxy.bench.steady`.
+
+    It runs in a process of its own: what else this one does would make requests late.
 
     Raises:
-        ProcessLookupError: there is no such process.
+        LoadError: a connection was lost, or answers stayed out.
     """
-    return sum(_read_stat(member).resident_pages for member in _family(pid)) * os.sysconf("SC_PAGE_SIZE")
+    numbers = (port, rate_per_s, connections, seconds)
+    found = _output([sys.executable, "-m", "fastproxy.bench.steady", *map(str, numbers)], seconds)
+    return SteadyResult(**json.loads(found))
 
 
-@dataclass(frozen=True, slots=True)
-class ProcessStat:
-    """The fields of /proc/PID/stat that count here (proc_pid_stat(5)).
+def send(port: int, path: str, file: Path, *, limit_s: int) -> None:
+    """Post a file in one request, and wait for the answer.
 
-    cpu_ticks: utime + stime + cutime + cstime.
+    Raises:
+        LoadError: the answer was no 200, or the time was up.
+        ToolMissingError: curl is not installed.
+    """
+    # Without `Expect`, or curl holds the body back for a second where nobody asks for it.
+    upload = ["-X", "POST", "-H", "Expect:", "-T", str(file)]
+    _output([*_curl(port, path, limit_s), "--fail", *upload], limit_s)
+
+
+def fetch(port: int, path: str, *, limit_s: int) -> None:
+    """Get something in one request, to its end.
+
+    Raises:
+        LoadError: the answer was no 200, or was cut, or the time was up.
+        ToolMissingError: curl is not installed.
+    """
+    _output([*_curl(port, path, limit_s), "--fail"], limit_s)
+
+
+class Download:
+    """One answer that is read as fast as it comes, for a set time; ended with the `with` block.
+
+    Args:
+        seconds: how long; the answer must not end by itself before.
+
+    Raises:
+        ToolMissingError: curl is not installed.
     """
 
-    parent_pid: int
-    cpu_ticks: int
-    resident_pages: int
+    __slots__ = ("_curl", "_seconds")
+
+    def __init__(self, port: int, path: str, *, seconds: int) -> None:
+        self._seconds = seconds
+        shown = ["-w", "%{http_code} %{size_download}"]
+        self._curl = subprocess.Popen(
+            [*_curl(port, path, seconds), *shown], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+        )
+
+    def wait_mb_per_s(self) -> float:
+        """Wait until the time is up; return how much came, in megabytes (10^6 bytes) per second.
+
+        Raises:
+            LoadError: the answer was no 200, or ended before its time.
+        """
+        try:
+            output, errors = self._curl.communicate(timeout=self._seconds + GRACE_S)
+        except subprocess.TimeoutExpired as exc:
+            raise LoadError(f"curl still ran {GRACE_S} s after it should have ended") from exc
+        status, _, received_bytes = output.partition(" ")
+        if self._curl.returncode != CURL_TIME_IS_UP or status != "200":
+            raise LoadError(f"a large answer ended before its time, status {status}: {errors.strip()}")
+        return int(received_bytes) / self._seconds / 1e6
+
+    def __enter__(self) -> Download:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._curl.kill()
+        self._curl.communicate()
 
 
-def parse_stat(text: str) -> ProcessStat:
-    """Read the one line of /proc/PID/stat; the command's name in it may hold spaces and brackets."""
-    fields = text[text.rindex(")") + 1 :].split()
-    # fields[0] is field 3 of the manual page.
-    return ProcessStat(
-        parent_pid=int(fields[4 - 3]),
-        cpu_ticks=sum(int(field) for field in fields[14 - 3 : 18 - 3]),
-        resident_pages=int(fields[24 - 3]),
-    )
+@contextmanager
+def stalled_download(port: int, path: str) -> Iterator[None]:
+    """Ask for something, read the beginning of the answer, and leave the rest unread in the `with` block.
+
+    Raises:
+        LoadError: no answer began, or it was no 200.
+    """
+    with socket.create_connection(("127.0.0.1", port), timeout=STALL_LIMIT_S) as stalled:
+        stalled.sendall(f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1:{port}\r\n\r\n".encode())
+        try:
+            begun = stalled.recv(64)
+        except TimeoutError as exc:
+            raise LoadError("the answer to be left unread didn't begin") from exc
+        if not begun.startswith(b"HTTP/1.1 200 "):
+            raise LoadError(f"the answer to be left unread was another: {begun!r}")
+        yield
 
 
-def _read_stat(pid: int) -> ProcessStat:
+def _curl(port: int, path: str, limit_s: int) -> list[str]:
+    command = [str(CURL.find()), "--disable", "--noproxy", "*", "--silent", "--show-error"]
+    return [*command, "--output", "/dev/null", "--max-time", str(limit_s), _url(port, path)]
+
+
+def _url(port: int, path: str) -> str:
+    return f"http://127.0.0.1:{port}{path}"
+
+
+def _output(command: list[str], seconds: int) -> str:
+    """Run a program that should end by itself after some seconds; return what it printed."""
+    name = Path(command[0]).name
     try:
-        return parse_stat(Path(f"/proc/{pid}/stat").read_text())
-    except FileNotFoundError as exc:
-        raise ProcessLookupError(f"no process {pid}") from exc
-
-
-def _family(pid: int) -> list[int]:
-    """Return a process and its descendants that live now."""
-    children: dict[int, list[int]] = {}
-    for entry in os.scandir("/proc"):
-        if entry.name.isdigit():
-            try:
-                parent = _read_stat(int(entry.name)).parent_pid
-            except ProcessLookupError:
-                continue  # ended since the folder was listed
-            children.setdefault(parent, []).append(int(entry.name))
-    family = [pid]
-    for member in family:  # grows while it is walked: children, then theirs
-        family += children.get(member, [])
-    return family
+        done = subprocess.run(command, capture_output=True, text=True, timeout=seconds + GRACE_S)
+    except subprocess.TimeoutExpired as exc:
+        raise LoadError(f"{name} still ran {GRACE_S} s after it should have ended") from exc
+    if done.returncode != 0:
+        raise LoadError(f"{name} ended with code {done.returncode}: {(done.stderr or done.stdout).strip()}")
+    return done.stdout

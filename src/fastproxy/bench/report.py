@@ -5,146 +5,160 @@ Ratios are made of medians of one run. Figures of different runs aren't comparab
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from statistics import median
 from typing import Any
 
 from rich.table import Table
 
-from fastproxy.bench.credentials import Place
-from fastproxy.bench.load import WrkResult
 from fastproxy.bench.peers import Chain
+from fastproxy.bench.scenario import Load, Scenario
 
-MIB = 1024 * 1024
 BLANK = "–"
-
-
-@dataclass(frozen=True, slots=True)
-class Round:
-    """One round of load on one chain.
-
-    cpu_us: CPU time per request of each proxy, in microseconds; empty when none stands between.
-    """
-
-    wrk: WrkResult
-    cpu_us: dict[Place, float]
 
 
 @dataclass(slots=True)
 class Outcome:
-    """All that was found about one chain.
+    """All that was found about one chain in one scenario.
 
-    resident_bytes: of each proxy, after the last round.
+    rounds: the figures of each round, by name.
     failure: why the chain can't be relied upon, or None.
     skipped: why it wasn't measured, or None.
     """
 
     chain: Chain
-    rounds: list[Round] = field(default_factory=list)
-    resident_bytes: dict[Place, int] = field(default_factory=dict)
+    rounds: list[dict[str, float]] = field(default_factory=list)
     failure: str | None = None
     skipped: str | None = None
 
-    def judge(self, wrk: WrkResult) -> None:
-        """Fail the chain when there was an answer other than 2xx, or a socket error."""
-        if wrk.non_2xx or wrk.socket_errors:
-            self.failure = (
-                f"{wrk.non_2xx} answers other than 2xx and {wrk.socket_errors} socket errors "
-                f"in {wrk.requests} requests"
-            )
-
-    def median_of(self, figure: Callable[[Round], float]) -> float | None:
-        """Return the median of a figure over the rounds, None when there were none."""
-        return median(map(figure, self.rounds)) if self.rounds else None
-
-    @property
-    def requests_per_s(self) -> float | None:
-        """Median requests per second."""
-        return self.median_of(lambda measured: measured.wrk.requests_per_s)
-
-    def cpu_us(self, place: Place) -> float | None:
-        """Return the median CPU time per request of one proxy, in microseconds."""
-        if self.chain.prepare is None:
-            return None
-        return self.median_of(lambda measured: measured.cpu_us[place])
+    def median_of(self, figure: str) -> float | None:
+        """Return the median of a figure over the rounds, None when no round has it."""
+        values = [measured[figure] for measured in self.rounds if figure in measured]
+        return median(values) if values else None
 
 
-def ratio(outcome: Outcome, baseline: Outcome) -> float | None:
-    """Return the requests per second of a chain over those of another, None when one has none."""
-    over, under = outcome.requests_per_s, baseline.requests_per_s
+@dataclass(frozen=True, slots=True)
+class Findings:
+    """All that one scenario found: what was asked, with how much load, and the outcome of each chain."""
+
+    scenario: Scenario
+    rounds: int
+    load: Load
+    outcomes: Sequence[Outcome]
+
+    def baselines(self) -> list[Outcome]:
+        """Return the outcomes that the others are set in ratio to, of those that were measured."""
+        return [
+            outcome
+            for name in self.scenario.baselines
+            for outcome in self.outcomes
+            if outcome.chain.name == name and outcome.rounds
+        ]
+
+
+def ratio(outcome: Outcome, baseline: Outcome, figure: str) -> float | None:
+    """Return a chain's median over that of another, None when one has none."""
+    over, under = outcome.median_of(figure), baseline.median_of(figure)
     return over / under if over is not None and under else None
 
 
-def table(outcomes: Sequence[Outcome]) -> Table:
-    """Return the figures of all chains, one row each."""
-    baselines = _baselines(outcomes)
-    shown = Table(title="medians of all rounds; CPU is per hop and request")
-    shown.add_column("chain", no_wrap=True)
-    shown.add_column("requests/s", justify="right")
-    for baseline in baselines:
-        shown.add_column(f"× {baseline.chain.name}", justify="right")
-    for heading in ("CPU out", "CPU in", "p50", "p99", "RSS out", "RSS in"):
+def table(findings: Findings) -> Table:
+    """Return the figures of all chains for a terminal, one row each."""
+    shown = Table(title=_caption(findings))
+    shown.add_column("chain")
+    for heading in _headings(findings):
         shown.add_column(heading, justify="right")
-    for outcome in outcomes:
+    for outcome in findings.outcomes:
         if outcome.rounds:
             # What failed did other work than the rest: its figures stand, but marked.
             style = "red" if outcome.failure else None
-            shown.add_row(outcome.chain.title, *_cells(outcome, baselines), style=style)
+            shown.add_row(outcome.chain.title, *_cells(findings, outcome), style=style)
     return shown
 
 
-def remarks(outcomes: Sequence[Outcome]) -> list[str]:
+def markdown(findings: Findings) -> str:
+    """Return the same as `table` in Markdown, remarks included."""
+    headings = _headings(findings)
+    lines = [
+        _caption(findings),
+        "",
+        _row(["chain", *headings]),
+        _row(["---", *("---:" for _ in headings)]),
+    ]
+    for outcome in findings.outcomes:
+        if outcome.rounds:
+            lines.append(_row([outcome.chain.title, *_cells(findings, outcome)]))
+    lines += [line for remark in remarks(findings) for line in ("", remark)]
+    return "\n".join(lines) + "\n"
+
+
+def remarks(findings: Findings) -> list[str]:
     """Return a line per chain that failed or was left out, with the reason."""
+    outcomes = findings.outcomes
     lines = [f"FAILED {outcome.chain.name}: {outcome.failure}" for outcome in outcomes if outcome.failure]
     return lines + [f"left out {o.chain.name}: {o.skipped}" for o in outcomes if o.skipped]
 
 
-def as_json(outcomes: Sequence[Outcome], run: dict[str, Any]) -> dict[str, Any]:
-    """Return everything that was measured, rounds included.
-
-    Args:
-        run: settings and surroundings of the run, to stand beside the figures.
-    """
-    baselines = _baselines(outcomes)
+def as_json(findings: Findings) -> dict[str, Any]:
+    """Return everything that a scenario measured, rounds included."""
+    scenario, baselines = findings.scenario, findings.baselines()
     chains = [
         {
             "name": outcome.chain.name,
             "title": outcome.chain.title,
             "failure": outcome.failure,
             "skipped": outcome.skipped,
-            "median": {
-                "requests_per_s": outcome.requests_per_s,
-                "cpu_us": {"out": outcome.cpu_us("out"), "in": outcome.cpu_us("in")},
-                "p50_ms": outcome.median_of(lambda measured: measured.wrk.p50_ms),
-                "p99_ms": outcome.median_of(lambda measured: measured.wrk.p99_ms),
+            "median": {figure.name: outcome.median_of(figure.name) for figure in scenario.figures},
+            "ratio": {
+                figure.name: {
+                    baseline.chain.name: ratio(outcome, baseline, figure.name) for baseline in baselines
+                }
+                for figure in scenario.figures
+                if figure.is_compared
             },
-            "ratio": {baseline.chain.name: ratio(outcome, baseline) for baseline in baselines},
-            "resident_bytes": outcome.resident_bytes,
-            "rounds": [asdict(measured) for measured in outcome.rounds],
+            "rounds": outcome.rounds,
         }
-        for outcome in outcomes
+        for outcome in findings.outcomes
     ]
-    return {"run": run, "chains": chains}
+    return {
+        "scenario": scenario.name,
+        "title": scenario.title,
+        "rounds": findings.rounds,
+        "load": asdict(findings.load),
+        "chains": chains,
+    }
 
 
-def _baselines(outcomes: Sequence[Outcome]) -> list[Outcome]:
-    return [outcome for outcome in outcomes if outcome.chain.baseline and outcome.rounds]
+def _caption(findings: Findings) -> str:
+    load = findings.load
+    return (
+        f"{findings.scenario.name}: {findings.scenario.title}. Medians, rounds: {findings.rounds}, "
+        f"of {load.seconds} s; connections: {load.connections}"
+    )
 
 
-def _cells(outcome: Outcome, baselines: Sequence[Outcome]) -> list[str]:
-    resident = outcome.resident_bytes
-    return [
-        _number(outcome.requests_per_s, ",.0f"),
-        *(_number(ratio(outcome, baseline), ".2f") for baseline in baselines),
-        _number(outcome.cpu_us("out"), ".1f", " µs"),
-        _number(outcome.cpu_us("in"), ".1f", " µs"),
-        _number(outcome.median_of(lambda measured: measured.wrk.p50_ms), ".1f", " ms"),
-        _number(outcome.median_of(lambda measured: measured.wrk.p99_ms), ".1f", " ms"),
-        _number(resident["out"] / MIB if "out" in resident else None, ".0f", " MiB"),
-        _number(resident["in"] / MIB if "in" in resident else None, ".0f", " MiB"),
-    ]
+def _headings(findings: Findings) -> list[str]:
+    baselines = [f"× {baseline.chain.name}" for baseline in findings.baselines()]
+    headings: list[str] = []
+    for figure in findings.scenario.figures:
+        headings += [figure.heading, *(baselines if figure.is_compared else ())]
+    return headings
+
+
+def _cells(findings: Findings, outcome: Outcome) -> list[str]:
+    baselines = findings.baselines()
+    cells: list[str] = []
+    for figure in findings.scenario.figures:
+        cells.append(_number(outcome.median_of(figure.name), figure.form, figure.unit))
+        if figure.is_compared:
+            cells += [_number(ratio(outcome, baseline, figure.name), ".2f") for baseline in baselines]
+    return cells
 
 
 def _number(value: float | None, form: str, unit: str = "") -> str:
     return BLANK if value is None else f"{value:{form}}{unit}"
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"

@@ -1,0 +1,14 @@
+"""The scenarios, one per file; `SCENARIOS` lists them. One is added by a file and a row."""
+
+from __future__ import annotations
+
+from fastproxy.bench.scenario import Scenario
+from fastproxy.bench.scenarios.bodies import BODIES
+from fastproxy.bench.scenarios.fairness import FAIRNESS
+from fastproxy.bench.scenarios.latency import LATENCY
+from fastproxy.bench.scenarios.memory import MEMORY
+from fastproxy.bench.scenarios.peak import PEAK
+
+SCENARIOS: dict[str, Scenario] = {
+    scenario.name: scenario for scenario in (PEAK, LATENCY, BODIES, MEMORY, FAIRNESS)
+}
