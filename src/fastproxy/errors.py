@@ -133,8 +133,8 @@ CODING_UNSUPPORTED = _row(
 )
 UPGRADE_UNSUPPORTED = _row(
     "upgrade_unsupported", 501, "http_request_error", "read",
-    "A WebSocket can't be proxied",
-    "Reach the service without the proxy for this, or by plain requests.",
+    "A change of protocol, as to a WebSocket, can't be carried here",
+    "Use `transport: link` for this service: the others carry HTTP only.",
 )
 VERSION_UNSUPPORTED = _row(
     "version_unsupported", 505, "http_request_error", "read",
@@ -268,6 +268,18 @@ POOL_EXHAUSTED = _row(
     "All connections to the endpoint are in use and too many exchanges wait for one",
     "Look for a slow next hop, or raise `limits.connections_per_endpoint`.",
 )
+LINK_REFUSED = _row(
+    "link_refused", 502, "connection_terminated", "connect",
+    "No link to the receiver came about: one side did not accept who the other is, or what it said",
+    "Compare the receiver's name and public key here with the in proxy's own, and this caller's key with "
+    "`callers` there (`fastproxy keys show`); its metric of failed handshakes says which. The detail has what "
+    "is known here.",
+)
+STREAM_REFUSED = _row(
+    "stream_refused", 503, "connection_terminated", "wait",
+    "The receiver took nothing of this request: it has too much to do, or goes away",
+    "Send the request again: nothing of it was processed. If it lasts, look at the in proxy's load and limits.",
+)
 CONNECTION_LOST = _row(
     "connection_lost", 502, "connection_terminated", "wait",
     "The next hop closed the connection before it had answered",
@@ -304,6 +316,11 @@ RECEIVER_REFUSED = _row(
     "The in proxy refused the request, and said so in the clear",
     "The detail has its words, which nothing proves; its own log says more. The status is the in proxy's own "
     "where it means the same to the caller.",
+)
+TUNNEL_IDLE = _row(
+    "tunnel_idle", 504, "connection_timeout", "answer",
+    "Neither side of a connection that had left HTTP, as a WebSocket, said anything for long",
+    "Let one of them send pings, or raise `limits.tunnel_idle_timeout_s`.",
 )
 INTERNAL_ERROR = _row(
     "internal_error", 500, "proxy_internal_error", "answer",

@@ -62,8 +62,10 @@ class RequestHead:
         ", "; they are not among `fields`.
     absolute: the target came in absolute form.
     length: Content-Length, or None. chunked: the body comes in chunks.
-    content_bytes: how many bytes of content follow, -1 when only the chunks can tell.
+    content_bytes: how many bytes of content follow, -1 when the head can't tell.
     keep_alive: the connection may go on. expects_continue: the body comes after a 100 (Continue).
+    upgrade: the protocols that the sender asks to go over to, in lower case, b"" for none. Such a request has
+        no body; its content is what the sender says in the other protocol, once the answer is a 101.
     is_plain: its answer goes as most do: with a body, over HTTP/1.1, on a connection that stays.
     plans: what a proxy decided on requests with this head, so that it needn't decide again.
     flows: by peer, what takes such requests the short way (`net.flight`).
@@ -85,6 +87,7 @@ class RequestHead:
         "minor",
         "plans",
         "target",
+        "upgrade",
     )
 
     def __init__(self, method: bytes, target: bytes, minor: int) -> None:
@@ -100,6 +103,7 @@ class RequestHead:
         self.content_bytes = 0
         self.keep_alive = minor == 1
         self.expects_continue = False
+        self.upgrade = b""
         self.is_plain = False
         self.plans: dict[Any, Any] = {}
         self.flows: dict[str, Any] = {}
@@ -113,12 +117,14 @@ class RequestHead:
 class ResponseHead:
     """A response's head, judged and taken apart; shared like a request's: only `plan` changes.
 
-    start: status line and end-to-end fields, each with its line end, as they go on.
+    start: status line and end-to-end fields, each with its line end, as they go on; those of a 101 with the
+        lines that say what HTTP is left for.
     length: Content-Length, or None. chunked: the body comes in chunks.
     content_bytes: how many bytes of content follow unless the request was a HEAD, -1 when only their end
         can tell.
     has_date: whether a Date field is among the fields; the first recipient adds a missing one.
     bodiless: no content goes with this status (RFC 9110, section 6.4.1).
+    upgrade: the protocol that a 101 goes over to, in lower case; its content is what is said in it.
     keep_alive, minor: as in `RequestHead`. plan: what a proxy made of this head, to make it only once.
     """
 
@@ -133,6 +139,7 @@ class ResponseHead:
         "plan",
         "start",
         "status",
+        "upgrade",
     )
 
     def __init__(self, status: int, start: bytes = b"", *, minor: int = 1, has_date: bool = True) -> None:
@@ -145,7 +152,13 @@ class ResponseHead:
         self.keep_alive = minor == 1
         self.has_date = has_date
         self.bodiless = status in (204, 304)
+        self.upgrade = b""
         self.plan: Any = None
+
+    @property
+    def switches(self) -> bool:
+        """Whether both sides leave HTTP behind this head."""
+        return bool(self.upgrade)
 
 
 class Request(Struct):
@@ -164,6 +177,10 @@ class Response(Struct):
 
     head: ResponseHead
     content: Content
+
+
+Inform = Callable[[ResponseHead], None]
+"""Takes the head of an interim answer."""
 
 
 class Endpoint(NamedTuple):
@@ -188,6 +205,7 @@ class Exchange(Struct):
     caller, service, route: names from the config, "" until they are known.
     phase: where it stands now, a word of the error table.
     status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
+    inform: passes interim (1xx) answers but 101 on to whoever made the request, until the final one comes.
     """
 
     id: str
@@ -204,6 +222,7 @@ class Exchange(Struct):
     attempts: int = 0
     status: int = 0
     cause: str = ""
+    inform: Inform | None = None
 
 
 class TimedExchange(Exchange, kw_only=True):

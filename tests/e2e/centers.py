@@ -17,7 +17,7 @@ from tests.e2e.client import Address, Answer, Client
 from tests.e2e.proxies import LineFeed, address_of, endpoint_of
 from tests.e2e.services import Conversation, ScriptedService, sized
 
-_STOP_S = 15.0
+_STOP_S = 30.0
 _WATCH_S = 20.0
 
 

@@ -13,7 +13,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -26,8 +26,8 @@ from tests.e2e.client import Address, Answer, fetch
 Config = dict[str, Any]
 Line = dict[str, Any]
 
-_STOP_S = 15.0
-_LINE_S = 10.0
+_STOP_S = 30.0
+_LINE_S = 30.0
 
 
 class LineFeed:
@@ -216,21 +216,24 @@ class Pair:
         self.caller_key = write_key(folder, "web")
         self.receiver_key = write_key(folder, "in")
         config = in_config(services, {"web": self.caller_key})
-        with reserved_port() as port:  # known in advance, so that both can start at a time
-            config["listen"] = {"address": f"127.0.0.1:{port}"}
-            config = merged(config, inner or {})
-            address = address_of(config["listen"]["address"])
-            endpoint = between(address) if between else endpoint_of(address)
-            self.inner = ProxyProcess(folder, config)
-            config = out_config(services, self.receiver_key, endpoint)
-            self.out = ProxyProcess(folder, merged(config, out or {}))
-            try:
-                self.inner.ready()
-                self.out.ready()
-            except BaseException:
-                self.inner.kill()
-                self.out.kill()
-                raise
+        self._reserved = ExitStack()
+        # Known in advance, so that both can start at a time; kept for an in proxy that starts again.
+        port = self._reserved.enter_context(reserved_port())
+        config["listen"] = {"address": f"127.0.0.1:{port}"}
+        config = merged(config, inner or {})
+        address = address_of(config["listen"]["address"])
+        endpoint = between(address) if between else endpoint_of(address)
+        self.inner = ProxyProcess(folder, config)
+        config = out_config(services, self.receiver_key, endpoint)
+        self.out = ProxyProcess(folder, merged(config, out or {}))
+        try:
+            self.inner.ready()
+            self.out.ready()
+        except BaseException:
+            self.inner.kill()
+            self.out.kill()
+            self._reserved.close()
+            raise
 
     def __enter__(self) -> Self:
         return self
@@ -240,10 +243,11 @@ class Pair:
     ) -> None:
         self.out.signal()
         self.inner.signal()
-        try:
-            self.out.stop()
-        finally:
-            self.inner.stop()
+        with self._reserved:
+            try:
+                self.out.stop()
+            finally:
+                self.inner.stop()
 
     @property
     def address(self) -> Address:
@@ -306,7 +310,7 @@ def out_config(services: Mapping[str, Sequence[str]], receiver_key: PrivateKey, 
         "caller": "web",
         "private_key": {"file": "web.key"},
         "receivers": {"in": receiver},
-        "defaults": {"receiver": "in"},
+        "defaults": {"transport": "http", "receiver": "in"},
         "services": {name: {} for name in services},
         "admin": {"address": "127.0.0.1:0"},
         "drain": {"grace_s": 1},

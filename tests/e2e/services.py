@@ -17,7 +17,7 @@ from typing import BinaryIO, Self
 from tests.e2e.http_wire import CutError, Fields, Message, body_pieces, read_head, read_message
 
 _TIMEOUT_S = 20.0
-_WAIT_S = 5.0
+_WAIT_S = 15.0
 """Less than the other: a test that waits for a connection's end wants it ended by the proxy."""
 
 

@@ -37,7 +37,7 @@ UNFINISHED = {
 }
 """Cases that are only the beginning of a request: there is nothing to refuse until a timeout says so."""
 
-SHORT_LIMITS = {"header_timeout_s": 0.5, "body_timeout_s": 0.5}
+SHORT_LIMITS = {"header_timeout_s": 1.5, "body_timeout_s": 1.5}
 
 
 def keys(folder: Path, name: str) -> str:
@@ -107,7 +107,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
             "listen": {"address": "127.0.0.1:0", "service_from": "fixed", "service": "echo"},
             "caller": "caller",
             "private_key": {"file": "caller.key"},
-            "services": {"echo": {"receiver": receiver, "endpoints": [f"{in_host}:{in_port}"]}},
+            "services": {"echo": {"transport": "http", "receiver": receiver, "endpoints": [f"{in_host}:{in_port}"]}},
             "log": {"access": "off"},
         }
         address = stack.enter_context(proxy(folder / "out.yaml", out_config))

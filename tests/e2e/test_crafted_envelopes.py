@@ -330,6 +330,7 @@ def flood(proxy: ProxyProcess, sender: Sender, count: int, source: str) -> set[b
     return statuses
 
 
+@pytest.mark.timeout(300)
 def test_a_flood_of_invented_sessions_leaves_nothing_behind(make: Maker, service: ScriptedService) -> None:
     pair = make.pair({"api": [service.endpoint]}, inner={"log": {"access": "off"}})
     sender = Sender(pair.inner)
@@ -349,8 +350,8 @@ def test_curve_arithmetic_for_invented_sessions_leaves_nothing_behind(
 ) -> None:
     """Even where no rate holds them back."""
     flood(proxy, sender, 500, "127.0.0.3")
-    before = proxy.begin_peak()
     sessions = proxy.metrics().total("fastproxy_sessions")
+    before = proxy.begin_peak()
     assert flood(proxy, sender, 2000, "127.0.0.3") == {b"401"}
     assert proxy.memory_bytes("VmHWM") - before < 4 * MIB
     assert proxy.metrics().total("fastproxy_sessions") == sessions

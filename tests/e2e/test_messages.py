@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
+import threading
 
 import pytest
 
@@ -12,7 +13,7 @@ from tests.e2e.conftest import Maker
 from tests.e2e.http_wire import body_pieces, chunked, read_head
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import Pair
-from tests.e2e.services import ScriptedService, answering, echo
+from tests.e2e.services import Conversation, ScriptedService, answering, echo
 
 BIG_BYTES = 20_000_000
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -119,6 +120,7 @@ def test_chunks_arrive_as_chunks_both_ways_with_their_trailers(
         client.send(request_bytes("POST", "/echo/", headers=fields) + chunked(*pieces, trailers=trailers))
         answer = client.answer()
         assert echo_service.last.get("transfer-encoding") == "chunked"
+        assert echo_service.last.get("trailer") == "X-Checksum"
         assert (answer.body, answer.get("transfer-encoding")) == (b"".join(pieces), "chunked")
         assert answer.trailers == [("X-Checksum", "123"), ("X-Count", "3"), ("X-Count", "4")]
         assert client.request("GET", "/web/hello").status == 200
@@ -157,6 +159,54 @@ def test_a_big_body_passes_up_and_down_at_once_unchanged(pair: Pair, framing: st
     for _ in range(BIG_BYTES // len(block)):
         sent.update(block)
     assert (total, got.hexdigest()) == (BIG_BYTES, sent.hexdigest())
+
+
+@pytest.mark.parametrize("framing", ["sized", "chunked"])
+def test_each_piece_is_echoed_before_the_next_is_sent(pair: Pair, framing: str) -> None:
+    pieces = [b"one", b"two!", b"three"]
+    is_chunked = framing == "chunked"
+    field = "Transfer-Encoding: chunked" if is_chunked else f"Content-Length: {sum(map(len, pieces))}"
+    with Client(pair.address) as client:
+        client.send(request_bytes("POST", "/echo/", headers=[field]))
+        assert read_head(client.stream).start == "HTTP/1.1 200 OK"
+        for number, piece in enumerate(pieces, 1):
+            sent = b"%x\r\n%b\r\n" % (len(piece), piece) if is_chunked else piece
+            client.send(sent)
+            if is_chunked or number < len(pieces):  # the last piece of a sized body comes with its end
+                assert client.stream.read(len(sent)) == sent
+        if is_chunked:
+            client.send(b"0\r\n\r\n")
+        assert client.stream.read() == (b"0\r\n\r\n" if is_chunked else pieces[-1])
+
+
+def test_events_arrive_one_by_one(make: Maker) -> None:
+    go_on = threading.Semaphore(0)
+    events = [b"data: %d\n\n" % number for number in range(5)]
+
+    def script(conversation: Conversation) -> None:
+        conversation.request()
+        conversation.send(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        for event in events:
+            assert go_on.acquire(timeout=10)
+            conversation.send(event)
+
+    pair = make.pair({"events": [make.service(script).endpoint]})
+    with Client(pair.address) as client:
+        client.send(request_bytes("GET", "/events/"))
+        pieces = body_pieces(client.stream, read_head(client.stream), [])
+        for event in events:
+            go_on.release()
+            assert next(pieces) == event
+        assert list(pieces) == []
+
+
+def test_a_change_of_protocol_is_refused_over_http(pair: Pair, echo_service: ScriptedService) -> None:
+    before = len(echo_service.requests)
+    for fields in (["Upgrade: websocket"], ["Connection: Upgrade", "Upgrade: h2c"]):  # ask for nothing
+        assert pair.fetch("GET", "/echo/", headers=fields).status == 200
+    answer = pair.fetch("GET", "/echo/", headers=["Connection: Upgrade", "Upgrade: websocket"])
+    assert (answer.status, answer.cause) == (501, "upgrade_unsupported")
+    assert len(echo_service.requests) == before + 2
 
 
 def test_a_big_file_comes_down_unchanged(pair: Pair, nginx: Nginx) -> None:

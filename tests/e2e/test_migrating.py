@@ -14,7 +14,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -22,11 +22,11 @@ from typing import Self
 
 import pytest
 
-from fastproxy.bench.processes import pick_ports
 from fastproxy.demo.sample_services import SampleService
 from fastproxy.wire.compat.keys import EncryptKey, SignKey
 from fastproxy.wire.compat.sealing import CompatCaller, CompatReceiver, CompatSender
 from tests.e2e.original import CONTEXT_PATH, Listener, OriginalInProxy, OriginalOutProxy, Reply, post
+from tests.e2e.proxies import reserved_port
 
 ROOT = Path(__file__).parent.parent.parent
 PAGE = (ROOT / "docs" / "migrating.md").read_text()
@@ -101,9 +101,9 @@ class Callers:
         self._changed = threading.Condition()
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
-        self._thread.start()
 
     def __enter__(self) -> Self:
+        self._thread.start()
         return self
 
     def __exit__(
@@ -141,11 +141,13 @@ class Site:
 
     Args:
         folder: where. ports: what is there in place of each port of the page.
+        settle: returns when all that was on its way to an address before it was turned over has arrived.
     """
 
-    def __init__(self, folder: Path, ports: Mapping[str, int]) -> None:
+    def __init__(self, folder: Path, ports: Mapping[str, int], settle: Callable[[], None]) -> None:
         self.folder = folder
         self.ports = ports
+        self._settle = settle
         self._running: dict[str, subprocess.Popen[bytes]] = {}
         self._addresses: dict[str, Turnover] = {}
         self._doubles: dict[str, OriginalOutProxy | OriginalInProxy] = {}
@@ -207,11 +209,11 @@ class Site:
         with log.open("wb") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT)
         self._running[file] = process
-        with log.open() as lines:
-            while '"ready"' not in lines.readline():
-                assert process.poll() is None, log.read_text()
+        while '"ready"' not in log.read_text():
+            assert process.poll() is None, log.read_text()
 
     def _stop(self, name: str) -> None:
+        self._settle()  # what still lies unread at a port when its process closes it is lost
         if name in self._doubles:
             self._doubles[name].stop()
             return
@@ -240,6 +242,15 @@ def services() -> Iterator[tuple[SampleService, SampleService]]:
         yield token, search
 
 
+def write_old_configs(folder: Path, ports: Mapping[str, int]) -> None:
+    """Write the original's example, with ports that are free here, into the folder `old`."""
+    (folder / "old").mkdir()
+    for role in ("out", "in"):
+        text = (ROOT / "tests" / "data" / f"fast_proxy_{role}.yaml").read_text()
+        text = PORTS.sub(lambda port: str(ports.get(port[0], port[0])), text)
+        (folder / "old" / f"{role}.yaml").write_text(text)
+
+
 def senders() -> dict[str, CompatSender]:
     return {
         "song_service": CompatSender(SIGN, ENCRYPT, GZIP_ID),
@@ -247,30 +258,26 @@ def senders() -> dict[str, CompatSender]:
     }
 
 
-@pytest.mark.timeout(120)
+@pytest.mark.timeout(300)
 def test_from_two_proxies_of_the_original_to_two_of_ours_without_an_outage(
     tmp_path: Path, services: tuple[SampleService, SampleService]
 ) -> None:
     with ExitStack() as stack:
         out_address, in_address = (stack.enter_context(Turnover()) for _ in range(2))
         names = sorted(set(PORTS.findall(PAGE)) - {"8033", "8034", "9001", "9002"})
-        ports = dict(zip(names, pick_ports(len(names)), strict=True))
+        ports = {name: stack.enter_context(reserved_port()) for name in names}
         ports |= {"8034": out_address.port, "8033": in_address.port}
         ports |= {"9001": services[0].port, "9002": services[1].port}
-        site = stack.enter_context(Site(tmp_path, ports))
+        callers = Callers(out_address.port)
+        site = stack.enter_context(Site(tmp_path, ports, callers.wait_for_round))
         receiver = CompatReceiver([CompatCaller(name, (SIGN,), (ENCRYPT,)) for name in CALLS])
         by_name = {service.name: service.port for service in services}
         old_in = stack.enter_context(OriginalInProxy(receiver, by_name))
         old_out = stack.enter_context(OriginalOutProxy(senders(), in_address.port))
         site.add("8033", in_address, OLD_IN, old_in)
         site.add("8034", out_address, OLD_OUT, old_out)
-        (tmp_path / "old").mkdir()
-        for role in ("out", "in"):
-            text = (ROOT / "tests" / "data" / f"fast_proxy_{role}.yaml").read_text()
-            (tmp_path / "old" / f"{role}.yaml").write_text(
-                PORTS.sub(lambda p: str(ports.get(p[0], p[0])), text)
-            )
-        callers = stack.enter_context(Callers(out_address.port))
+        write_old_configs(tmp_path, ports)
+        stack.enter_context(callers)
         proofs = {"2": "8043", "4": "8053", "6": "8063"}  # in proxies, and the step that starts each
         callers.wait_for_round()
         for title, blocks in steps().items():
@@ -282,7 +289,7 @@ def test_from_two_proxies_of_the_original_to_two_of_ours_without_an_outage(
                 assert v1_statuses(ports[proofs[title[0]]]) == V1_STATUSES[title[0]], title
         seen = {request.caller for service in services for request in service.got}
     assert seen == {"", "song_service", "chat_service"}  # "" from the double, which names nobody to services
-    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["http", "old"]
+    assert sorted(path.name for path in tmp_path.iterdir() if path.is_dir()) == ["link", "old"]
 
 
 V1_STATUSES = {
@@ -300,6 +307,35 @@ def v1_statuses(port: int) -> dict[str, int]:
     }
 
 
+MIGRATE = """\
+fastproxy migrate old/out.yaml old/in.yaml -d new --transport {transport} \
+    --service token_service=127.0.0.1:9001 --service search_service=127.0.0.1:9002
+fastproxy run new/in.yaml &
+fastproxy run new/out.yaml &"""
+
+
+@pytest.mark.parametrize("transport", ["compat", "http"])
+def test_run_takes_the_result_as_it_stands_on_the_old_ports(
+    tmp_path: Path, services: tuple[SampleService, SampleService], transport: str
+) -> None:
+    with ExitStack() as stack:
+        ports = {port: stack.enter_context(reserved_port()) for port in ("8033", "8034")}
+        ports |= {"9001": services[0].port, "9002": services[1].port}
+        write_old_configs(tmp_path, ports)
+        site = stack.enter_context(Site(tmp_path, ports, lambda: None))
+        site.carry_out("sh", MIGRATE.format(transport=transport))
+        for caller, target in CALLS.items():
+            status, content = post(ports["8034"], target, caller, CONTENT)
+            assert (status, json.loads(content)["caller"]) == (200, caller)
+        others = {"song_service": CALLS["chat_service"], "chat_service": CALLS["song_service"]}
+        for caller, target in others.items():
+            assert post(ports["8034"], target, caller, CONTENT).status == 403, "it has no such privilege"
+        assert post(ports["8034"], CALLS["song_service"], "nobody", CONTENT).status == 401
+        v1 = 200 if transport == "compat" else 404
+        assert v1_statuses(ports["8033"]) == dict.fromkeys(CALLS, v1), "what the original's out proxy gets"
+    assert [len(service.got) for service in services] == [2 if transport == "compat" else 1] * 2
+
+
 def test_an_out_proxy_of_ours_calls_the_original_so_that_either_side_can_move_first(
     tmp_path: Path, services: tuple[SampleService, SampleService]
 ) -> None:
@@ -308,7 +344,10 @@ def test_an_out_proxy_of_ours_calls_the_original_so_that_either_side_can_move_fi
         (tmp_path / "old.yaml").write_text(
             (ROOT / "tests" / "data" / "fast_proxy_out.yaml").read_text().replace("8033", str(old_in.port))
         )
-        commands = [["migrate", "old.yaml", "--service", "token_service", "--service", "search_service"]]
+        commands = [
+            ["migrate", "old.yaml", "--transport", "compat"]
+            + ["--service", "token_service", "--service", "search_service"]
+        ]
         for caller, target in CALLS.items():
             commands.append(["call", "--caller", caller, "-d", CONTENT.decode(), target])
         for command in commands:

@@ -19,6 +19,8 @@ CALLS = 100
 DATE = "Date: Sun, 22 Nov 2026 20:18:41 GMT"
 FINE = sized(b"fine", DATE)
 GONE = 0
+TIMEOUT_S = 1.0
+"""Where a service falls silent; an ordinary call never takes that long, however busy the machine."""
 
 
 def calls(client: Client, count: int, method: str = "POST") -> list[Answer]:
@@ -91,34 +93,40 @@ def test_a_service_dies_under_a_call(make: Maker) -> None:
     check_nothing_is_under_way(pair)
 
 
-def test_a_service_is_silent_and_the_callers_connection_serves_on(make: Maker) -> None:
-    def script(conversation: Conversation) -> None:
-        for _ in range(10):
-            conversation.request()
-            conversation.send(FINE)
+def soon_silent(conversation: Conversation) -> None:
+    """A script that answers ten requests, and takes one more."""
+    for _ in range(10):
         conversation.request()
-        conversation.until_gone()
+        conversation.send(FINE)
+    conversation.request()
+    conversation.until_gone()
 
-    service = make.service(script)
-    pair = make.pair({"web": [service.endpoint]}, out={"defaults": {"timeout_s": 0.3}})
+
+def test_a_service_is_silent_and_the_callers_connection_serves_on(make: Maker) -> None:
+    service = make.service(soon_silent)
+    pair = make.pair({"web": [service.endpoint]}, out={"defaults": {"timeout_s": TIMEOUT_S}})
     with Client(pair.address) as client:
         got = [answer.status for answer in calls(client, 24)]
         assert got == [*[200] * 10, 504, *[200] * 10, 504, 200, 200]
         (late, _) = (line for line in logged(pair.out, 24) if line["status"] == 504)
         assert late["cause"] == "deadline_exceeded"
-        assert late["phases_ms"]["wait"] >= 300
-    with Client(pair.address) as client:
-        calls(client, 8)
-        client.send(request_bytes("POST", "/web/a", b"what"))
-        service.wait_for_requests(33)
-        client.reset()  # who hangs up takes the call along, and nothing else
+        assert late["phases_ms"]["wait"] >= TIMEOUT_S * 900
     check_nothing_is_under_way(pair)
-    (line,) = (line for line in logged(pair.out, 33) if line["status"] == GONE)
-    assert (line["cause"], line["phase"]) == ("caller_gone", "wait")
-    assert pair.out.metrics().total("fastproxy_requests_total", outcome="aborted") == 1
-    # where the out proxy's time was up first, it hung up on the in proxy as well
-    *_, line = (line for line in logged(pair.inner, 33) if line["status"] == GONE)
-    assert (line["cause"], line["phase"]) == ("caller_gone", "wait")
+
+
+def test_who_hangs_up_takes_the_call_along_and_nothing_else(make: Maker) -> None:
+    service = make.service(soon_silent)
+    pair = make.pair({"web": [service.endpoint]})
+    with Client(pair.address) as client:
+        calls(client, 10)
+        client.send(request_bytes("POST", "/web/a", b"what"))
+        service.wait_for_requests(11)
+        client.reset()
+    check_nothing_is_under_way(pair)
+    for proxy in (pair.out, pair.inner):
+        (line,) = (line for line in logged(proxy, 11) if line["status"] == GONE)
+        assert (line["cause"], line["phase"]) == ("caller_gone", "wait")
+        assert proxy.metrics().total("fastproxy_requests_total", outcome="aborted") == 1
     with Client(pair.address) as client:
         assert statuses(calls(client, 9)) == {200}
 
@@ -135,10 +143,12 @@ def test_an_endpoint_moves(make: Maker, tmp_path: Path) -> None:
         center.ask("PUT", targets[1], b'{"ttl_s": 3600}')
         center.ask("DELETE", targets[0])
         made = CALLS
-        while calls(client, 1)[0].body != b"here":
+        learned = {"message": "the center has new endpoints", "addresses": [places[1].endpoint]}
+        while not pair.inner.log.find(**learned):
             made += 1
-        assert {answer.body for answer in calls(client, CALLS)} <= {b"here", b"fine"}
-        lines = logged(pair.inner, made + 1 + CALLS)
-        assert {line["endpoint"] for line in lines[-CALLS // 2 :]} == {places[1].endpoint}
+            assert calls(client, 1)[0].body in (b"fine", b"here")
+        assert {answer.body for answer in calls(client, CALLS)} == {b"here"}
+        lines = logged(pair.inner, made + CALLS)
+        assert {line["endpoint"] for line in lines[-CALLS:]} == {places[1].endpoint}
         assert short_ones(lines[-CALLS // 2 :]) == CALLS // 2, "the short way leads to the new place"
         check_nothing_is_under_way(pair)

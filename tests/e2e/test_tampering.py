@@ -52,12 +52,10 @@ def relay(make_shared: Maker) -> Relay:
 @pytest.fixture(scope="module")
 def pair(make_shared: Maker, service: ScriptedService, relay: Relay) -> Pair:
     """A pair with the relay between, which has spoken once already."""
-    quick = {"timeout_s": 2}
     pair = make_shared.pair(
         {"bank": [service.endpoint]},
-        out={"defaults": quick, "limits": {"body_timeout_s": 0.5}},
         # So that the connections to the service end soon after each test, and all that they carried was read.
-        inner={"limits": {"body_timeout_s": 0.5, "endpoint_idle_timeout_s": 0.1}},
+        inner={"limits": {"endpoint_idle_timeout_s": 0.1}},
         relay=relay,
     )
     assert ask(pair).status == 200

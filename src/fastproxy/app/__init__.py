@@ -7,6 +7,8 @@ randomness enter here.
     out_role  an out proxy of its parts
     in_role   an in proxy of its parts
     endpoints where both find endpoints, and register their own; center_client: their requests to the center
+    links     the links of both roles, and their certificates; link_refusals: what is logged of those refused
+    callers   the callers in a folder, while an in proxy runs
     compat    what both roles need for wire format v1
     running   starting a proxy, keeping it, and draining it
     center    the center of its parts, and running it

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterable, Iterator
 
 from fastproxy.app import compat
-from fastproxy.app.parts import Parts, packing_of, reveal
-from fastproxy.config.snapshot import InSnapshot
-from fastproxy.errors import PEER_RATE_LIMITED
-from fastproxy.net.pool import Pools
+from fastproxy.app.parts import Parts, newcomers, packing_of, reveal
+from fastproxy.config.snapshot import InSnapshot, Peer
 from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
-from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
+from fastproxy.policy.ratelimit import Rate, RateLimiter
 from fastproxy.proxy.http_receiver import HttpReceiver
 from fastproxy.proxy.in_flow import InFlow
 from fastproxy.proxy.in_proxy import InProxy, LocalService
+from fastproxy.proxy.link_flow import LinkFlow
+from fastproxy.proxy.link_receiver import LinkReceiver
 from fastproxy.proxy.over_http import LIFETIME_MS, TARGET
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ToService
-from fastproxy.proxy.transport import Transport
-from fastproxy.proxy.way_in import WayIn
+from fastproxy.proxy.way_in import WayBack, WayIn
 from fastproxy.wire.envelope import RESPONSE_NONCE_BYTES
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.receiver import Receiver, ReceiverLimits
@@ -36,28 +35,26 @@ def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, Receiver | No
     services: dict[str, LocalService] = {}
     for name, service in snapshot.services.items():
         settings = service.settings
-
-        def way(pools: Pools) -> Transport:
-            return ToService(pools, time.monotonic)
-
+        way = ToService(parts.connections(service), time.monotonic)
         services[name] = LocalService(parts.next_hop(service, way), packing_of(settings), settings.host)
     # Which one a request took stands in its target: envelopes have one of their own.
     ways: list[tuple[bytes, WayIn]] = []
     receiver = None
-    refusals = Refusals(config.name, "in", parts.recorder, parts.new_id)
+    refusals = refusals_over_link = Refusals(config.name, "in", parts.recorder, parts.new_id)
     http_receiver = None
     if "http" in config.listen.accept:
         receiver = _receiver(snapshot, parts)
         http_receiver = _http_receiver(snapshot, parts, receiver)
-        http_way = WayIn(http_receiver, refusals, limits.header_timeout_s, challenge=http_receiver.challenge)
-        ways.append((TARGET, http_way))
+        back = WayBack(http_receiver, refusals, challenge=http_receiver.challenge)
+        ways.append((TARGET, WayIn(http_receiver, back, limits.header_timeout_s)))
     if snapshot.compat is not None:
         refusals = Refusals(config.name, "in", parts.recorder, parts.new_id, for_original=True)
         compat_way = compat.way_in(snapshot.compat, services, limits.body_bytes, parts.metrics)
         # All of a message has to be here before it proves anything: that may take what the exchange may.
         timeouts_s = (service.hop.timeout_s for service in services.values())
         timeout_s = max(timeouts_s, default=limits.header_timeout_s)
-        ways.append((compat_way.prefix, WayIn(compat_way, refusals, timeout_s, compat_way.hold)))
+        back = WayBack(compat_way, refusals, compat_way.hold)
+        ways.append((compat_way.prefix, WayIn(compat_way, back, timeout_s)))
     proxy = InProxy(
         ways,
         refusals,
@@ -84,7 +81,18 @@ def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, Receiver | No
             time.monotonic,
             time.time,
         )
+    if "link" in config.listen.accept:
+        link_receiver = LinkReceiver(parts.sealed_parser, limits.body_bytes or None)
+        proxy.link_way = WayBack(link_receiver, refusals_over_link, both_ways=True)
+        proxy.link_flow = LinkFlow(
+            proxy, link_receiver, limiter, parts.recorder, limits.in_flight, time.monotonic
+        )
     return proxy, receiver
+
+
+def caller_keys(callers: Iterable[Peer]) -> list[CallerKey]:
+    """Return the keys by which envelopes prove callers."""
+    return [CallerKey(peer.name, key, reveal(peer.psk)) for peer in callers for key in peer.public_keys]
 
 
 def _receiver(snapshot: InSnapshot, parts: Parts) -> Receiver:
@@ -93,11 +101,7 @@ def _receiver(snapshot: InSnapshot, parts: Parts) -> Receiver:
         [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
         config.name,
         os.urandom(16),
-        [
-            CallerKey(peer.name, public_key, reveal(peer.psk))
-            for peer in snapshot.callers.values()
-            for public_key in peer.public_keys
-        ],
+        caller_keys(snapshot.callers.values()),
         ReceiverLimits(
             max_age_ms=LIFETIME_MS,
             max_clock_skew_ms=int(config.max_clock_skew_s * 1000),
@@ -114,7 +118,7 @@ def _http_receiver(snapshot: InSnapshot, parts: Parts, receiver: Receiver) -> Ht
         receiver,
         parts.sealed_parser,
         limits.body_bytes or None,
-        _newcomers(limits.new_sessions_per_peer_per_s, limits.rate_states),
+        newcomers(limits.new_sessions_per_peer_per_s, limits.rate_states),
         time.time,
         os.urandom,
     )
@@ -136,17 +140,6 @@ def privileges_of(snapshot: InSnapshot) -> Privileges:
             for grant in snapshot.grants
         ]
     )
-
-
-def _newcomers(per_s: float, capacity: int) -> Callable[[str], None]:
-    """Limits, per source address, how often curve arithmetic is spent on what may be a stranger."""
-    limiter = RateLimiter(capacity, PEER_RATE_LIMITED)
-    rate = Rate(per_s, max(1, int(per_s)))
-
-    def admit(peer: str) -> None:
-        limiter.check(peer_key(peer), rate, time.monotonic())
-
-    return admit
 
 
 def _nonces() -> Iterator[bytes]:

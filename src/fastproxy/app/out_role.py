@@ -7,11 +7,11 @@ import time
 from collections.abc import Callable
 
 from fastproxy.app import compat
+from fastproxy.app.links import CallerLinks, over_link
 from fastproxy.app.parts import Parts, packing_of, reveal
 from fastproxy.config import snapshot as configured
 from fastproxy.config.schema import OutConfig
 from fastproxy.config.snapshot import CompatOut, OutSnapshot
-from fastproxy.net.pool import Pools
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.out_proxy import CallerRule, OutProxy, RemoteService
 from fastproxy.proxy.over_compat import OverCompat
@@ -23,11 +23,14 @@ from fastproxy.wire.identity import PrivateKey
 _MakeService = Callable[[configured.RemoteService], RemoteService]
 
 
-def out_proxy(snapshot: OutSnapshot, parts: Parts) -> OutProxy:
-    """Make the out proxy that a config describes."""
+def out_proxy(snapshot: OutSnapshot, parts: Parts, links: CallerLinks) -> OutProxy:
+    """Make the out proxy that a config describes; `links` keeps its links."""
     config = snapshot.config
     refusals = Refusals(config.name, "out", parts.recorder, parts.new_id)
-    transports = {"http": _over_http(snapshot, parts, refusals)}
+    transports = {
+        "link": over_link(snapshot, parts, links, refusals),
+        "http": _over_http(snapshot, parts, refusals),
+    }
     if snapshot.compat is not None:
         transports["compat"] = _over_compat(snapshot, snapshot.compat, parts)
     services = {
@@ -60,15 +63,12 @@ def _over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> _Make
         assert receiver is not None
         identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], reveal(receiver.psk))
 
-        def way(pools: Pools) -> OverHttp:
-            return OverHttp(
-                service.name, keys, identity, ciphers[settings.cipher], packing_of(settings), pools,
-                parts.sealed_parser, answers,
-                time.monotonic, time.time, os.urandom,
-            )  # fmt: skip
-
-        hop = parts.next_hop(service, way)
-        return RemoteService(hop, refusals)
+        way = OverHttp(
+            service.name, keys, identity, ciphers[settings.cipher], packing_of(settings),
+            parts.connections(service), parts.sealed_parser, answers,
+            time.monotonic, time.time, os.urandom,
+        )  # fmt: skip
+        return RemoteService(parts.next_hop(service, way), refusals)
 
     return make
 
@@ -79,14 +79,11 @@ def _over_compat(snapshot: OutSnapshot, section: CompatOut, parts: Parts) -> _Ma
     bodies = compat.bodies(section)
 
     def make(service: configured.RemoteService) -> RemoteService:
-        def way(pools: Pools) -> OverCompat:
-            return OverCompat(
-                service.name, section.context_path, section.caller_header, senders, bodies, pools,
-                time.monotonic,
-            )  # fmt: skip
-
-        hop = parts.next_hop(service, way)
-        return RemoteService(hop, refusals, bodies.hold_request)
+        way = OverCompat(
+            service.name, section.context_path, section.caller_header, senders, bodies,
+            parts.connections(service), time.monotonic,
+        )  # fmt: skip
+        return RemoteService(parts.next_hop(service, way), refusals, bodies.hold_request)
 
     return make
 

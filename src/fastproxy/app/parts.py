@@ -16,14 +16,16 @@ from fastproxy.config.schema_parts import Limits, ServiceSettings
 from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import LocalService, RemoteService, Snapshot
 from fastproxy.discovery.source import Source
+from fastproxy.errors import PEER_RATE_LIMITED
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import peer_check
 from fastproxy.net.pool import PoolLimits, Pools
 from fastproxy.net.server import Handler, Server, ServerLimits
 from fastproxy.net.timers import Wheel
 from fastproxy.policy.balance import Balancer
+from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
 from fastproxy.proxy.fields import CONTROL, HopFields
-from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.forward import NextHop, Recover
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
@@ -84,7 +86,7 @@ class Parts:
         control: frozenset[bytes],
         allowed_uids: list[int],
         *,
-        bounds_bodies: bool,
+        is_plain: bool,
     ) -> Server:
         """Make the listener for a proxy.
 
@@ -92,10 +94,10 @@ class Parts:
             proxy: what handles the requests. limits: of the config.
             control: names of the fields that the proxy consumes, in lower case.
             allowed_uids: who may connect to a Unix socket; empty for everybody.
-            bounds_bodies: whether `limits.body_bytes` holds for what comes in here. An envelope is larger
-                than what it carries: the in proxy bounds what comes out of it.
+            is_plain: what comes in here is plain HTTP. An envelope is larger than what it carries, so that
+                `limits.body_bytes` holds for what comes out of it; and it leads to no other protocol.
         """
-        head = self._head_limits if bounds_bodies else replace(self._head_limits, body_bytes=None)
+        head = self._head_limits if is_plain else replace(self._head_limits, body_bytes=None)
         return Server(
             proxy,
             HeadParser(head, control),
@@ -108,47 +110,58 @@ class Parts:
                 connections=limits.connections,
                 connections_per_peer=limits.connections_per_peer,
                 requests_per_connection=limits.requests_per_connection,
+                tunnel_idle_timeout_s=limits.tunnel_idle_timeout_s if is_plain else 0,
             ),
             self.wheel,
             self.loop,
             peer_check(allowed_uids),
         )
 
-    def next_hop(self, service: LocalService | RemoteService, way: Callable[[Pools], Transport]) -> NextHop:
-        """Make the way to a service, or to its receiver.
-
-        Args:
-            service: as the config describes it. way: makes the transport over the connections.
-        """
-        name, settings = service.name, service.settings
-        config = self._snapshot.config
-        limits, discovery = config.limits, config.discovery
-        source = self.endpoints.source(service)
+    def connections(self, service: LocalService | RemoteService) -> Pools:
+        """Make what keeps connections to a service, or to its receiver."""
+        limits = self._snapshot.config.limits
         pools = Pools(
             self._answer_parser,
             PoolLimits(
                 connections=limits.connections_per_endpoint,
                 waiting=limits.waiting_per_endpoint,
                 idle_timeout_s=limits.endpoint_idle_timeout_s,
-                connect_timeout_s=settings.connect_timeout_s,
+                connect_timeout_s=service.settings.connect_timeout_s,
             ),
             self.wheel,
             self.loop,
         )
-        self.sources.append(source)
         self.pools.append(pools)
+        self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, service.name)
+        self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, service.name)
+        return pools
+
+    def next_hop(
+        self,
+        service: LocalService | RemoteService,
+        transport: Transport,
+        recover: Recover | None = None,
+    ) -> NextHop:
+        """Make the way to a service, or to its receiver.
+
+        Args:
+            service: as the config describes it. transport: carries there.
+            recover: as for `NextHop`.
+        """
+        name, settings = service.name, service.settings
+        source = self.endpoints.source(service)
+        self.sources.append(source)
         self.metrics.watch("fastproxy_endpoints", lambda: len(source.endpoints), name)
         self.metrics.watch("fastproxy_discovery_age_seconds", lambda: source.age_s(self.loop.time()), name)
-        self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, name)
-        self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, name)
         return NextHop(
             name,
             source,
-            Balancer(discovery.failing_s),
-            way(pools),
+            Balancer(self._snapshot.config.discovery.failing_s),
+            transport,
             settings.timeout_s,
             settings.repeat_idempotent,
             time.monotonic,
+            recover,
         )
 
 
@@ -165,6 +178,17 @@ def packing_of(settings: ServiceSettings) -> Packing:
 def reveal(secret: Secret | None) -> bytes | None:
     """The bytes of a secret, if there is one."""
     return None if secret is None else secret.reveal()
+
+
+def newcomers(per_s: float, capacity: int) -> Callable[[str], None]:
+    """Limits, per source address, how often curve arithmetic is spent on what may be a stranger."""
+    limiter = RateLimiter(capacity, PEER_RATE_LIMITED)
+    rate = Rate(per_s, max(1, int(per_s)))
+
+    def admit(peer: str) -> None:
+        limiter.check(peer_key(peer), rate, time.monotonic())
+
+    return admit
 
 
 def _exchange_ids() -> Callable[[], str]:

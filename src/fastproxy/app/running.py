@@ -7,19 +7,26 @@ import gc
 import logging
 import signal
 import time
+from collections.abc import Coroutine, Iterator, Sequence
+from functools import partial
+from typing import Any
 
 from fastproxy import __version__
 from fastproxy.admin.server import AdminHandler
-from fastproxy.app.in_role import in_proxy
+from fastproxy.app.callers import CallersFolder, with_callers
+from fastproxy.app.in_role import caller_keys, in_proxy, privileges_of
+from fastproxy.app.links import CallerLinks, ReceiverLinks
 from fastproxy.app.out_role import out_proxy
 from fastproxy.app.parts import Parts
-from fastproxy.config.snapshot import OutSnapshot, Snapshot
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, Snapshot
 from fastproxy.net.http1 import HeadLimits, HeadParser
+from fastproxy.net.link.server import LinkServer
 from fastproxy.net.listener import bind
 from fastproxy.net.server import Server, ServerLimits
 from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy
 from fastproxy.proxy.out_proxy import OutProxy
+from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.receiver import Receiver
 
 _LOG = logging.getLogger("fastproxy")
@@ -40,14 +47,21 @@ class Proxy:
         self._loop = loop
         self._draining = False
         self._receiver: Receiver | None = None
+        self._caller_links: CallerLinks | None = None
+        self._receiver_links: ReceiverLinks | None = None
+        self._callers_folder: CallersFolder | None = None
         proxy: OutProxy | InProxy
         if isinstance(snapshot, OutSnapshot):
             self.parts = parts = Parts(snapshot, "out", snapshot.caller_names, loop)
-            proxy = out_proxy(snapshot, parts)
+            self._caller_links = CallerLinks(snapshot, parts)
+            proxy = out_proxy(snapshot, parts, self._caller_links)
             control = CONTROL | {proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
         else:
             self.parts = parts = Parts(snapshot, "in", snapshot.caller_names, loop)
             proxy, self._receiver = in_proxy(snapshot, parts)
+            if snapshot.callers_dir is not None:
+                take = partial(self._take_callers, snapshot, proxy)
+                self._callers_folder = CallersFolder(snapshot, snapshot.callers_dir, take)
             control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
         self.metrics = parts.metrics
         self.server = parts.server(
@@ -55,8 +69,11 @@ class Proxy:
             config.limits,
             control,
             config.listen.allowed_uids,
-            bounds_bodies=isinstance(proxy, OutProxy),
+            is_plain=isinstance(proxy, OutProxy),
         )
+        if isinstance(snapshot, InSnapshot) and isinstance(proxy, InProxy) and proxy.link_flow is not None:
+            self._receiver_links = ReceiverLinks(snapshot, parts, proxy.link_flow, self.server.date_line)
+            self.server.links = self._receiver_links.server
         self._admin = Server(
             AdminHandler(config.name, self.metrics, self._not_ready),
             HeadParser(HeadLimits()),
@@ -80,10 +97,14 @@ class Proxy:
         await self.parts.endpoints.look_up()
         addresses = []
         for server, sock in sockets:
-            await server.listen(sock)
+            links = self._receiver_links if server is self.server else None
+            if links is None or not links.listen(sock):
+                await server.listen(sock)
             name = sock.getsockname()
             addresses.append(f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}")
-        self._housekeeping = self._loop.create_task(self._keep_house())
+        self._housekeeping = [self._loop.create_task(work) for work in self._housework()]
+        for task in self._housekeeping:
+            task.add_done_callback(_tell_if_failed)
         _LOG.info(
             "ready",
             extra={
@@ -100,13 +121,24 @@ class Proxy:
         """Take nothing new, let what is in flight end within the grace period, cut what is left."""
         grace_s = self._snapshot.config.drain.grace_s
         self._draining = True
-        _LOG.info("draining", extra={"connections": len(self.server.connections), "grace_s": grace_s})
+        _LOG.info("draining", extra={"connections": self.server.size, "grace_s": grace_s})
         await self.parts.endpoints.deregister()
         self.server.drain()
-        if not await self.server.emptied(grace_s):
-            _LOG.warning("grace period over", extra={"cut": len(self.server.connections)})
-            self.server.abort()
-        self._housekeeping.cancel()
+        ending: list[Server | LinkServer] = [self.server]
+        if self._receiver_links is not None:
+            self._receiver_links.server.drain()
+            ending.append(self._receiver_links.server)
+        for server, is_empty in zip(
+            ending, await asyncio.gather(*(server.emptied(grace_s) for server in ending)), strict=True
+        ):
+            if not is_empty:
+                _LOG.warning("grace period over", extra={"cut": server.size})
+                server.abort()
+        for task in self._housekeeping:
+            task.cancel()
+        if self._caller_links is not None:
+            self._caller_links.drain()
+            self._caller_links.abort()
         await self.parts.endpoints.close()
         for pools in self.parts.pools:
             pools.abort()
@@ -114,6 +146,28 @@ class Proxy:
         self._admin.abort()
         self.parts.wheel.close()
         _LOG.info("stopped")
+
+    def _housework(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is to be done every so often while the proxy runs."""
+        yield self._keep_house()
+        if self._caller_links is not None:
+            yield self._caller_links.watch()
+        if self._receiver_links is not None:
+            yield self._receiver_links.watch()
+        if self._callers_folder is not None:
+            yield self._callers_folder.watch()
+
+    async def _take_callers(self, snapshot: InSnapshot, proxy: InProxy, callers: Sequence[Peer]) -> None:
+        """Callers came or went: those who went are cut off, over every way that proves who calls."""
+        changed = with_callers(snapshot, callers)
+        privileges = await asyncio.to_thread(privileges_of, changed)
+        if self._receiver_links is not None:
+            self._receiver_links.take_callers(callers)
+        if self._receiver is not None:
+            own = [PrivateKey(secret.reveal()) for secret in snapshot.private_keys]
+            self._receiver.replace_keys(own, caller_keys(callers))
+        proxy.take_privileges(privileges)
+        self.metrics.know_callers(changed.caller_names)
 
     async def _keep_house(self) -> None:
         while True:
@@ -132,6 +186,12 @@ class Proxy:
         self.metrics.watch("fastproxy_in_flight", lambda: proxy.in_flight)
         self.metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
         self.metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
+
+
+def _tell_if_failed(task: asyncio.Task[None]) -> None:
+    """Housework goes on for as long as the proxy: without it nothing is revoked, and nobody would notice."""
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _LOG.critical("housework has failed; restart this proxy", exc_info=error)
 
 
 def _caller_field(snapshot: Snapshot) -> bytes:

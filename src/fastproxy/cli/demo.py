@@ -30,7 +30,7 @@ _CHECK_S = 0.5
     hidden=True,  # shows that the demo fails when the in proxy lets pass what it should refuse
 )
 def demo(keep: bool, enforce: str) -> None:
-    """Show two services call two others through both proxies, and what is refused on the way.
+    """Show services call others through both proxies, and what is refused on the way.
 
     Everything runs on this machine's loopback, on ports that the system picks and in a temporary folder;
     nothing is left behind. Exit status: 0 only if every scene went as it should.
@@ -46,7 +46,7 @@ def demo(keep: bool, enforce: str) -> None:
 
 def _perform(console: Console, keep: bool, enforce: str) -> bool:
     show_introduction(console)
-    console.print("Starting two services, an in proxy and three out proxies …\n")
+    console.print("Starting services, an in proxy, an impostor of it and three out proxies …\n")
     with set_up(enforce) as stage:
         scenes: list[Scene] = []
         for number, scene_of in enumerate(SCENES, 1):

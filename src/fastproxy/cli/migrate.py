@@ -33,10 +33,10 @@ _TABLE_WIDTH = 200
 @click.option(
     "--transport",
     type=click.Choice(["link", "http", "compat"]),
-    default="compat",
+    default="link",
     show_default=True,
-    help="Way between the proxies. compat keeps the original's wire format and keys, so that one side can "
-    "move first; link and http make an identity for each caller and receiver, for both sides at once.",
+    help="Way between the proxies. link and http make an identity for each caller and receiver, for both "
+    "sides at once; compat keeps the original's wire format and keys, so that one side can move first.",
 )
 @click.option(
     "--service",

@@ -127,7 +127,7 @@ class OutServiceSettings(ServiceSettings, frozen=True, kw_only=True):
             "a time; `http`: sealed messages, for paths with HTTP middleboxes between; `compat`: for peers "
             "that run the Go original. What is set is used or fails; none stands in for another."
         ),
-    ] = "http"
+    ] = "link"
     receiver: Annotated[
         str | Receiver | None,
         Meta(
@@ -217,7 +217,7 @@ class InListen(Strict, frozen=True, kw_only=True):
             description="Ways between the proxies that are taken here, all on this one port; `compat` needs "
             "its section.",
         ),
-    ] = field(default_factory=lambda: ["http"])
+    ] = field(default_factory=lambda: ["link", "http"])
     tls: Annotated[
         Tls | None,
         Meta(

@@ -10,20 +10,22 @@ import selectors
 import socket
 import threading
 from collections import deque
+from collections.abc import Sequence
 from http.client import HTTPResponse
 from typing import NamedTuple
 
 PIECE_BYTES = 1 << 16
 REMEMBERED = 256
 PLAYBACK_LIMIT_S = 5.0
-_ENVELOPE_START = b"FPV2"
-_ENVELOPE_HEAD_BYTES = 128
-"""More than an envelope's visible header: what comes after it is sealed."""
 
 
 class Seen(NamedTuple):
-    """What passed in one piece. inward: from the out proxy to the in proxy."""
+    """What passed in one piece.
 
+    connection: which one, counted from 1. inward: from the out proxy to the in proxy.
+    """
+
+    connection: int
     inward: bool
     data: bytes
 
@@ -31,7 +33,7 @@ class Seen(NamedTuple):
 class Eavesdropper:
     """A relay on a port that the system picks; use it as a context manager.
 
-    seen: the latest pieces that passed, oldest first. port: where it listens.
+    seen: the latest pieces that passed, oldest first, as they came. port: where it listens.
 
     Args:
         in_proxy_port: where it passes everything on to, on loopback.
@@ -42,7 +44,7 @@ class Eavesdropper:
         self._target = ("127.0.0.1", in_proxy_port)
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port: int = self._listener.getsockname()[1]
-        self._tamper = threading.Event()
+        self._tampers = {inward: threading.Event() for inward in (True, False)}
         self._thread = threading.Thread(target=self._accept, name="eavesdropper")
 
     def __enter__(self) -> Eavesdropper:
@@ -54,12 +56,12 @@ class Eavesdropper:
         self._thread.join()
         self._listener.close()
 
-    def tamper_with_next(self) -> None:
-        """Flip a bit in the sealed part of the next envelope that goes to the in proxy."""
-        self._tamper.set()
+    def tamper_with_next(self, *, inward: bool) -> None:
+        """Flip a bit at the end of the next piece in this direction; records and messages end sealed."""
+        self._tampers[inward].set()
 
-    def play_back(self, recorded: bytes) -> tuple[int, bytes]:
-        """Send what was recorded to the in proxy once more, on a connection of its own.
+    def play_back_request(self, recorded: bytes) -> tuple[int, bytes]:
+        """Send a recorded HTTP request to the in proxy once more, on a connection of its own.
 
         Returns:
             Status and content of the answer.
@@ -73,7 +75,29 @@ class Eavesdropper:
                 answer.begin()
                 return answer.status, answer.read()
 
+    def play_back_connection(self, recorded: Sequence[bytes]) -> bytes:
+        """Send all that one side said on a connection to the in proxy once more.
+
+        As then, what follows the first piece waits until that has been answered.
+
+        Returns:
+            What the in proxy said until it closed the connection.
+
+        Raises:
+            OSError: it did not close it in time.
+        """
+        with socket.create_connection(self._target, PLAYBACK_LIMIT_S) as connection:
+            connection.sendall(recorded[0])
+            said = connection.recv(PIECE_BYTES)
+            with contextlib.suppress(ConnectionError):  # cut before all was sent, or read
+                for data in recorded[1:]:
+                    connection.sendall(data)
+                while more := connection.recv(PIECE_BYTES):
+                    said += more
+            return said
+
     def _accept(self) -> None:
+        number = 0
         while True:
             try:
                 caller, _ = self._listener.accept()
@@ -84,46 +108,45 @@ class Eavesdropper:
             except OSError:  # the in proxy is gone, so this connection ends as well
                 caller.close()
                 continue
-            threading.Thread(target=self._relay, args=(caller, receiver), daemon=True).start()
+            number += 1
+            threading.Thread(target=self._relay, args=(number, caller, receiver), daemon=True).start()
 
-    def _relay(self, caller: socket.socket, receiver: socket.socket) -> None:
+    def _relay(self, number: int, caller: socket.socket, receiver: socket.socket) -> None:
         with caller, receiver, selectors.DefaultSelector() as ready:
             ready.register(caller, selectors.EVENT_READ, (caller, receiver, True))
             ready.register(receiver, selectors.EVENT_READ, (receiver, caller, False))
             while ready.get_map():
                 for key, _ in ready.select():
-                    self._pass_on(ready, *key.data)
+                    self._pass_on(ready, number, *key.data)
 
     def _pass_on(
-        self, ready: selectors.BaseSelector, source: socket.socket, sink: socket.socket, inward: bool
+        self,
+        ready: selectors.BaseSelector,
+        number: int,
+        source: socket.socket,
+        sink: socket.socket,
+        inward: bool,
     ) -> None:
         """Pass one piece on, or the end of what this source sends; the other direction has its own end."""
         try:
             data = source.recv(PIECE_BYTES)
         except OSError:  # reset
             data = b""
-        with contextlib.suppress(
-            OSError
-        ):  # a sink that is gone; what it still sent is passed on all the same
+        # A sink may be gone; what it still sent is passed on all the same.
+        with contextlib.suppress(OSError):
             if data:
-                self.seen.append(Seen(inward, data))
-                sink.sendall(self._changed(data) if inward else data)
+                self.seen.append(Seen(number, inward, data))
+                sink.sendall(self._changed(data, inward))
             else:
                 ready.unregister(source)
                 sink.shutdown(socket.SHUT_WR)
 
-    def _changed(self, data: bytes) -> bytes:
-        at = sealed_part(data)
-        if not self._tamper.is_set() or at >= len(data):
+    def _changed(self, data: bytes, inward: bool) -> bytes:
+        tamper = self._tampers[inward]
+        if not tamper.is_set():
             return data
-        self._tamper.clear()
-        return data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :]
-
-
-def sealed_part(data: bytes) -> int:
-    """Return where in `data` the sealed part of the last envelope goes on; its length when there is none."""
-    start = data.rfind(_ENVELOPE_START)
-    return len(data) if start < 0 else start + _ENVELOPE_HEAD_BYTES
+        tamper.clear()
+        return data[:-1] + bytes((data[-1] ^ 1,))
 
 
 def hex_lines(data: bytes, rows: int) -> list[str]:

@@ -8,7 +8,7 @@ from collections import deque
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
 
-REMEMBERED = 1000
+REMEMBERED = 10_000
 BODY_LIMIT_BYTES = 1 << 20
 
 

@@ -18,7 +18,7 @@ _LABEL_WIDTH = 22
 _GAP = "  "
 
 _PATH = """\
-   caller ──HTTP──▶ out proxy ══sealed══▶ eavesdropper ══▶ in proxy ──HTTP──▶ service"""
+   caller ──HTTP──▶ out proxy ══link══▶ eavesdropper ══▶ in proxy ──HTTP──▶ service"""
 
 _KEPT = """\
 The demo keeps running. Try, in another terminal:
@@ -32,8 +32,12 @@ The demo keeps running. Try, in another terminal:
   curl -i -H 'C_ServiceName: chat_service' {out}/search_service/api/suggest
   # past its deadline
   curl -i -H 'C_ServiceName: song_service' -H 'request_dead_time: 1' -d x {out}/token_service/api/service
-  # a stranger's key
+  # a stranger's key, and an impostor of the in proxy
   curl -i -d param=hello {stranger}/search_service/api/service
+  curl -i -H 'C_ServiceName: chat_service' -d param=hello {out}/mail_service/api/service
+  # past the eavesdropper, and by transport: http
+  curl -i -H 'C_ServiceName: chat_service' -d param=hello {out}/order_service/api/service
+  curl -i -H 'C_ServiceName: chat_service' -d param=hello {out}/report_service/api/service
   # in the original's format
   curl -i -d param=hello {old}/token_service/api/service
   # health and metrics: of the out proxy, of the in proxy
@@ -57,7 +61,9 @@ def make_console() -> Console:
 
 def show_introduction(console: Console) -> None:
     """Say what will be seen."""
-    console.print("fastproxy: two services call two others, through an out proxy and an in proxy.\n")
+    console.print(
+        "fastproxy: services call others through an out proxy and an in proxy, over sealed links.\n"
+    )
     console.print(Text(_PATH, style="bold"))
     console.print()
 

@@ -1,13 +1,15 @@
 """What plays in the demo, and how it is set up and taken down.
 
-    out proxy ─────────────┐                                ┌─▶ token_service
-    (chat, song)           │                                │
-    stranger's out proxy ──┼─▶ eavesdropper ─▶ in proxy ────┤
-    old out proxy ─────────┘                                └─▶ search_service
+    out proxy ─────────────┐                                ┌─▶ token_service, search_service,
+    (chat, song)           │                                │   order_service, report_service
+    stranger's out proxy ──┼─▶ eavesdropper ─▶ in proxy ────┘
+    old out proxy ─────────┘
     (lobby)
 
+Two ways of the out proxy's lead elsewhere: order_service's straight to the in proxy, and mail_service's to a
+second eavesdropper with an impostor behind it, an in proxy that has only a caller's key.
 The old out proxy speaks the wire format of the Go original, as do all proxies of whoever hasn't moved on.
-Services and eavesdropper run in threads of this process; each proxy is a process of its own, `fastproxy run`
+Services and eavesdroppers run in threads of this process; each proxy is a process of its own, `fastproxy run`
 with a config and key files in a temporary folder. All listen on loopback, on ports that the system picks.
 When the stage is left, in whatever way, processes and folder are gone.
 """
@@ -17,95 +19,37 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import secrets
+import signal
 import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from fastproxy.bench.processes import Fleet, Process, StartError
+from fastproxy.demo.configs import (
+    ENCRYPT_KEY,
+    RECEIVER,
+    SERVICES,
+    SIGN_KEY,
+    impostor_config,
+    in_config,
+    out_configs,
+)
 from fastproxy.demo.eavesdropper import Eavesdropper
 from fastproxy.demo.sample_services import SampleService
 from fastproxy.wire.identity import PrivateKey, format_public_key
 
 START_LIMIT_S = 20.0
 LOG_LIMIT_S = 5.0
-ANSWER_LIMIT_S = 10.0
+ANSWER_LIMIT_S = 40.0
+"""Above every timeout of the configs: it is for the proxies to say when time is up."""
 POLL_S = 0.01
-
-IN_YAML = """\
-role: in
-name: services-in
-listen: {{address: "127.0.0.1:0", accept: [http, compat]}}
-private_key: {{file: services-in.key}}
-callers:
-  chat_service: {{public_keys: [{chat_service}]}}
-  song_service: {{public_keys: [{song_service}]}}
-compat:
-  sign_keys: {{lobby.sign: {{file: lobby.sign.secret}}}}
-  encrypt_keys: {{lobby.encrypt: {{file: lobby.encrypt.secret}}}}
-  callers:
-    lobby_service: {{sign: [lobby.sign], encrypt: [lobby.encrypt]}}
-services:
-  token_service: {{endpoints: ["127.0.0.1:{token_port}"]}}
-  search_service: {{endpoints: ["127.0.0.1:{search_port}"]}}
-privileges:
-  - callers: [song_service, lobby_service]
-    services: [token_service]
-    methods: [POST]
-    paths: [/api/service]
-  - {{callers: [chat_service], services: [search_service], methods: [POST], paths: [/api/service]}}
-  - callers: [chat_service]
-    services: [search_service]
-    methods: [GET]
-    paths: [/api/suggest]
-    rate: {{per_s: 0.1, burst: 2}}
-enforce: {enforce}
-admin: {{address: "127.0.0.1:0"}}
-drain: {{grace_s: 1}}
-"""
-
-OUT_YAML = """\
-role: out
-name: {name}
-listen: {{address: "127.0.0.1:0", service_from: path}}
-{callers}
-receivers:
-  services-in: {{public_keys: [{receiver_key}], endpoints: ["127.0.0.1:{eavesdropper_port}"]}}
-defaults: {{receiver: services-in, timeout_s: 5}}
-services: {{token_service: {{}}, search_service: {{}}}}
-admin: {{address: "127.0.0.1:0"}}
-drain: {{grace_s: 1}}
-"""
-
-OLD_OUT_YAML = """\
-role: out
-name: old-out
-listen: {{address: "127.0.0.1:0", service_from: path}}
-caller: lobby_service
-compat:
-  sign_keys: {{lobby.sign: {{file: lobby.sign.secret}}}}
-  encrypt_keys: {{lobby.encrypt: {{file: lobby.encrypt.secret}}}}
-  callers:
-    lobby_service: {{sign: lobby.sign, encrypt: lobby.encrypt, compress: snappy}}
-services: {{token_service: {{transport: compat, endpoints: ["127.0.0.1:{eavesdropper_port}"]}}}}
-admin: {{address: "127.0.0.1:0"}}
-drain: {{grace_s: 1}}
-"""
-
-BOTH_CALLERS = """\
-callers:
-  header: C_ServiceName
-  names:
-    chat_service: {private_key: {file: chat_service.key}}
-    song_service: {private_key: {file: song_service.key}}"""
-
-STRANGER = """\
-caller: chat_service
-private_key: {file: stranger.key}"""
 
 
 class Answer(NamedTuple):
@@ -126,27 +70,54 @@ class Answer(NamedTuple):
 class Proxy:
     """A proxy that runs; its log is the file `log`.
 
-    port: of its listener. admin: address of health and metrics.
+    port: of its listener. admin: address of health and metrics. Both are known when it is ready.
 
-    Raises:
-        StartError: it ended, or wasn't ready within `START_LIMIT_S`.
+    Args:
+        fleet: ends it. folder: with the key files; gets its config and log. name: of those.
+        config: its text.
     """
 
     def __init__(self, fleet: Fleet, folder: Path, name: str, config: str) -> None:
-        file = folder / f"{name}.yaml"
+        self._fleet = fleet
+        self._folder = folder
+        self._name = name
+        self._start(name, config)
+
+    def _start(self, name: str, config: str) -> None:
+        file = self._folder / f"{name}.yaml"
         file.write_text(config)
-        self.log = folder / f"{name}.log"
-        self._process: Process = fleet.start([sys.executable, "-m", "fastproxy", "run", str(file)], self.log)
+        self.log = self._folder / f"{name}.log"
+        command = [sys.executable, "-m", "fastproxy", "run", str(file)]
+        self._process: Process = self._fleet.start(command, self.log)
         self.port = 0
         self.admin = ""
 
     def await_ready(self) -> None:
-        """Wait until it listens, and learn where."""
+        """Wait until it listens, and learn where.
+
+        Raises:
+            StartError: it ended, or wasn't ready within `START_LIMIT_S`.
+        """
         ready = self.await_line(lambda line: line.get("message") == "ready", limit_s=START_LIMIT_S)
         if ready is None:
             raise StartError(f"a proxy of the demo did not start: {self._process.log_tail()}")
         self.port = int(ready["listen"].rpartition(":")[2])
         self.admin = ready["admin"]
+
+    def end(self) -> bool:
+        """Ask it by SIGTERM to end; return whether it did, with all that was in flight."""
+        os.kill(self._process.pid, signal.SIGTERM)
+        give_up_at = time.monotonic() + START_LIMIT_S
+        while self.is_running():
+            if time.monotonic() > give_up_at:
+                return False
+            time.sleep(POLL_S)
+        said = [line.get("message") for line in self.lines()]
+        return "stopped" in said and "grace period over" not in said
+
+    def start_again(self, config: str) -> None:
+        """Start another process in place of one that has ended, with a log of its own."""
+        self._start(f"{self._name}-again", config)
 
     def is_running(self) -> bool:
         """Return whether its process still runs."""
@@ -184,21 +155,43 @@ class Proxy:
                 return None
             time.sleep(POLL_S)
 
+    def count(self, metric: str, cause: str) -> int:
+        """Return what it has counted of this cause, as its metrics say.
+
+        Raises:
+            OSError, http.client.HTTPException: it can't be asked.
+        """
+        host, _, port = self.admin.rpartition(":")
+        connection = http.client.HTTPConnection(host, int(port), timeout=ANSWER_LIMIT_S)
+        try:
+            connection.request("GET", "/metrics")
+            text = connection.getresponse().read().decode()
+        finally:
+            connection.close()
+        found = re.search(rf'^{metric}_total{{.*cause="{cause}".*}} (\d+)', text, re.MULTILINE)
+        return 0 if found is None else int(found.group(1))
+
 
 class Stage(NamedTuple):
-    """Everything that plays, and runs."""
+    """Everything that plays, and runs.
+
+    impostors_eavesdropper: on the way to the impostor. in_config: makes the in proxy's config for a port.
+    """
 
     folder: Path
     services: Mapping[str, SampleService]
     eavesdropper: Eavesdropper
+    impostors_eavesdropper: Eavesdropper
     in_proxy: Proxy
+    impostor: Proxy
     out_proxy: Proxy
     strangers_proxy: Proxy
     old_proxy: Proxy
+    in_config: Callable[[int], str]
 
     def proxies(self) -> tuple[Proxy, ...]:
         """Return all proxies."""
-        return self.in_proxy, self.out_proxy, self.strangers_proxy, self.old_proxy
+        return self.in_proxy, self.impostor, self.out_proxy, self.strangers_proxy, self.old_proxy
 
 
 @contextmanager
@@ -214,45 +207,28 @@ def set_up(enforce: str) -> Iterator[Stage]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastproxy-demo-")))
         public_keys = {
-            name: _key_file(folder, name)
-            for name in ("services-in", "chat_service", "song_service", "stranger")
+            name: _key_file(folder, name) for name in (RECEIVER, "chat_service", "song_service", "stranger")
         }
-        for name in ("lobby.sign", "lobby.encrypt"):
+        for name in (SIGN_KEY, ENCRYPT_KEY):
             _write_secret(folder / f"{name}.secret", secrets.token_hex(16))
-        token, search = (
-            stack.enter_context(SampleService(name)) for name in ("token_service", "search_service")
-        )
+        services = {name: stack.enter_context(SampleService(name)) for name in SERVICES}
+        ports = {name: service.port for name, service in services.items()}
+        config = partial(in_config, public_keys, ports, enforce=enforce)
         # The fleet is left before the servers of this process: with the proxies go the connections to them.
         eavesdropping = stack.enter_context(ExitStack())
         fleet = stack.enter_context(Fleet())
-        in_proxy = Proxy(
-            fleet,
-            folder,
-            "in",
-            IN_YAML.format(**public_keys, token_port=token.port, search_port=search.port, enforce=enforce),
-        )
+        in_proxy = Proxy(fleet, folder, "in", config(0))
+        impostor = Proxy(fleet, folder, "impostor", impostor_config(public_keys, ports))
         in_proxy.await_ready()
-        eavesdropper = eavesdropping.enter_context(Eavesdropper(in_proxy.port))
-        out_proxies = [
-            Proxy(fleet, folder, name, config)
-            for name, config in _out_configs(public_keys["services-in"], eavesdropper.port).items()
-        ]
-        for proxy in out_proxies:
-            proxy.await_ready()
-        services = {service.name: service for service in (token, search)}
-        yield Stage(folder, services, eavesdropper, in_proxy, *out_proxies)
-
-
-def _out_configs(receiver_key: str, eavesdropper_port: int) -> dict[str, str]:
-    """Return the configs of the out proxies by name, in the order in which the stage has them."""
-    configs = {
-        name: OUT_YAML.format(
-            name=name, callers=callers, receiver_key=receiver_key, eavesdropper_port=eavesdropper_port
+        impostor.await_ready()
+        watched, impostors = (
+            eavesdropping.enter_context(Eavesdropper(proxy.port)) for proxy in (in_proxy, impostor)
         )
-        for name, callers in (("out", BOTH_CALLERS), ("strangers-out", STRANGER))
-    }
-    configs["old-out"] = OLD_OUT_YAML.format(eavesdropper_port=eavesdropper_port)
-    return configs
+        configs = out_configs(public_keys[RECEIVER], in_proxy.port, watched.port, impostors.port)
+        out, strangers, old = [Proxy(fleet, folder, name, text) for name, text in configs.items()]
+        for proxy in (out, strangers, old):
+            proxy.await_ready()
+        yield Stage(folder, services, watched, impostors, in_proxy, impostor, out, strangers, old, config)
 
 
 def call(

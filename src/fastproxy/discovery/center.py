@@ -15,6 +15,7 @@ from math import ceil
 from urllib.parse import quote
 
 from fastproxy.discovery.center_belief import Belief, Told, read_answer
+from fastproxy.discovery.outage import Outage
 from fastproxy.errors import ProxyError
 from fastproxy.model import Endpoint
 
@@ -46,15 +47,13 @@ class CenterSource:
         "_asked",
         "_belief",
         "_confirmed_s",
-        "_failures",
         "_fetch",
         "_gap_s",
         "_keeper",
-        "_longest_retry_s",
         "_name",
+        "_outage",
         "_path",
         "_random",
-        "_retry_s",
         "_start_s",
         "_timeout_s",
         "_wait_s",
@@ -85,11 +84,9 @@ class CenterSource:
         self._timeout_s = timeout_s
         self._start_s = start_s
         self._gap_s = gap_s
-        self._retry_s = retry_s
-        self._longest_retry_s = longest_retry_s
+        self._outage = Outage(retry_s, longest_retry_s)
         self._belief = Belief(confirm_s)
         self._confirmed_s: float | None = None
-        self._failures = 0
         self._was_doubted = False
         self._asked = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -122,7 +119,7 @@ class CenterSource:
         self._asked.set()
         while True:
             await asyncio.sleep(self._pause_s())
-            if self._failures:
+            if self._outage.is_on:
                 await self._ask(self._path, self._timeout_s)  # at once: whether it is back is the question
                 continue
             doubt_s = self._belief.doubt_ends_in_s(asyncio.get_running_loop().time())
@@ -131,10 +128,9 @@ class CenterSource:
             await self._ask(watch, wait_s + self._timeout_s)
 
     def _pause_s(self) -> float:
-        if not self._failures:
+        if not self._outage.is_on:
             return self._gap_s
-        pause_s = min(self._longest_retry_s, self._retry_s * 2.0 ** min(self._failures - 1, 16))
-        return pause_s * (0.5 + 0.5 * self._random())
+        return self._outage.pause_s * (0.5 + 0.5 * self._random())
 
     async def _ask(self, path: str, timeout_s: float) -> None:
         try:
@@ -151,8 +147,7 @@ class CenterSource:
             self._note_answer(told)
 
     def _note_answer(self, told: Told) -> None:
-        if self._failures:
-            self._failures = 0
+        if self._outage.note_answer():
             _log.info("the center answers again", extra={"center_name": self._name})
         now_s = asyncio.get_running_loop().time()
         if not self._belief.consider(told, now_s):
@@ -183,8 +178,7 @@ class CenterSource:
     def _note_failure(self, reason: str) -> None:
         self._belief.interrupt()
         self._was_doubted = False
-        self._failures += 1
-        if self._failures == 1:  # said once; the age of what is known says the rest
+        if self._outage.note_failure():  # said once; the age of what is known says the rest
             _log.warning(
                 "the center can't be asked; the last known endpoints are kept",
                 extra={"center_name": self._name, "reason": reason, "addresses": _texts(self.endpoints)},

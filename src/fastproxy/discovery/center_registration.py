@@ -15,6 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
+from fastproxy.discovery.outage import Outage
 from fastproxy.errors import ProxyError
 
 Send = Callable[[str, str, bytes], Awaitable[tuple[int, bytes]]]
@@ -44,17 +45,16 @@ class Registration:
         "_address",
         "_closing",
         "_content",
-        "_failures",
         "_keeper",
         "_name",
+        "_outage",
+        "_pace_s",
         "_path",
         "_random",
-        "_retry_s",
         "_send",
         "_start_s",
         "_timeout_s",
         "_tried",
-        "_ttl_s",
         "registered_s",
     )
 
@@ -77,11 +77,10 @@ class Registration:
         self._path = f"/v1/{quote(kind, safe='')}/{quote(name, safe='')}/endpoints/{quote(address, safe='')}"
         self._content = msgspec.json.encode({"ttl_s": ttl_s})
         self._random = random
-        self._ttl_s = ttl_s
+        self._pace_s = ttl_s / 3
+        self._outage = Outage(retry_s, self._pace_s)
         self._timeout_s = timeout_s
         self._start_s = start_s
-        self._retry_s = retry_s
-        self._failures = 0
         self._tried = asyncio.Event()
         self._closing = asyncio.Event()
         self._keeper: asyncio.Task[None] | None = None
@@ -114,21 +113,16 @@ class Registration:
             await self._heartbeat()
 
     def _pause_s(self) -> float:
-        pace_s = self._ttl_s / 3
-        if self._failures:
-            pace_s = min(pace_s, self._retry_s * 2.0 ** min(self._failures - 1, 16))
-        return pace_s * (0.8 + 0.2 * self._random())
+        pause_s = self._outage.pause_s if self._outage.is_on else self._pace_s
+        return pause_s * (0.8 + 0.2 * self._random())
 
     async def _heartbeat(self) -> None:
         reason = await self._exchange("PUT", self._content)
         if not reason:
-            if self._failures or self.registered_s is None:
+            if self._outage.note_answer() or self.registered_s is None:
                 _log.info("registered with the center", extra=self._particulars())
-            self._failures = 0
             self.registered_s = asyncio.get_running_loop().time()
-            return
-        self._failures += 1
-        if self._failures == 1:
+        elif self._outage.note_failure():
             self._log_failure("registering with the center fails; it is tried again and again", reason)
 
     async def _exchange(self, method: str, content: bytes) -> str:

@@ -8,14 +8,15 @@ Knows nothing of pools (`pool.py`), of retries or of which proxy uses it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
-from typing import Protocol, cast
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
 
 from fastproxy.errors import CONNECTION_LOST, RESPONSE_MALFORMED, ProxyError
-from fastproxy.model import Body, Endpoint, Response, ResponseHead
+from fastproxy.model import Body, Endpoint, Inform, Response, ResponseHead
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized, UntilClose
 from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
+from fastproxy.net.upgrade import check_switch
 
 INTERIM_LIMIT = 16
 """Interim (1xx) answers that one request may get; a service that sends them without end holds nobody up."""
@@ -39,11 +40,13 @@ class ClientConnection(asyncio.Protocol):
     """
 
     __slots__ = (
+        "_asked",
         "_body",
         "_buffer",
         "_drained",
         "_framing",
         "_heads",
+        "_inform",
         "_interim",
         "_is_head",
         "_is_special",
@@ -54,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         "_reusable",
         "_sending",
         "_transport",
+        "_tunnel",
         "_waiter",
         "closed",
         "endpoint",
@@ -86,7 +90,10 @@ class ClientConnection(asyncio.Protocol):
         self._framing: Framing | None = None  # while the answer's body comes
         self._body: IncomingBody | None = None
         self._sending: Drive | None = None  # while the request's body leaves
+        self._inform: Inform | None = None  # who gets interim answers
         self._interim = 0
+        self._asked: tuple[bytes, Body] | None = None  # protocols to go over to, and what leaves then
+        self._tunnel: Body | None = None  # what leaves since the endpoint has gone over to one of them
         self._reusable = False
 
     @property
@@ -96,16 +103,17 @@ class ClientConnection(asyncio.Protocol):
 
     # --- the exchange's side -----------------------------------------------------------------------------
 
-    def carry(self, answered: Answered) -> None:
+    def carry(self, answered: Answered, inform: Inform | None = None) -> None:
         """Begin an exchange whose request `write` sends; not for HEAD. As in `send`, but for the waiter."""
         self._is_special = self._is_head = False
         self._waiter = answered
+        self._inform = inform
 
     def write(self, message: bytes) -> None:
         """Send a whole request; `carry` says who gets its answer."""
         self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
 
-    def send(self, method: bytes, message: bytes) -> Waiter[Response]:
+    def send(self, method: bytes, message: bytes, inform: Inform | None = None) -> Waiter[Response]:
         """Begin an exchange by a request that is here entirely: one write, and a wait for the answer's head.
 
         Whoever stops waiting calls `abandon`.
@@ -113,6 +121,7 @@ class ClientConnection(asyncio.Protocol):
         Args:
             method: of the request: it decides whether the answer has a body.
             message: the serialised request.
+            inform: gets the head of each interim answer; None drops them.
 
         Raises (the waiter):
             ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE.
@@ -120,23 +129,38 @@ class ClientConnection(asyncio.Protocol):
         self._is_special = self._is_head = method == b"HEAD"
         waiter: Waiter[Response]
         waiter = self._waiter = Waiter()
+        self._inform = inform
         self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
         return waiter
 
-    def send_stream(self, method: bytes, head: bytes, body: Body, *, chunked: bool) -> Waiter[Response]:
+    def send_stream(
+        self,
+        method: bytes,
+        head: bytes,
+        body: Body,
+        *,
+        chunked: bool,
+        inform: Inform | None = None,
+        upgrade: bytes = b"",
+    ) -> Waiter[Response]:
         """Begin an exchange whose content leaves as it comes, while the answer may already be on its way.
 
         Args:
-            method: as in `send`. head: the serialised head, empty line included.
+            method, inform: as in `send`. head: the serialised head, empty line included.
             body: what follows it. chunked: whether it has to be framed in chunks.
+            upgrade: the protocols that the request asks to go over to. Then nothing of `body` leaves before
+                the endpoint has gone over to one of them, and all of it as it is from then on, until both
+                sides have ended.
 
         Raises (the waiter):
             ProxyError: as in `send`, or what reading `body` raised.
         """
-        waiter = self.send(method, head)
+        waiter = self.send(method, head, inform)
         self._is_special = True
-        sending = self._sending = Drive(self._sent)
-        sending.start(self._send_body(body, chunked))
+        if upgrade:
+            self._asked = (upgrade, body)
+        else:
+            self._start_sending(self._send_body(body, chunked))
         return waiter
 
     def abandon(self, waiter: Answered) -> None:
@@ -144,6 +168,17 @@ class ClientConnection(asyncio.Protocol):
         if self._waiter is waiter:
             self._waiter = None  # it hears nothing more, not of the connection's end either
             self.abort()
+
+    def _start_sending(self, coroutine: Coroutine[Any, None, None]) -> None:
+        sending = self._sending = Drive(self._sent)
+        sending.start(coroutine)
+
+    async def _send_tunnel(self, body: Body) -> None:
+        await self._send_body(body, chunked=False)
+        if self._transport is None:
+            body.close()  # nobody is there for the rest of it
+        else:
+            self._transport.write_eof()
 
     async def _send_body(self, body: Body, chunked: bool) -> None:
         while data := await body.read():
@@ -162,6 +197,10 @@ class ClientConnection(asyncio.Protocol):
             self._fail(error)
         elif error is not None:
             self.abort()
+        elif self._tunnel is not None:
+            self._tunnel = None
+            if self._framing is None:  # the endpoint has ended its side already
+                self.close()
 
     def release(self) -> None:
         """Hand the connection back unused: nothing was sent on it."""
@@ -197,6 +236,10 @@ class ClientConnection(asyncio.Protocol):
         if self._drained is not None:
             self._drained.set(None)
         self._on_lost(self)
+        tunnel, self._tunnel = self._tunnel, None
+        if tunnel is not None:
+            self.abort()
+            tunnel.close()
         self._break("the connection was reset" if exc is not None else "the connection was closed")
 
     def eof_received(self) -> bool:
@@ -206,7 +249,7 @@ class ClientConnection(asyncio.Protocol):
         if body is not None and framing is not None and framing.eof():
             self._framing = self._body = None
             body.finish(b"", [])
-        return False
+        return self._tunnel is not None  # whose other side may go on
 
     def pause_writing(self) -> None:
         """The endpoint reads too slowly."""
@@ -243,7 +286,7 @@ class ClientConnection(asyncio.Protocol):
         except ProxyError as error:
             self._fail(error)
             return
-        self._waiter = None
+        self._waiter = self._inform = None
         if not self.closed:
             self._on_free(self)
         waiter.set(Response(head, content))
@@ -253,23 +296,42 @@ class ClientConnection(asyncio.Protocol):
             raise response_overflow(self._parser.limits)
         self._buffer = data
 
-    def _count_interim(self, head: ResponseHead) -> None:
-        """Interim answers end here: the hop between the proxies carries final ones only."""
-        if head.status == 101:
+    def _switch(self, head: ResponseHead, said: bytes, waiter: Answered) -> None:
+        """The endpoint leaves HTTP: from here on bytes pass both ways, until both sides have ended."""
+        asked, self._asked = self._asked, None
+        if asked is None:
             raise ProxyError(RESPONSE_MALFORMED, "a change of protocol that nobody asked for")
+        check_switch(asked[0], head)
+        tunnel = self._tunnel = asked[1]
+        self._waiter = None
+        self._reusable = False
+        self._framing = UntilClose()
+        body = self._body = IncomingBody(None, None, self._pause, self._resume, self.abort)
+        body.push(said)
+        self._start_sending(self._send_tunnel(tunnel))
+        waiter.set(Response(head, body))
+
+    def _pass_interim(self, head: ResponseHead) -> None:
+        """Pass an interim answer on to whoever wants it."""
         self._is_special = True  # so that the count is over with this answer
         self._interim += 1
         if self._interim > INTERIM_LIMIT:
             raise ProxyError(RESPONSE_MALFORMED, f"more than {INTERIM_LIMIT} interim answers to one request")
+        if self._inform is not None:
+            self._inform(head)
 
     def _begin_body(self, head: ResponseHead, rest: bytes, waiter: Answered) -> None:
         """The head is here; what follows it comes in pieces, or ends in a way out of the ordinary."""
+        if head.upgrade:
+            self._switch(head, rest, waiter)
+            return
         if head.status < 200:
-            self._count_interim(head)
+            self._pass_interim(head)
             if rest:
                 self.data_received(rest)
             return
         self._interim = 0
+        self._asked = self._inform = None
         self._reusable = head.keep_alive
         length = head.content_bytes
         if self._is_head:

@@ -21,7 +21,10 @@ from fastproxy.errors import (
     HEADER_TIMEOUT,
     MALFORMED_REQUEST,
     PEER_REFUSED,
+    RESPONSE_MALFORMED,
     TOO_MANY_CONNECTIONS,
+    TUNNEL_IDLE,
+    UPGRADE_UNSUPPORTED,
     ProxyError,
 )
 from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response, ResponseHead
@@ -30,9 +33,10 @@ from fastproxy.net.flight import Flight
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
 from fastproxy.net.http1 import end_of_head, hopeless_head, length_line, oversized_head, write_fields
 from fastproxy.net.timers import Timer
+from fastproxy.net.tunnel import Tunnel
 
 if TYPE_CHECKING:
-    from fastproxy.net.server import Server
+    from fastproxy.net.server import Links, Server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0
@@ -42,6 +46,7 @@ class Connection(asyncio.Protocol):
     """One connection of a peer; see the module's docstring."""
 
     __slots__ = (
+        "_answering",
         "_body",
         "_buffer",
         "_closing",
@@ -62,6 +67,7 @@ class Connection(asyncio.Protocol):
         "_server",
         "_timer",
         "_transport",
+        "_tunnel",
         "bytes_in",
         "bytes_out",
         "peer",
@@ -88,6 +94,8 @@ class Connection(asyncio.Protocol):
         self._head: RequestHead | None = None
         self._framing: Framing | None = None
         self._body: IncomingBody | None = None
+        self._tunnel: Tunnel | None = None
+        self._answering = False  # with the final answer
         self._continue = False
         self._exchange: Exchange | Flight | None = None
         self._flight: Flight | None = None
@@ -138,7 +146,14 @@ class Connection(asyncio.Protocol):
         self._drive.cancel()
 
     def eof_received(self) -> bool:
-        """A peer that stops sending has hung up; a message that it still owed a part of is broken."""
+        """A peer that stops sending has hung up; a message that it still owed a part of is broken.
+
+        It may as well have closed one direction only and wait for its answer: nothing tells the two apart.
+        Only in a tunnel both directions end by themselves.
+        """
+        if self._tunnel is not None and self._tunnel.is_open:
+            self._tunnel.finish()
+            return True
         if self._body is not None:
             self._body.fail(ProxyError(MALFORMED_REQUEST, "the connection ended inside the body"))
         return False
@@ -180,7 +195,10 @@ class Connection(asyncio.Protocol):
         try:
             head = self._heads[data[:end]]
         except ProxyError as error:
-            if data.startswith(b"\r\n") and not data.startswith(b"\r\n\r\n"):
+            links = self._server.links
+            if links is not None and links.begins(data):
+                self._hand_over(links, data)
+            elif data.startswith(b"\r\n") and not data.startswith(b"\r\n\r\n"):
                 self.data_received(data[2:])  # an empty line is skipped (RFC 9112, section 2.2)
             else:
                 self._refuse(error)
@@ -206,6 +224,10 @@ class Connection(asyncio.Protocol):
         if self._framing is not None:
             self._feed_body(data)
             return False
+        if self._tunnel is not None and self._tunnel.is_open:
+            self.bytes_in += len(data)
+            self._tunnel.push(data)
+            return False
         self._buffer += data
         if self._head is None:
             return True
@@ -220,6 +242,8 @@ class Connection(asyncio.Protocol):
             self._buffer = data[length:]
             return data[:length]
         self.bytes_in = 0
+        if head.upgrade:
+            return self._await_switch(data)
         self._continue = head.expects_continue
         if head.chunked:
             self._framing = Chunked(trailer_bytes=self._server.limits.head.header_bytes)
@@ -231,8 +255,24 @@ class Connection(asyncio.Protocol):
             self._feed_body(data)
         return content
 
+    def _await_switch(self, data: bytes) -> Content:
+        """The peer asks for another protocol: the answer tells whether what follows is in it, or in HTTP."""
+        server = self._server
+        if not server.limits.tunnel_idle_timeout_s:
+            self._refuse(ProxyError(UPGRADE_UNSUPPORTED, "nothing but HTTP is spoken here"))
+            return b""
+        self._buffer = data
+        tunnel = self._tunnel = Tunnel(
+            self._pause_tunnel, self._resume_tunnel, Timer(server.wheel, self._tunnel_idle),
+            server.limits.tunnel_idle_timeout_s, server.loop.time,
+        )  # fmt: skip
+        return tunnel
+
     def _await_head(self, buffer: bytes) -> None:
-        limits = self._server.limits
+        limits, links = self._server.limits, self._server.links
+        if links is not None and links.begins(buffer):
+            self._hand_over(links, buffer)
+            return
         self._buffer = buffer
         buffer = buffer.removeprefix(b"\r\n")
         if len(buffer) >= limits.head.header_bytes:
@@ -245,6 +285,15 @@ class Connection(asyncio.Protocol):
         if buffer and not self._head_begun:  # the time for a head runs from its first byte, however it drips
             self._head_begun = True
             self._timer.set(self._server.loop.time() + limits.header_timeout_s)
+
+    def _hand_over(self, links: Links, data: bytes) -> None:
+        """This is no HTTP: a link begins here, and whoever keeps the links takes the connection over."""
+        transport, self._transport = self._transport, None
+        self._closing = True
+        self._timer.close()
+        self._server.forget(self)
+        if transport is not None:
+            links.take(transport, self.peer, data)
 
     def _incoming(self, length: int | None) -> IncomingBody:
         return IncomingBody(
@@ -333,6 +382,17 @@ class Connection(asyncio.Protocol):
         self._exchange = self._flight = None
         self._drive.start(coroutine)
 
+    def inform(self, head: ResponseHead) -> None:
+        """Write the head of an interim answer (1xx) to a peer that may get one: before the final one only."""
+        request = self._head
+        if request is None or request.minor == 0 or self._answering:
+            return
+        if head.status == 100:
+            if not self._continue:  # it expects none, or has one
+                return
+            self._continue = False
+        self._write(head.start + b"\r\n")
+
     @property
     def date_line(self) -> bytes:
         """The line of a Date field for now."""
@@ -351,6 +411,7 @@ class Connection(asyncio.Protocol):
         request, head, content = self._head, response.head, response.content
         assert request is not None
         self._head_begun = self._continue = False
+        self._answering = True
         if self._server.limits.requests_per_connection:
             self._served += 1
             if self._served >= self._server.limits.requests_per_connection:
@@ -371,6 +432,15 @@ class Connection(asyncio.Protocol):
         self, request: RequestHead, head: ResponseHead, content: Content, fields: bytes
     ) -> None:
         """Write an answer that is not here entirely, or whose framing is out of the ordinary."""
+        tunnel = self._tunnel
+        if head.upgrade:
+            if tunnel is None or type(content) is bytes:
+                raise ProxyError(RESPONSE_MALFORMED, "a change of protocol that leads nowhere")
+            await self._switch(tunnel, head, cast(Body, content), fields)
+            return
+        if tunnel is not None:
+            self._tunnel = None
+            tunnel.finish()
         if self._framing is not None or not request.keep_alive:  # or its body isn't read to its end
             self._keep_alive = False
         chunked = False
@@ -418,6 +488,44 @@ class Connection(asyncio.Protocol):
         if chunked:
             self._write(b"0\r\n%b\r\n" % write_fields(body.trailers))
 
+    async def _switch(self, tunnel: Tunnel, head: ResponseHead, content: Body, fields: bytes) -> None:
+        """Leave HTTP: from here on bytes pass both ways, until both sides have ended or one breaks."""
+        self._keep_alive = False
+        self._exchange = None  # a tunnel outlives the deadline of the request that made it
+        self._write(b"".join((head.start, fields, b"\r\n")))
+        said, self._buffer = self._buffer, b""
+        self.bytes_in = len(said)
+        tunnel.open(said)
+        self._resume_tunnel()
+        try:
+            while data := await content.read():
+                self.bytes_out += len(data)
+                self._write(data)
+                tunnel.touch()
+                if self._drained is not None:
+                    await self._drained
+            if self._transport is not None:
+                self._transport.write_eof()
+            await tunnel.ended
+        except BaseException:
+            content.close()
+            raise
+        finally:
+            tunnel.fail()
+
+    def _pause_tunnel(self) -> None:
+        if self._transport is not None:
+            self._transport.pause_reading()
+
+    def _resume_tunnel(self) -> None:
+        if self._transport is not None:
+            self._transport.resume_reading()
+
+    def _tunnel_idle(self) -> None:
+        self._drive.throw(
+            ProxyError(TUNNEL_IDLE, f"{self._server.limits.tunnel_idle_timeout_s:g} s without a byte")
+        )
+
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
             self._transport.write(data)
@@ -425,6 +533,7 @@ class Connection(asyncio.Protocol):
     def _exchange_done(self, error: BaseException | None) -> None:
         """The handler has returned: go on with the next request, or end the connection."""
         self._head = self._exchange = None
+        self._answering = False
         self.bytes_out = 0  # a next one may end before it is answered
         if self._closing:
             return

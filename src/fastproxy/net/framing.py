@@ -184,6 +184,21 @@ class Chunked:
         return True
 
 
+def parse_trailers(block: bytes, cause: Cause) -> Headers:
+    """Judge a trailer block that came sealed as strictly as one that came in the clear.
+
+    Args:
+        block: fields, each with its line end; at least one.
+        cause: row of the error table for what breaks the rules.
+
+    Raises:
+        ProxyError: of `cause`, as in `parse_trailer`.
+    """
+    if not block.endswith(b"\r\n"):
+        raise ProxyError(cause, "the trailer block does not end with a line")
+    return [parse_trailer(line, cause) for line in block[:-2].split(b"\r\n")]
+
+
 def parse_trailer(line: bytes, cause: Cause) -> tuple[bytes, bytes]:
     """Judge one trailer line and take it apart.
 

@@ -30,11 +30,11 @@ from fastproxy.errors import (
     RESPONSE_TOO_LARGE,
     TARGET_TOO_LONG,
     TOO_MANY_HEADERS,
-    UPGRADE_UNSUPPORTED,
     VERSION_UNSUPPORTED,
     ProxyError,
 )
 from fastproxy.model import Headers, RequestHead, ResponseHead
+from fastproxy.net.upgrade import protocols, upgrade_lines
 
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _FIELDS = rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n"
@@ -220,7 +220,9 @@ class HeadParser:
         self._sort_request(result, fields, head)
         self._judge_target(result)
         self._judge_framing(result)
-        result.is_plain = result.minor == 1 and result.keep_alive and result.method != b"HEAD"
+        result.is_plain = (
+            result.minor == 1 and result.keep_alive and result.method != b"HEAD" and not result.upgrade
+        )
         return result
 
     def _sort_request(self, result: RequestHead, fields: Headers, head: bytes) -> None:
@@ -259,10 +261,11 @@ class HeadParser:
             result.length, result.chunked = _framing(length, coding, result.minor, _malformed)
         connection = seen.get(b"connection")
         if connection is not None:
-            result.keep_alive, headers = _connection(connection, result.minor, headers)
-            if result.minor and seen.get(b"upgrade", b"").lower() == b"websocket":
-                # Other upgrades may be ignored (RFC 9110, section 7.8); this one says that HTTP is of no use.
-                raise ProxyError(UPGRADE_UNSUPPORTED, "the request asks to become a WebSocket")
+            result.keep_alive, is_upgrade, headers = _connection(connection, result.minor, headers)
+            if is_upgrade and result.minor:
+                result.upgrade = protocols(seen.get(b"upgrade", b""))
+        if b"trailer" in seen and self._may_have_trailers(result):
+            headers.append((b"trailer", seen[b"trailer"]))
         result.fields = write_fields(headers)
         expect = seen.get(b"expect")
         if expect is not None:
@@ -279,12 +282,22 @@ class HeadParser:
                 raise ProxyError(CODING_UNSUPPORTED, "a sealed request frames its body by records")
             if result.absolute or result.expects_continue:
                 raise _malformed("a sealed request has a path as its target and expects nothing")
+        if result.upgrade:
+            if result.chunked or length:
+                raise _malformed("a request that asks for another protocol has a body")
+            # Without a body there is nothing to expect a 100 for (RFC 9110, section 10.1.1).
+            length, result.length, result.expects_continue = None, None, False
+            result.content_bytes = -1
         if length is not None:
             if limit_bytes is not None and length > limit_bytes:
                 raise ProxyError(BODY_TOO_LARGE, f"{length} bytes, {limit_bytes} allowed")
             result.content_bytes = length
         elif result.chunked:
             result.content_bytes = -1
+
+    def _may_have_trailers(self, head: RequestHead | ResponseHead) -> bool:
+        """Whether the body is one that trailer fields can follow; an announcement goes on with such."""
+        return head.length is None if self._sealed else head.chunked
 
     def _judge_target(self, result: RequestHead) -> None:
         target, limits = result.target, self.limits
@@ -316,6 +329,13 @@ class HeadParser:
         Raises:
             ProxyError: RESPONSE_MALFORMED or RESPONSE_TOO_LARGE; the detail names the rule.
         """
+        result = self.interim(head)
+        if self._sealed and result.chunked:
+            raise _bad_response("a sealed answer frames its body by records")
+        return result
+
+    def interim(self, head: bytes) -> ResponseHead:
+        """Judge a head that may be one of an interim answer, sealed or not; otherwise as `response`."""
         if len(head) > self.limits.header_bytes:
             raise response_overflow(self.limits)
         if _RESPONSE.fullmatch(head) is None:
@@ -333,7 +353,7 @@ class HeadParser:
             raise ProxyError(RESPONSE_TOO_LARGE, f"{len(fields)} header fields")
         result = ResponseHead(parser.get_status_code(), minor=head[7] - 48, has_date=False)
         headers: Headers = []
-        length = coding = connection = None
+        length = coding = connection = upgrade = trailer = None
         for field in fields:
             name = field[0].lower()
             if name not in _RESPONSE_SPECIAL:
@@ -346,6 +366,10 @@ class HeadParser:
                 coding = field[1] if coding is None else coding + b", " + field[1]
             elif name == b"connection":
                 connection = field[1] if connection is None else connection + b", " + field[1]
+            elif name == b"upgrade":
+                upgrade = field[1] if upgrade is None else upgrade + b", " + field[1]
+            elif name == b"trailer":
+                trailer = field[1] if trailer is None else trailer + b", " + field[1]
             elif name == b"date":
                 result.has_date = True
                 headers.append(field)
@@ -353,13 +377,21 @@ class HeadParser:
             if _ODD_FRAMING.search(head) is not None:
                 raise _bad_response("odd space around Content-Length or Transfer-Encoding")
             result.length, result.chunked = _framing(length, coding, result.minor, _bad_response)
+        is_upgrade = False
         if connection is not None:
-            result.keep_alive, headers = _connection(connection, result.minor, headers)
-        if self._sealed and (result.chunked or result.status < 200):
-            raise _bad_response("a sealed answer is final and frames its body by records")
-        if not result.bodiless:
+            result.keep_alive, is_upgrade, headers = _connection(connection, result.minor, headers)
+        if trailer is not None and self._may_have_trailers(result):
+            headers.append((b"trailer", trailer))
+        if result.status == 101:
+            result.upgrade = protocols(upgrade) if is_upgrade and upgrade and result.minor else b""
+            if not result.upgrade or result.length is not None or result.chunked:
+                raise _bad_response("a 101 that names no protocol, or has a body")
+        if result.status < 200:
+            result.content_bytes = -1  # whatever its fields say (RFC 9112, section 6.3)
+        elif not result.bodiless:
             result.content_bytes = -1 if result.length is None else result.length
-        result.start = b"HTTP/1.1 %d %b\r\n%b" % (result.status, collected.reason, write_fields(headers))
+        start = b"HTTP/1.1 %d %b\r\n%b" % (result.status, collected.reason, write_fields(headers))
+        result.start = start + upgrade_lines(result)
         return result
 
 
@@ -401,14 +433,14 @@ def _framing(length: bytes | None, coding: bytes | None, minor: int, error: Any)
     raise ProxyError(CODING_UNSUPPORTED, "only the transfer coding chunked is supported")
 
 
-def _connection(value: bytes, minor: int, headers: Headers) -> tuple[bool, Headers]:
-    """Read Connection: whether it persists, and the end-to-end fields less those that it names."""
+def _connection(value: bytes, minor: int, headers: Headers) -> tuple[bool, bool, Headers]:
+    """Read Connection: whether it persists, whether Upgrade counts, and the fields that it doesn't name."""
     tokens = {token.strip().lower() for token in value.split(b",")}
     keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
     named = tokens - {b"close", b"keep-alive", b"upgrade", b"te", b""}
     if named:
         headers = [field for field in headers if field[0].lower() not in named]
-    return keep_alive, headers
+    return keep_alive, b"upgrade" in tokens, headers
 
 
 def _diagnose_request(head: bytes, limits: HeadLimits) -> ProxyError:

@@ -29,6 +29,7 @@ class ServerLimits:
     idle_timeout_s: between two requests.
     connections: in total; connections_per_peer: by address, 0 for no limit.
     requests_per_connection: 0 for no limit.
+    tunnel_idle_timeout_s: for a connection that has left HTTP, without a byte either way; 0 where none may.
     """
 
     head: HeadLimits = field(default_factory=HeadLimits)
@@ -39,6 +40,7 @@ class ServerLimits:
     connections: int = 10000
     connections_per_peer: int = 0
     requests_per_connection: int = 0
+    tunnel_idle_timeout_s: float = 0.0
 
 
 class Handler(Protocol):
@@ -53,8 +55,26 @@ class Handler(Protocol):
         ...
 
 
+class Links(Protocol):
+    """Who takes connections over that don't speak HTTP but links."""
+
+    def begins(self, data: bytes) -> bool:
+        """Whether what a connection begins with is a link."""
+        ...
+
+    def take(self, transport: asyncio.Transport, peer: str, data: bytes) -> None:
+        """Take a connection over.
+
+        Args:
+            peer: its other end's address. data: what has come.
+        """
+        ...
+
+
 class Server:
     """One listener: what its connections share.
+
+    links: takes connections over that begin as links do; None where nobody does.
 
     Args:
         handler: gets the requests.
@@ -80,6 +100,7 @@ class Server:
         self.wheel = wheel
         self.loop = loop
         self.allow_peer = allow_peer
+        self.links: Links | None = None
         self.connections: set[Connection] = set()
         self.by_peer: Counter[str] = Counter()
         self.accepted = 0
@@ -110,6 +131,11 @@ class Server:
             listener.close()
         for connection in list(self.connections):
             connection.drain()
+
+    @property
+    def size(self) -> int:
+        """Number of connections."""
+        return len(self.connections)
 
     async def emptied(self, timeout_s: float) -> bool:
         """Wait, while draining, until no connection is left; False when that takes longer than allowed."""

@@ -7,12 +7,22 @@ Knows nothing of endpoints: where the next attempt goes is `balance`'s to say.
 
 from __future__ import annotations
 
-from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, CONNECTION_LOST, POOL_EXHAUSTED, ProxyError
+from fastproxy.errors import (
+    CONNECT_REFUSED,
+    CONNECT_TIMEOUT,
+    CONNECTION_LOST,
+    LINK_REFUSED,
+    POOL_EXHAUSTED,
+    STREAM_REFUSED,
+    ProxyError,
+)
 
 IDEMPOTENT = frozenset((b"GET", b"HEAD", b"OPTIONS", b"PUT", b"DELETE", b"TRACE"))
 """RFC 9110, section 9.2.2."""
 
-_NOT_TAKEN = frozenset(cause.label for cause in (CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED))
+_NOT_TAKEN = frozenset(
+    cause.label for cause in (CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, POOL_EXHAUSTED, STREAM_REFUSED)
+)
 
 LONGEST_RESENDS = 1
 """How often a request goes out again that the next hop may have read."""
@@ -33,6 +43,7 @@ def may_repeat(
     | what happened                                              | method     | repeated                 |
     |------------------------------------------------------------|------------|--------------------------|
     | no connection: refused, timed out, none free               | any        | up to the attempts limit |
+    | the next hop has proven that it took nothing               | any        | up to the attempts limit |
     | connection lost before a byte was written                  | any        | up to the attempts limit |
     | connection lost after that                                 | idempotent | once                     |
     |                                                            | other      | never                    |

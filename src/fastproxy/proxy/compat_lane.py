@@ -8,6 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import end_of_head
 from fastproxy.net.pool import Pool
 from fastproxy.proxy.transport import Begun, Outgoing
@@ -66,6 +67,12 @@ class CompatLane:
         if type(sealed) is not bytes or head.status != 200 or not head.has_date:
             return None
         return head, self._sender.open_response(sealed, self._limit_bytes)
+
+    def abandon(self, flight: OutFlight) -> None:
+        """Nobody waits for its answer any more; see `OutLane`."""
+        upstream = flight.upstream
+        if type(upstream) is ClientConnection:
+            upstream.abandon(flight)
 
     async def resume(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun

@@ -6,19 +6,21 @@ Every exchange takes this way to its next hop, a receiver or a service. What car
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from typing import Protocol
 
-from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, ProxyError
+from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, STREAM_REFUSED, ProxyError
 from fastproxy.model import Content, Endpoint, Exchange, Response
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.policy.retry import may_repeat
 from fastproxy.proxy.transport import Begun, Lane, Outgoing, Transport
 
-_NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT)
+_NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED)
 LANES = 4
 """Endpoints to which the short way is known at most: with 96 heads (`HeadParser`) of 4 peers, 3 MiB."""
+_MAY_RETURN = (CONNECT_REFUSED, STREAM_REFUSED)
+Recover = Callable[[Exchange, tuple[Endpoint, ...]], Awaitable[bool]]
 ATTEMPTS = 5
 """Most attempts of one exchange; protects endpoints that are all in trouble from a storm."""
 
@@ -43,10 +45,13 @@ class NextHop:
         timeout_s: for the whole exchange.
         repeat_idempotent: whether an idempotent request goes out again after its connection was lost.
         clock: monotonic time in seconds.
+        recover: waits for one of the endpoints to return after none took a connection; False when it gives
+            up. None where nobody waits.
     """
 
     __slots__ = (
         "_clock",
+        "_recover",
         "_repeat_idempotent",
         "balancer",
         "name",
@@ -64,6 +69,7 @@ class NextHop:
         timeout_s: float,
         repeat_idempotent: bool,
         clock: Callable[[], float],
+        recover: Recover | None = None,
     ) -> None:
         self.name = name
         self.timeout_s = timeout_s
@@ -72,6 +78,7 @@ class NextHop:
         self.transport = transport
         self._repeat_idempotent = repeat_idempotent
         self._clock = clock
+        self._recover = recover
 
     def lanes(self, caller: str, outgoing: Outgoing, content_bytes: int, exchange_id: str) -> list[Lane]:
         """Compile the short way to each endpoint (`Transport.lane`); none when it can't be done for all."""
@@ -113,6 +120,13 @@ class NextHop:
                 endpoint = balancer.pick(self.source.endpoints, tried, now_s)
             if endpoint is None:
                 assert failure is not None
+                if (
+                    self._recover is not None
+                    and failure.cause in _MAY_RETURN
+                    and await self._recover(exchange, self.source.endpoints)
+                ):
+                    tried = ()
+                    continue
                 try:
                     raise failure
                 finally:
@@ -129,6 +143,8 @@ class NextHop:
                 now_s = self._clock()
                 if error.cause in _NO_CONNECTION:
                     balancer.mark_failing(endpoint, now_s)
+                    tried = (*tried, endpoint)
+                elif error.cause is STREAM_REFUSED:  # it lives, and says itself when it takes more
                     tried = (*tried, endpoint)
                 elif error.sent and not self._repeat_idempotent:
                     raise

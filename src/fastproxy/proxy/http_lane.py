@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import KnownHeads, end_of_head
 from fastproxy.net.pool import Pool
 from fastproxy.proxy.transport import Begun, Outgoing
@@ -120,6 +121,12 @@ class HttpLane:
         if head is None or head.content_bytes != len(plaintext) - meta_end:
             return None
         return head, plaintext[meta_end:]
+
+    def abandon(self, flight: OutFlight) -> None:
+        """Nobody waits for its answer any more; see `OutLane`."""
+        upstream = flight.upstream
+        if type(upstream) is ClientConnection:
+            upstream.abandon(flight)
 
     async def resume(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun

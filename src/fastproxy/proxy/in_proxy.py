@@ -9,32 +9,59 @@ answer made is up to the way that it came (`way_in.py`).
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from itertools import cycle
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 from msgspec import Struct
 
-from fastproxy.errors import EPOCH_MISMATCH, OVERLOADED, SERVICE_UNKNOWN, ProxyError
-from fastproxy.model import Exchange, Request, RequestHead, Response
+from fastproxy.errors import (
+    EPOCH_MISMATCH,
+    NOT_AN_ENVELOPE,
+    OVERLOADED,
+    SERVICE_UNKNOWN,
+    UPGRADE_UNSUPPORTED,
+    ProxyError,
+)
+from fastproxy.model import Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.connection import Connection, complete
 from fastproxy.net.http1 import end_of_head, may_remember
+from fastproxy.net.link.receiver import ReceivedStream
+from fastproxy.net.upgrade import upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
 from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
-from fastproxy.proxy.in_flow import KNOWN_CALLS, InFlow, KnownCall, Taken
+from fastproxy.proxy.known_call import KnownCall, Taken
+from fastproxy.proxy.link_flow import LinkFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
-from fastproxy.proxy.way_in import Received, WayIn
+from fastproxy.proxy.way_in import Received, ShortWayIn, WayBack, WayIn
 from fastproxy.telemetry.metrics import CALLER_GONE
 from fastproxy.wire.records import PLAIN, Packing
 
 _CHALLENGED = "challenged"
+
+
+class Edge(Protocol):
+    """What a request came over: a connection, or a stream of a link.
+
+    bytes_in, bytes_out: content of the request and of the answer. date_line: a Date field for now.
+    """
+
+    bytes_in: int
+    bytes_out: int
+
+    @property
+    def date_line(self) -> bytes: ...
+
+    def set_deadline(self, exchange: Exchange) -> None: ...
+    def inform(self, head: ResponseHead) -> None: ...
+    def respond(self, response: Response, fields: bytes = b"") -> Awaitable[None] | None: ...
 
 
 class LocalService(NamedTuple):
@@ -73,7 +100,8 @@ class Plan(Struct, frozen=True):
 class InProxy:
     """Handles sealed requests of out proxies.
 
-    flow: the short way of ordinary calls, if there is one.
+    flow, link_flow: the short ways of ordinary calls in envelopes and over links, where there are any.
+    link_way: how what came over links is answered, where they are taken.
 
     Args:
         ways: by what the targets of their requests begin with; the last one takes what fits none.
@@ -118,20 +146,23 @@ class InProxy:
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
-        self.flow: InFlow | None = None
+        self.flow: ShortWayIn | None = None
+        self.link_flow: LinkFlow | None = None
+        self.link_way: WayBack | None = None
+
+    def take_privileges(self, privileges: Privileges) -> None:
+        """Decide by these from now on: callers came or went. What is known of a caller's routes stays."""
+        self._privileges = privileges
 
     async def handle(self, outer: Request, connection: Connection, taken: Taken | None = None) -> None:
-        """Answer one sealed request; `taken` when the short way has opened it (`in_flow`)."""
+        """Answer one request that came sealed over HTTP; `taken` when the short way has opened it."""
         way = self._way_of(outer.head.target)
-        begun = None if taken is None else taken.begun
-        if begun is None:
-            exchange = self._begin("", self._clock(), outer.peer)
-        else:
-            exchange = self._recorder.resume("", begun.started_s, outer.peer)
-        self.in_flight += 1
+        exchange = self._begin_exchange(taken, outer.peer)
         try:
             exchange.phase = "open"  # who is calling, proven?
             try:
+                if way is None:
+                    raise ProxyError(NOT_AN_ENVELOPE, "nothing but links is taken here: see `listen.accept`")
                 if taken is not None:
                     received: Received = taken.received
                 else:
@@ -140,68 +171,116 @@ class InProxy:
                     )
             except ProxyError as error:  # nobody is proven: in the clear, and telling nothing
                 exchange.id = self._new_id()
-                await complete(connection.respond(way.refusals.answer(exchange, error)))
+                refusals = self._refusals if way is None else way.back.refusals
+                await complete(connection.respond(refusals.answer(exchange, error)))
                 return
-            exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
-            refusal = ""
-            try:
-                is_counted = taken is not None and taken.is_counted
-                # which service, privilege, rate, deadline
-                plan, is_known = self._admit(exchange, received, is_counted)
-                connection.set_deadline(exchange)
-                # pick an endpoint of the service, forward, wait
-                response = await plan.service.hop.forward(exchange, plan.outgoing, received.content, begun)
-                if way.hold is not None:
-                    response = await way.hold(response)
-                if is_known and received.kind and self.flow is not None:
-                    self._compile(self.flow, exchange, outer, received, plan)
-                exchange.phase = "answer"  # a refusal keeps the phase in which it was made
-                packing = plan.service.packing
-            except ProxyError as error:
-                if error.cause is EPOCH_MISMATCH and way.challenge is not None:
-                    self._note_challenge(exchange)
-                    await complete(connection.respond(way.challenge(received.binding)))
-                    return
-                response = way.refusals.answer(exchange, error)
-                refusal, packing = exchange.cause, self._packing(received.service)
-            except Exception:  # fail closed, and never without an answer
-                response = way.refusals.answer_mistake(exchange)
-                refusal, packing = exchange.cause, self._packing(received.service)
-            exchange.status = response.head.status
-            fields = self._via if response.head.has_date else self._via + connection.date_line
-            # whatever comes of a request whose sender is proven, its receiver makes the answer
-            rest = connection.respond(
-                way.receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
-            )
-            if rest is not None:
-                await rest
-        except ProxyError as error:
-            exchange.cause = exchange.cause or error.cause.label
-            raise
-        except asyncio.CancelledError:
-            exchange.cause = exchange.cause or CALLER_GONE
+            await self._serve(exchange, way.back, received, connection, taken, outer, self.flow)
+        except BaseException as error:
+            self._note_end(exchange, error)
             raise
         finally:
-            self.in_flight -= 1
-            if exchange.cause != _CHALLENGED:
-                self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
+            self._end_exchange(exchange, connection)
 
-    def _way_of(self, target: bytes) -> WayIn:
-        """Which way a request came, by its target."""
+    async def handle_stream(self, stream: ReceivedStream, taken: Taken) -> None:
+        """Answer one request that came over a link, which has proven who calls."""
+        exchange = self._begin_exchange(taken, stream.link.peer)
+        assert self.link_way is not None
+        try:
+            await self._serve(exchange, self.link_way, taken.received, stream, taken, stream, self.link_flow)
+        except BaseException as error:
+            self._note_end(exchange, error)
+            raise
+        finally:
+            self._end_exchange(exchange, stream)
+
+    def _begin_exchange(self, taken: Taken | None, peer: str) -> Exchange:
+        self.in_flight += 1
+        begun = None if taken is None else taken.begun
+        if begun is None:
+            return self._begin("", self._clock(), peer)
+        return self._recorder.resume("", begun.started_s, peer)
+
+    def _note_end(self, exchange: Exchange, error: BaseException) -> None:
+        """An exchange was broken off when its answer had begun, or nobody waited for it any more."""
+        if isinstance(error, ProxyError):
+            exchange.cause = exchange.cause or error.cause.label
+        elif isinstance(error, asyncio.CancelledError):
+            exchange.cause = exchange.cause or CALLER_GONE
+
+    def _end_exchange(self, exchange: Exchange, edge: Edge) -> None:
+        self.in_flight -= 1
+        exchange.inform = None  # a short way may keep the exchange, and must not keep the edge by it
+        if exchange.cause != _CHALLENGED:
+            self._recorder.end(exchange, edge.bytes_in, edge.bytes_out)
+
+    async def _serve(
+        self,
+        exchange: Exchange,
+        way: WayBack,
+        received: Received,
+        edge: Edge,
+        taken: Taken | None,
+        origin: Any,
+        flow: ShortWayIn | None,
+    ) -> None:
+        """Carry a request of a proven caller to its service, and send the answer back.
+
+        Args:
+            way: how it is answered. edge: where. taken: when the short way had it before.
+            origin: what it came in, for `flow`, the short way there, if there is one.
+        """
+        exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
+        refusal = ""
+        try:
+            is_counted = taken is not None and taken.is_counted
+            # which service, privilege, rate, deadline
+            plan, is_known = self._admit(exchange, received, is_counted)
+            edge.set_deadline(exchange)
+            if way.both_ways:
+                exchange.inform = edge.inform
+            elif plan.outgoing.upgrade:
+                raise ProxyError(UPGRADE_UNSUPPORTED, "the way that it came carries HTTP only")
+            # pick an endpoint of the service, forward, wait
+            begun = None if taken is None else taken.begun
+            response = await plan.service.hop.forward(exchange, plan.outgoing, received.content, begun)
+            if way.hold is not None:
+                response = await way.hold(response)
+            if is_known and received.kind and flow is not None:
+                self._compile(flow, exchange, origin, received, plan)
+            exchange.phase = "answer"  # a refusal keeps the phase in which it was made
+            packing = plan.service.packing
+        except ProxyError as error:
+            if error.cause is EPOCH_MISMATCH and way.challenge is not None:
+                self._note_challenge(exchange)
+                await complete(edge.respond(way.challenge(received.binding)))
+                return
+            response = way.refusals.answer(exchange, error)
+            refusal, packing = exchange.cause, self._packing(received.service)
+        except Exception:  # fail closed, and never without an answer
+            response = way.refusals.answer_mistake(exchange)
+            refusal, packing = exchange.cause, self._packing(received.service)
+        exchange.status = response.head.status
+        fields = self._via if response.head.has_date else self._via + edge.date_line
+        # whatever comes of a request whose sender is proven, its receiver makes the answer
+        rest = edge.respond(
+            way.receiver.seal(received.binding, exchange.method, response, fields, packing, refusal)
+        )
+        if rest is not None:
+            await rest
+
+    def _way_of(self, target: bytes) -> WayIn | None:
+        """Which way a request came, by its target; None where only links are taken."""
         for prefix, way in self._ways:
             if target.startswith(prefix):
                 return way
-        return self._ways[-1][1]
+        return self._ways[-1][1] if self._ways else None
 
     def _compile(
-        self, flow: InFlow, exchange: Exchange, outer: Request, received: Received, plan: Plan
+        self, flow: ShortWayIn, exchange: Exchange, origin: Any, received: Received, plan: Plan
     ) -> None:
         """Let the next request of this kind take the short way."""
-        head, hop, flows = cast(RequestHead, received.head), plan.service.hop, outer.head.flows
-        if outer.head.is_plain and len(flows) < PLANS_PER_HEAD:
-            flows[outer.peer] = flow
-        key = (received.caller, outer.peer, received.kind)
-        known = flow.known.get(key)
+        head, hop = cast(RequestHead, received.head), plan.service.hop
+        known = flow.recall(origin, received.caller, received.kind)
         if known is not None and known.endpoints is hop.source.endpoints:
             return
         if not head.is_plain or plan.is_dated or plan.route is NO_ROUTE:
@@ -210,9 +289,7 @@ class InProxy:
             return
         lanes = hop.lanes(received.caller, plan.outgoing, head.content_bytes, "")
         if lanes:
-            if len(flow.known) >= KNOWN_CALLS:
-                flow.known.clear()
-            flow.known[key] = KnownCall(
+            call = KnownCall(
                 plan.route.rate,
                 plan.rate_key,
                 hop,
@@ -222,6 +299,7 @@ class InProxy:
                 exchange,
                 self._recorder.series(received.caller, received.service),
             )
+            flow.keep(origin, received.caller, received.kind, call)
 
     async def _receive(
         self, exchange: Exchange, way: WayIn, outer: Request, connection: Connection
@@ -318,16 +396,18 @@ class InProxy:
                 head.method,
                 b"%b %b HTTP/1.1\r\nhost: " % (head.method, target),
                 head.host if service.host == "caller" else service.host_field,
-                b"\r\n%b%b%b%b: %b\r\n"
+                b"\r\n%b%b%b%b%b: %b\r\n"
                 % (
                     head.fields,
                     self._hop_fields.of(key[2], head.control),
                     dead_time_line(dead_time),
+                    upgrade_lines(head),
                     CALLER,
                     key[0].encode(),
                 ),
                 head.has_body,
                 b"" if head.length is None else b"\r\n" + end_of_head(head.length),
+                upgrade=head.upgrade,
             ),
             dead_time,
             head.control.get(BUDGET),

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
 from itertools import cycle
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 from msgspec import Struct
 
@@ -24,6 +24,7 @@ from fastproxy.net.client import ClientConnection
 from fastproxy.net.connection import Connection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import end_of_head
+from fastproxy.net.link.caller import CallerLink
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun, OutLane
@@ -48,7 +49,8 @@ class LongWay(Protocol):
 class OutFlight(Struct, eq=False):
     """One call on the short way; its connection to the receiver reports to it as to a `Waiter`.
 
-    deadline: monotonic time in seconds. bound_to: what its answer must be bound to.
+    deadline: monotonic time in seconds. upstream: what it was sent on.
+    bound_to: what its answer must be bound to; stream_id: which stream it is; each where there is one.
     """
 
     flow: OutFlow
@@ -59,12 +61,18 @@ class OutFlight(Struct, eq=False):
     started_s: float
     deadline: float
     lane: OutLane
-    upstream: ClientConnection | None = None
+    upstream: ClientConnection | CallerLink | None = None
     bound_to: bytes = b""
+    stream_id: int = 0
 
     @property
     def phase(self) -> str:
         return "wait"
+
+    @property
+    def inform(self) -> Callable[[ResponseHead], None]:
+        """Gets interim answers."""
+        return self.edge.inform
 
     def set(self, value: Response) -> None:
         """The answer has come, or its head has."""
@@ -81,22 +89,18 @@ class OutFlight(Struct, eq=False):
 
     def fail(self, error: BaseException) -> None:
         """There will be no answer."""
-        if isinstance(error, ProxyError):
-            error.sent = True
         self.flow.divert(self, Waiter(done=True, error=error))
 
     def throw(self, error: ProxyError) -> None:
         """Its time is up."""
-        self._abandon()
+        self.lane.abandon(self)
+        error.sent = True
         self.fail(error)
 
     def cancel(self) -> None:
         """The caller is gone."""
-        self._abandon()
+        self.lane.abandon(self)
         self.flow.forget(self)
-
-    def _abandon(self) -> None:
-        cast(ClientConnection, self.upstream).abandon(self)
 
 
 class OutFlow:

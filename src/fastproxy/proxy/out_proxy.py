@@ -12,10 +12,11 @@ from typing import NamedTuple, cast
 
 from msgspec import Struct
 
-from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, ProxyError
-from fastproxy.model import Content, Exchange, Request, Response
+from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, RESPONSE_MALFORMED, UPGRADE_UNSUPPORTED, ProxyError
+from fastproxy.model import Body, Content, Exchange, Request, Response
 from fastproxy.net.connection import Connection
 from fastproxy.net.http1 import end_of_head
+from fastproxy.net.upgrade import check_switch, upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
@@ -131,11 +132,14 @@ class OutProxy:
                     self._deadline(exchange, plan) if plan.is_dated else exchange.started + plan.hop.timeout_s
                 )
                 connection.set_deadline(exchange)
+                exchange.inform = connection.inform
                 content = request.content
                 if plan.hold is not None:
                     content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
                 response = await plan.hop.forward(exchange, plan.outgoing, content, begun)
+                if response.head.status < 200:
+                    _check_final(request.head.upgrade, response)
                 if known is not None and self._has_short_way and not exchange.cause:
                     self._compile(exchange, request, plan)
                 if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
@@ -159,6 +163,7 @@ class OutProxy:
             raise
         finally:
             self.in_flight -= 1
+            exchange.inform = None  # a flow may keep the exchange, and must not keep the connection by it
             self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
 
     def _refusals_of(self, exchange: Exchange) -> Refusals:
@@ -207,10 +212,15 @@ class OutProxy:
         exchange.phase = "route"  # which service?
         name, target = self._choice.choose(head.target, head.host, head.absolute)
         service = self._services[name]
+        if head.upgrade and not service.hop.transport.tunnels:
+            exchange.service = name
+            raise ProxyError(UPGRADE_UNSUPPORTED, "the way to this service carries HTTP only")
         dead_time = control.get(DEAD_TIME)
         line = b"%b %b HTTP/1.1\r\nhost: " % (head.method, target)
         host = head.host or name.encode()  # HTTP/1.0 may come without one
-        fields = b"\r\n%b%b%b" % (head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time))
+        fields = b"\r\n%b%b%b%b" % (
+            head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time), upgrade_lines(head),
+        )  # fmt: skip
         framing = b"\r\n" if head.length is None else end_of_head(head.length)
         plan = Plan(
             exchange.caller,
@@ -225,6 +235,8 @@ class OutProxy:
                 framing,
                 b"".join((line, host, fields, framing)),
                 target,
+                head.upgrade,
+                head.expects_continue,
             ),
             dead_time,
             control.get(BUDGET),
@@ -248,3 +260,20 @@ class OutProxy:
         exchange_id, response = self._refusals.answer_unread(error, peer)
         response.head.start += self._own_fields + exchange_id.encode() + b"\r\n"
         return response
+
+
+def _check_final(asked: bytes, response: Response) -> None:
+    """Refuse an interim answer in place of the final one, but for a change of protocol that was asked for.
+
+    Whatever way it came: what follows such a head the caller would take for an answer, and be it to its next
+    request, to another service.
+    """
+    head = response.head
+    try:
+        if not head.switches:
+            raise ProxyError(RESPONSE_MALFORMED, f"{head.status} in the place of a final answer")
+        check_switch(asked, head)
+    except ProxyError:
+        if type(response.content) is not bytes:
+            cast(Body, response.content).close()
+        raise

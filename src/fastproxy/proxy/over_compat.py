@@ -18,11 +18,10 @@ from fastproxy.errors import AMBIGUOUS_PATH, METHOD_UNSUPPORTED, RECEIVER_REFUSE
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, ResponseHead, host_field
 from fastproxy.net.http1 import end_of_head
 from fastproxy.net.pool import Pools
-from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.compat_lane import CompatLane
 from fastproxy.proxy.fields import ERROR_MESSAGE, PROXY_NAME
 from fastproxy.proxy.held_body import HeldBodies
-from fastproxy.proxy.transport import Outgoing
+from fastproxy.proxy.transport import Outgoing, connect_in_time
 from fastproxy.wire.compat.sealing import CompatSender
 
 _HOST = b" HTTP/1.1\r\nhost: "
@@ -56,6 +55,8 @@ class OverCompat:
         pools: connections by endpoint.
         clock: monotonic time in seconds.
     """
+
+    tunnels = False
 
     def __init__(
         self,
@@ -122,11 +123,7 @@ class OverCompat:
         message = sender.seal(cast(bytes, content))
         connection = self._pools.take(endpoint)
         if connection is None:
-            exchange.phase = "connect"
-            connection = await self._pools.acquire(endpoint)
-            if self._clock() >= exchange.deadline:  # the wait for a connection used the time up
-                connection.release()
-                raise deadline_passed("connect")
+            connection, _ = await connect_in_time(self._pools, exchange, endpoint, self._clock)
         exchange.phase = "wait"
         head = self._head(outgoing, endpoint, caller_line)
         waiter = connection.send(method, b"".join((*head, end_of_head(len(message)), message)))

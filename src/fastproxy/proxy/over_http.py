@@ -25,7 +25,7 @@ from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.http_lane import HttpLane
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
-from fastproxy.proxy.transport import Outgoing
+from fastproxy.proxy.transport import Outgoing, connect_in_time
 from fastproxy.wire.ciphers import Cipher
 from fastproxy.wire.envelope import (
     SERVICE_RESPONSE,
@@ -102,6 +102,8 @@ class OverHttp:
         parser: judges the heads inside sealed answers. answers: remembers them for the short way.
         clock: monotonic time in seconds. unix_clock: seconds since 1970. random: n random bytes.
     """
+
+    tunnels = False
 
     def __init__(
         self,
@@ -192,12 +194,7 @@ class OverHttp:
                 request, body = outgoing, content
             connection = self._pools.take(endpoint)
             if connection is None:
-                exchange.phase = "connect"
-                connection = await self._pools.acquire(endpoint)
-                now_s = self._clock()
-                if now_s >= exchange.deadline:  # the wait for a connection used the time up
-                    connection.release()
-                    raise deadline_passed("seal")
+                connection, now_s = await connect_in_time(self._pools, exchange, endpoint, self._clock)
             exchange.phase = "seal"
             try:
                 sealed, opener = self._seal(exchange, request, body, epoch, now_s)

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fastproxy.errors import Cause, ProxyError
 from fastproxy.model import Body, Headers
-from fastproxy.net.framing import parse_trailer
+from fastproxy.net.framing import parse_trailers
 from fastproxy.net.http1 import write_fields
 from fastproxy.proxy.fields import is_reserved
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk
@@ -199,7 +199,8 @@ class OpenedBody:
         if last.last:
             self._ended = True
             if last.meta:
-                self.trailers = parse_trailers(last.meta, self._broken)
+                trailers = parse_trailers(last.meta, self._broken)
+                self.trailers = [field for field in trailers if not is_reserved(field[0])]
         return data
 
     def close(self) -> None:
@@ -207,14 +208,6 @@ class OpenedBody:
         if not self._ended:
             self._ended = True
             self._outer.close()
-
-
-def parse_trailers(block: bytes, cause: Cause) -> Headers:
-    """Judge a sealed trailer block as strictly as one that came in the clear; reserved names end here."""
-    if not block.endswith(b"\r\n"):
-        raise ProxyError(cause, "the trailer block does not end with a line")
-    fields = [parse_trailer(line, cause) for line in block[:-2].split(b"\r\n")]
-    return [field for field in fields if not is_reserved(field[0])]
 
 
 class _NoMore:

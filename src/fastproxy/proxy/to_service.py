@@ -9,9 +9,8 @@ from fastproxy.model import Body, Content, Endpoint, Exchange, Response, host_fi
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import end_of_head
 from fastproxy.net.pool import Pool, Pools
-from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.fields import BUDGET, EXCHANGE
-from fastproxy.proxy.transport import Begun, Outgoing
+from fastproxy.proxy.transport import Begun, Outgoing, connect_in_time
 
 _EXCHANGE_NAME = b"%b: " % EXCHANGE
 _BUDGET_NAME = b"\r\n%b: " % BUDGET
@@ -27,6 +26,8 @@ class ToService:
     """
 
     __slots__ = ("_clock", "_pools")
+
+    tunnels = True
 
     def __init__(self, pools: Pools, clock: Callable[[], float]) -> None:
         self._pools = pools
@@ -53,12 +54,7 @@ class ToService:
         """Carry a request to `endpoint` and wait for the head of the answer; see `Transport.attempt`."""
         connection = self._pools.take(endpoint)
         if connection is None:
-            exchange.phase = "connect"
-            connection = await self._pools.acquire(endpoint)
-            now_s = self._clock()
-            if now_s >= exchange.deadline:  # the wait for a connection used the time up
-                connection.release()
-                raise deadline_passed("connect")
+            connection, now_s = await connect_in_time(self._pools, exchange, endpoint, self._clock)
         exchange.phase = "wait"
         length = len(content) if type(content) is bytes else content.length  # type: ignore[union-attr]
         head = (
@@ -72,10 +68,15 @@ class ToService:
             outgoing.framing or _framing(outgoing, length),
         )
         if type(content) is bytes:
-            answer = connection.send(outgoing.method, b"".join((*head, content)))
+            answer = connection.send(outgoing.method, b"".join((*head, content)), exchange.inform)
         else:
             answer = connection.send_stream(
-                outgoing.method, b"".join(head), cast(Body, content), chunked=length is None
+                outgoing.method,
+                b"".join(head),
+                cast(Body, content),
+                chunked=length is None,
+                inform=exchange.inform,
+                upgrade=outgoing.upgrade,
             )
         try:
             return await answer
@@ -86,6 +87,8 @@ class ToService:
 
 def _framing(outgoing: Outgoing, length: int | None) -> bytes:
     """The last lines of the head."""
+    if outgoing.upgrade:
+        return b"\r\n\r\n"
     if length is None:
         return b"\r\ntransfer-encoding: chunked\r\n\r\n"
     if length or outgoing.has_body or outgoing.method in _WITH_BODY:

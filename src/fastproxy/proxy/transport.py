@@ -6,12 +6,16 @@ sealed; `to_service` carries to a service, plain.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
 from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
+from fastproxy.net.pool import Pools
+from fastproxy.policy.deadline import deadline_passed
 
 if TYPE_CHECKING:
     from fastproxy.proxy.out_flow import OutFlight
@@ -26,6 +30,10 @@ class Outgoing(Struct, frozen=True):
     framing: the last lines, where the head alone decides on them.
     head: all of it in one piece, where host and framing are known beforehand.
     target: the one in `line`, where a transport writes a line of its own.
+    upgrade: the protocols that it asks to go over to (`RequestHead.upgrade`); the lines are among `fields`.
+    expects_continue: its sender waits for a 100 (Continue) before it sends the content, unless that is here
+        already. Reading the content is what sends it: a transport that can ask the far side first doesn't
+        read before.
     """
 
     method: bytes
@@ -36,6 +44,8 @@ class Outgoing(Struct, frozen=True):
     framing: bytes = b""
     head: bytes = b""
     target: bytes = b""
+    upgrade: bytes = b""
+    expects_continue: bool = False
 
 
 class Lane(Protocol):
@@ -66,7 +76,12 @@ class Begun(Struct, frozen=True):
 
 
 class Transport(Protocol):
-    """A way to the next hop."""
+    """A way to the next hop.
+
+    tunnels: whether it carries what comes after a 101, both ways at once.
+    """
+
+    tunnels: bool
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -112,6 +127,10 @@ class OutLane(Lane, Protocol):
         """Send a request if a connection is free, and note in `flight` what its answer needs."""
         ...
 
+    def abandon(self, flight: OutFlight) -> None:
+        """Nobody waits for the answer any more."""
+        ...
+
     def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
         """Open an ordinary answer; None for any other, which `resume` gets.
 
@@ -119,3 +138,26 @@ class OutLane(Lane, Protocol):
             ProxyError: it is broken.
         """
         ...
+
+
+async def connect_in_time(
+    pools: Pools, exchange: Exchange, endpoint: Endpoint, clock: Callable[[], float]
+) -> tuple[ClientConnection, float]:
+    """Wait for a connection to `endpoint`, where none is kept (`Pools.take`).
+
+    Args:
+        pools: connections by endpoint. clock: monotonic time in seconds.
+
+    Returns:
+        The connection, and the time by now.
+
+    Raises:
+        ProxyError: there is none to be had, or the wait used the time up; nothing was sent.
+    """
+    exchange.phase = "connect"
+    connection = await pools.acquire(endpoint)
+    now_s = clock()
+    if now_s >= exchange.deadline:
+        connection.release()
+        raise deadline_passed("connect")
+    return connection, now_s

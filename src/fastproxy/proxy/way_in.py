@@ -35,20 +35,8 @@ class Received(Protocol):
     kind: bytes
 
 
-class RequestReceiver(Protocol):
-    """Opens requests and seals answers."""
-
-    def receive_single(self, outer: Request) -> Received | None:
-        """Open the ordinary request, which is here entirely; None for any other, for `receive` to judge."""
-        ...
-
-    async def receive(self, outer: Request) -> Received:
-        """Open a request, as far as it takes to know who calls.
-
-        Raises:
-            ProxyError: nobody is proven; answer in the clear.
-        """
-        ...
+class AnswerSealer(Protocol):
+    """Makes what goes back."""
 
     def seal(
         self, binding: Any, method: bytes, response: Response, fields: bytes, packing: Packing, refusal: str
@@ -65,17 +53,61 @@ class RequestReceiver(Protocol):
         ...
 
 
-class WayIn(NamedTuple):
-    """One way in.
+class RequestReceiver(AnswerSealer, Protocol):
+    """Opens requests and seals answers."""
 
-    receiver: opens and seals. refusals: answers what is refused on this way.
-    open_timeout_s: for what proves who calls to arrive.
+    def receive_single(self, outer: Request) -> Received | None:
+        """Open the ordinary request, which is here entirely; None for any other, for `receive` to judge."""
+        ...
+
+    async def receive(self, outer: Request) -> Received:
+        """Open a request, as far as it takes to know who calls.
+
+        Raises:
+            ProxyError: nobody is proven; answer in the clear.
+        """
+        ...
+
+
+class ShortWayIn(Protocol):
+    """The short way of ordinary calls on one way in (`known_call`)."""
+
+    def recall(self, origin: Any, caller: str, kind: bytes) -> Any:
+        """Have requests like this take it; return what is known of their kind, or None.
+
+        Args:
+            origin: the request around it, or the stream that it came on.
+        """
+        ...
+
+    def keep(self, origin: Any, caller: str, kind: bytes, call: Any) -> None:
+        """Remember what was decided on requests of this kind."""
+        ...
+
+
+class WayBack(NamedTuple):
+    """How requests that came one way are answered.
+
+    receiver: seals. refusals: answers what is refused on this way.
     hold: makes a service's answer complete, where one that is still coming can't be sealed.
     challenge: answers a sender that doesn't know this receiver's epoch, where there is such a thing.
+    both_ways: it carries interim answers, and what follows a change of protocol.
+    """
+
+    receiver: AnswerSealer
+    refusals: Refusals
+    hold: Callable[[Response], Awaitable[Response]] | None = None
+    challenge: Callable[[Any], Response] | None = None
+    both_ways: bool = False
+
+
+class WayIn(NamedTuple):
+    """One way in over HTTP.
+
+    receiver: opens. back: how it is answered.
+    open_timeout_s: for what proves who calls to arrive.
     """
 
     receiver: RequestReceiver
-    refusals: Refusals
+    back: WayBack
     open_timeout_s: float
-    hold: Callable[[Response], Awaitable[Response]] | None = None
-    challenge: Callable[[Any], Response] | None = None

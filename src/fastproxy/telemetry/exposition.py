@@ -8,7 +8,7 @@ Knows nothing of HTTP; the admin listener sends what `render` returns.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
@@ -83,6 +83,8 @@ class _Collector:
         yield self._gauge("fastproxy_process_resident_bytes", {"": _resident_bytes})
         for name, by_service in metrics.watched.items():
             yield self._gauge(name, by_service) if name in GAUGES else self._counter(name, by_service)
+        for name, counts in metrics.counted.items():
+            yield self._counted(name, counts)
 
     def _by_series(self) -> Iterator[Metric]:
         def outcomes(series: Series) -> dict[str, float]:
@@ -139,6 +141,14 @@ class _Collector:
         family = CounterMetricFamily(name, COUNTERS[name], labels=_labels(name, by_service))
         for labels, value in self._read(name, by_service):
             family.add_metric(labels, value)
+        return family
+
+    def _counted(self, name: str, counts: Mapping[str, int]) -> Metric:
+        from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415
+
+        family = CounterMetricFamily(name, COUNTERS[name], labels=("role", SPLIT_BY[name]))
+        for value, count in counts.items():
+            family.add_metric((self._metrics.role, value), count)
         return family
 
     def _read(self, name: str, by_service: dict[str, Read]) -> Iterator[tuple[tuple[str, ...], float]]:

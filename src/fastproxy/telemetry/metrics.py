@@ -10,7 +10,7 @@ Knows nothing of where the numbers come from: the layers above count here, or ar
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 
 from fastproxy.errors import TABLE
 
@@ -35,6 +35,8 @@ GAUGES = {
     "fastproxy_sessions": "Envelope sessions held in memory",
     "fastproxy_rate_keys": "Callers on routes whose rate is being counted",
     "fastproxy_upstream_connections_open": "Connections open to services or receivers",
+    "fastproxy_links_open": "Links that are open, or being made",
+    "fastproxy_link_streams_open": "Exchanges under way on links",
     "fastproxy_compat_weaknesses": "Callers over compat whose messages are open to something, by weakness",
     "fastproxy_compat_claimed_callers": "Callers over compat that are taken at their word",
 }
@@ -44,10 +46,22 @@ TALLIES = {
     "fastproxy_connections_accepted": "Connections accepted by the listener",
     "fastproxy_upstream_connections_opened": "Connections opened to services or receivers",
     "fastproxy_log_lines_dropped": "Log lines that could not be written",
+    "fastproxy_links_opened": "Links that were made",
+    "fastproxy_links_ended": "Links that ended, by why",
+    "fastproxy_link_handshake_failures": "Links that were not made, by why",
+    "fastproxy_link_streams": "Exchanges carried over links",
+    "fastproxy_link_rekeys": "Changes of the key of one direction of a link",
+    "fastproxy_link_window_stalls": "Times that content waited until the other end took more",
+    "fastproxy_link_content_bytes": "Content sent over links, before compression",
+    "fastproxy_link_sent_bytes": "Frames with content sent over links, after compression",
 }
 """Values that only go up and stand in the layers above: name and what it says."""
 
-SPLIT_BY = {"fastproxy_compat_weaknesses": "weakness"}
+SPLIT_BY = {
+    "fastproxy_compat_weaknesses": "weakness",
+    "fastproxy_links_ended": "cause",
+    "fastproxy_link_handshake_failures": "cause",
+}
 """What the values of one name are told apart by, where that isn't the service."""
 
 Read = Callable[[], float | None]
@@ -152,6 +166,7 @@ class Metrics:
     known: series by caller and service, as the config names them.
     challenges: answers by which this receiver told a sender its epoch; counted up by who sends them.
     watched: by metric and service (see `SPLIT_BY`), what is read at each scrape.
+    counted: by metric, counts by the label's value that somebody else keeps.
 
     Args:
         role: "out" or "in".
@@ -167,6 +182,7 @@ class Metrics:
         "_series_limit",
         "_services",
         "challenges",
+        "counted",
         "known",
         "role",
         "version",
@@ -190,6 +206,11 @@ class Metrics:
         self._other = Series(OTHER, OTHER)
         self.challenges = 0
         self.watched: dict[str, dict[str, Read]] = {}
+        self.counted: dict[str, Mapping[str, int]] = {}
+
+    def know_callers(self, callers: Iterable[str]) -> None:
+        """Count these callers by their names from now on; what was counted stays."""
+        self._callers = frozenset(callers)
 
     def series(self, caller: str, service: str) -> Series:
         """Find the series of a caller and service; a name that the config doesn't know is "unknown"."""
@@ -210,6 +231,16 @@ class Metrics:
         if metric not in GAUGES and metric not in TALLIES:
             raise ValueError(f"there is no gauge or tally named {metric}")
         self.watched.setdefault(metric, {})[service] = read
+
+    def count(self, metric: str, counts: Mapping[str, int]) -> None:
+        """Show what somebody else counts by a label of few values.
+
+        Args:
+            metric: a name from `TALLIES` that stands in `SPLIT_BY`. counts: by the label's value.
+        """
+        if metric not in TALLIES or metric not in SPLIT_BY:
+            raise ValueError(f"there is no split tally named {metric}")
+        self.counted[metric] = counts
 
     def _first_time(self, caller: str, service: str) -> Series:
         key = (

@@ -25,8 +25,8 @@ from tests.e2e.compat.parties import (
     sender,
 )
 from tests.e2e.http_wire import chunked
-from tests.e2e.proxies import ProxyProcess, endpoint_of, key_of
-from tests.e2e.services import Conversation, ScriptedService, echo, sized
+from tests.e2e.proxies import ProxyProcess, endpoint_of, key_of, reserved_port
+from tests.e2e.services import Conversation, ScriptedService, sized
 
 LOST = ("c_sign", "c_plain")
 """Callers whose response body the original loses."""
@@ -164,10 +164,9 @@ def test_options_star_has_no_form(party: Party, original: Original) -> None:
 
 
 def test_a_lost_in_proxy_is_told_of_in_both_languages(party: Party) -> None:
-    with ScriptedService(echo) as gone:
-        endpoint = gone.endpoint
-    out = party.out_proxy(["echo"], endpoint)
-    answer = fetch(out.listen, "GET", "/echo/x", headers=as_caller(ALL_ON))
+    with reserved_port() as port:
+        out = party.out_proxy(["echo"], f"127.0.0.1:{port}")
+        answer = fetch(out.listen, "GET", "/echo/x", headers=as_caller(ALL_ON))
     assert (answer.status, answer.cause) == (503, "connect_refused")
     message, name = said(answer)
     assert (message, name) == (answer.problem["detail"], "out_proxy")
@@ -192,7 +191,7 @@ def test_both_ways_are_taken_at_one_port(party: Party, services: Services) -> No
         caller="web",
         private_key={"file": "web.key"},
         compat={"callers": dict.fromkeys(CALLERS) | {"web": CALLERS[ALL_ON]}},
-        services={"echo": {"receiver": receiver, "endpoints": [endpoint]}},
+        services={"echo": {"transport": "http", "receiver": receiver, "endpoints": [endpoint]}},
     )
     for _ in range(2):
         assert fetch(out.listen, "POST", "/echo/x", b"sealed").body == b"sealed"

@@ -9,7 +9,7 @@ import time
 
 import pytest
 
-from fastproxy.wire.compat.keys import SignKey
+from fastproxy.wire.compat.keys import EncryptKey, SignKey
 from fastproxy.wire.compat.message import (
     RequestSettings,
     decode_request,
@@ -17,10 +17,12 @@ from fastproxy.wire.compat.message import (
     encode_request_settings,
     encode_response,
 )
+from fastproxy.wire.compat.sealing import CompatSender
 from tests.e2e.client import Answer, Client, fetch, request_bytes
 from tests.e2e.compat.parties import (
     ALL_ON,
     CALLERS,
+    ENCRYPT_SECRETS,
     GZIP_ID,
     LIMIT_BYTES,
     SEALED,
@@ -48,6 +50,8 @@ def changed(message: bytes, old: bytes, new: bytes) -> bytes:
 
 SIGN = decode_request(SEALED).sign
 PAYLOAD = decode_request(SEALED).payload
+OWN_SIGN = SignKey("s2", SIGN_SECRETS["s2"].encode())
+FOREIGN_ENCRYPT = EncryptKey("k128", ENCRYPT_SECRETS["k128"].encode())
 UNPROVEN: dict[str, tuple[str, bytes]] = {
     "wrong sign": (ALL_ON, changed(SEALED, SIGN[:4], bytes(reversed(SIGN[:4])))),
     "upper case sign": (ALL_ON, changed(SEALED, SIGN, SIGN.upper())),
@@ -56,6 +60,7 @@ UNPROVEN: dict[str, tuple[str, bytes]] = {
     "only signed": (ALL_ON, sender("signs-x-none").seal(b"param=hello")),
     "only encrypted": (ALL_ON, sender("x-encrypts-none").seal(b"param=hello")),
     "another caller's keys": (ALL_ON, sender("c_all_128").seal(b"param=hello")),
+    "another caller's encrypt key": (ALL_ON, CompatSender(OWN_SIGN, FOREIGN_ENCRYPT, None).seal(b"hello")),
     "unknown sign key": (ALL_ON, changed(SEALED, b"s2", b"s9")),
     "unknown encrypt key": (ALL_ON, changed(SEALED, b"k256", b"k999")),
     "unknown caller": ("admin", SEALED),

@@ -47,7 +47,14 @@ class CenterError(Exception):
 TABLE: dict[str, Refusal] = {}
 
 
-def _row(label: str, status: int, title: str, advice: str, fields: Fields = ()) -> Refusal:
+_MAKE_ROOM = "Deregister what is gone, or raise the limit that the detail names."
+
+
+def _row(
+    label: str, status: int, title: str, advice: str, fields: Fields = (), *, retry_after_s: int = 0
+) -> Refusal:
+    if retry_after_s:
+        fields += ((b"retry-after", b"%d" % retry_after_s),)
     return TABLE.setdefault(label, Refusal(label, status, title, advice, fields))
 
 
@@ -102,19 +109,16 @@ TOO_LARGE = _row(
 QUOTA_USED_UP = _row(
     "quota_used_up", 429,
     "As much is registered with this token, or under this name, as may be",
-    "Deregister what is gone, or raise the limit that the detail names.",
-    ((b"retry-after", b"60"),),
+    _MAKE_ROOM, retry_after_s=60,
 )
 TOO_MANY_WATCHERS = _row(
     "too_many_watchers", 503,
     "More watchers wait for changes than allowed",
-    "Ask again later, or raise the limit that the detail names.",
-    ((b"retry-after", b"5"),),
+    "Ask again later, or raise the limit that the detail names.", retry_after_s=5,
 )
 FULL = _row(
     "full", 507,
     "The center holds as many registrations as it may; whoever is registered stays so",
-    "Deregister what is gone, or raise the limit that the detail names.",
-    ((b"retry-after", b"60"),),
+    _MAKE_ROOM, retry_after_s=60,
 )
 # fmt: on

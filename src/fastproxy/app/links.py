@@ -1,0 +1,287 @@
+"""The links of either role, from the config to what makes and takes them; and what becomes of them when keys,
+certificates or CAs change while a proxy runs.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import random
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterable, Mapping
+from functools import partial
+
+from fastproxy.app.callers import LOOK_EVERY_S
+from fastproxy.app.link_refusals import RefusalLog
+from fastproxy.app.parts import Parts, newcomers, packing_of, reveal
+from fastproxy.config import snapshot as configured
+from fastproxy.config.certificates import CertificateError
+from fastproxy.config.schema_link import Link as LinkSection
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer
+from fastproxy.net.link.caller import CallerLink, known_link_answers
+from fastproxy.net.link.counters import LinkCounters
+from fastproxy.net.link.link import LinkSettings
+from fastproxy.net.link.pool import LinkParts, LinkPoolLimits, LinkPools, Way
+from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
+from fastproxy.net.link.server import Door, DoorLimits, LinkServer, NoiseDoor, TlsDoor
+from fastproxy.net.tls import TlsCredentials, TlsPeer, TlsPeerError, match
+from fastproxy.proxy.fields import is_reserved
+from fastproxy.proxy.out_proxy import RemoteService
+from fastproxy.proxy.over_link import OverLink
+from fastproxy.proxy.refusals import Refusals
+from fastproxy.telemetry.metrics import Metrics
+from fastproxy.wire.identity import PrivateKey
+from fastproxy.wire.link.errors import LinkError
+from fastproxy.wire.link.handshake import NO_PSK, Initiator, Params, Responder
+from fastproxy.wire.link.hello import HelloInitiator, HelloResponder
+
+_LOG = logging.getLogger("fastproxy.link")
+
+
+def _settings(section: LinkSection, max_streams: int, idle_timeout_s: float, max_age_s: float,
+              write_timeout_s: float) -> LinkSettings:  # fmt: skip
+    return LinkSettings(
+        Params(section.stream_window_bytes, section.window_bytes, max_streams),
+        handshake_timeout_s=section.handshake_timeout_s,
+        ping_interval_s=section.ping_interval_s,
+        idle_timeout_s=idle_timeout_s,
+        max_age_s=max_age_s,
+        rekey_s=section.rekey_s,
+        write_timeout_s=write_timeout_s,
+    )
+
+
+def _watch(
+    metrics: Metrics, counters: LinkCounters, links: Callable[[], int], streams: Callable[[], int]
+) -> None:
+    metrics.watch("fastproxy_links_open", links)
+    metrics.watch("fastproxy_link_streams_open", streams)
+    metrics.watch("fastproxy_links_opened", lambda: counters.opened)
+    metrics.watch("fastproxy_link_streams", lambda: counters.streams)
+    metrics.watch("fastproxy_link_rekeys", lambda: counters.rekeys)
+    metrics.watch("fastproxy_link_window_stalls", lambda: counters.stalls)
+    metrics.watch("fastproxy_link_content_bytes", lambda: counters.content_bytes)
+    metrics.watch("fastproxy_link_sent_bytes", lambda: counters.sent_bytes)
+    metrics.count("fastproxy_link_handshake_failures", counters.handshakes_failed)
+    metrics.count("fastproxy_links_ended", counters.ended)
+
+
+# --- the out proxy ------------------------------------------------------------------------------------------
+
+
+class CallerLinks:
+    """All links of an out proxy.
+
+    Args:
+        snapshot: the config. parts: of this proxy.
+    """
+
+    def __init__(self, snapshot: OutSnapshot, parts: Parts) -> None:
+        config = snapshot.config
+        section, limits = config.link, config.limits
+        self._keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
+        self._credentials = None if snapshot.tls is None else TlsCredentials(snapshot.tls, time.time)
+        self._all: dict[tuple[str, str], LinkPools] = {}
+        counters = LinkCounters()
+        self._parts = partial(
+            LinkParts,
+            _settings(section, 0, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s),
+            counters=counters,
+            wheel=parts.wheel,
+            loop=parts.loop,
+            parser=parts.sealed_parser,
+            answers=known_link_answers(parts.sealed_parser),
+            is_reserved=is_reserved,
+            chance=random.random,
+        )
+        self._waiting = limits.waiting_per_endpoint
+        self._patience_s = section.wait_s
+        _watch(
+            parts.metrics,
+            counters,
+            lambda: sum(pools.size for pools in self._all.values()),
+            lambda: sum(pools.streams for pools in self._all.values()),
+        )
+
+    def pools(self, caller: str, receiver: Peer, connect_timeout_s: float) -> LinkPools:
+        """Return the links of a caller to a receiver; services behind the same one share them."""
+        known = self._all.get((caller, receiver.name))
+        if known is None:
+            limits = LinkPoolLimits(self._waiting, connect_timeout_s, self._patience_s)
+            known = self._all[caller, receiver.name] = LinkPools(
+                self._way(caller, receiver), self._parts(limits=limits)
+            )
+        return known
+
+    def _way(self, caller: str, receiver: Peer) -> Way:
+        params: Params = self._parts.args[0].params
+        if receiver.tls_id:
+            credentials = self._credentials
+            assert credentials is not None  # no config loads without it
+
+            def context() -> ssl.SSLContext:
+                return credentials.client_context
+
+            names = {receiver.tls_id: receiver.name}
+            return Way(partial(HelloInitiator, params), context, partial(_identify, names=names))
+        key, psk = self._keys[caller], reveal(receiver.psk) or NO_PSK
+        public_key = receiver.public_keys[0]
+
+        def initiate() -> Initiator:
+            return Initiator(key, receiver.name, public_key, psk, params, PrivateKey(os.urandom(32)))
+
+        return Way(initiate)
+
+    def drain(self) -> None:
+        """Make no more links, and close those that are there after their last stream."""
+        for pools in self._all.values():
+            pools.drain()
+
+    def abort(self) -> None:
+        """Cut every link off."""
+        for pools in self._all.values():
+            pools.abort()
+
+    async def watch(self) -> None:
+        """Keep up with the certificate files; runs until it is cancelled."""
+        credentials = self._credentials
+        while credentials is not None:
+            await asyncio.sleep(LOOK_EVERY_S)
+            _reload(credentials)
+            for pools in self._all.values():
+                pools.revoke(partial(_is_trusted, credentials))
+
+
+def over_link(
+    snapshot: OutSnapshot, parts: Parts, links: CallerLinks, refusals: Refusals
+) -> Callable[[configured.RemoteService], RemoteService]:
+    """Make what makes the services that are reached over links."""
+
+    def make(service: configured.RemoteService) -> RemoteService:
+        settings, receiver = service.settings, service.receiver
+        assert receiver is not None
+        pools = {
+            caller: links.pools(caller, receiver, settings.connect_timeout_s)
+            for caller in snapshot.caller_names
+            if receiver.tls_id or caller in snapshot.caller_keys
+        }
+        way = OverLink(service.name, pools, packing_of(settings), time.monotonic)
+        return RemoteService(parts.next_hop(service, way, way.recover), refusals)
+
+    return make
+
+
+# --- the in proxy -------------------------------------------------------------------------------------------
+
+
+class ReceiverLinks:
+    """All links of an in proxy.
+
+    server: takes them.
+
+    Args:
+        snapshot: the config. parts: of this proxy.
+        handler: gets the streams. date_line: the line of a Date field for now.
+    """
+
+    def __init__(
+        self, snapshot: InSnapshot, parts: Parts, handler: StreamHandler, date_line: Callable[[], bytes]
+    ) -> None:
+        config = snapshot.config
+        section, limits = config.link, config.limits
+        counters = LinkCounters()
+        settings = _settings(
+            section, section.streams, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s
+        )
+        self._credentials = None if snapshot.tls is None else TlsCredentials(snapshot.tls, time.time)
+        self._known = _callers_by_key(snapshot.callers.values())
+        self._psks = {
+            key: reveal(peer.psk) or NO_PSK for peer in snapshot.callers.values() for key in peer.public_keys
+        }
+        admit = newcomers(section.new_links_per_peer_per_s, limits.rate_states)
+        door: Door
+        if self._credentials is None:
+            responder = Responder(
+                config.name,
+                [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
+                self._psk_of,
+                settings.params,
+            )
+            door = NoiseDoor(responder, self._known, admit, os.urandom)
+        else:
+            names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
+            door = TlsDoor(HelloResponder(settings.params), partial(_identify, names=names))
+        self._admit = admit
+        self.server = LinkServer(
+            handler,
+            door,
+            settings,
+            DoorLimits(section.handshakes, section.links_per_caller),
+            counters,
+            parts.wheel,
+            parts.loop,
+            date_line,
+            RefusalLog(parts.loop.time).note,
+        )
+        _watch(parts.metrics, counters, lambda: len(self.server.links), self.server.stream_count)
+
+    def listen(self, sock: socket.socket) -> bool:
+        """Take links from a bound socket, where they are inside TLS; False where they are not."""
+        credentials = self._credentials
+        if credentials is None:
+            return False
+        self.server.listen(sock, lambda: credentials.server_context, self._admit)
+        return True
+
+    def _psk_of(self, public_key: bytes) -> bytes | None:
+        return self._psks.get(public_key, NO_PSK) if public_key in self._known else None
+
+    async def watch(self) -> None:
+        """Keep up with the certificate files; runs until it is cancelled."""
+        credentials = self._credentials
+        while credentials is not None:
+            await asyncio.sleep(LOOK_EVERY_S)
+            _reload(credentials)
+            self._cut(partial(_is_trusted, credentials))
+
+    def take_callers(self, callers: Iterable[Peer]) -> None:
+        """Know these callers by their keys from now on; the links of all others are cut off."""
+        known = _callers_by_key(callers)
+        self._known.clear()
+        self._known.update(known)
+        self._cut(self._is_key_trusted)
+
+    def _is_key_trusted(self, link: ReceiverLink) -> bool:
+        return isinstance(link.identity, bytes) and self._known.get(link.identity) == link.caller
+
+    def _cut(self, is_trusted: Callable[[ReceiverLink], bool]) -> None:
+        if gone := self.server.revoke(is_trusted):
+            _LOG.warning("links of callers that are trusted no more were cut", extra={"links": gone})
+
+
+def _callers_by_key(peers: Iterable[Peer]) -> dict[bytes, str]:
+    return {key: peer.name for peer in peers for key in peer.public_keys}
+
+
+def _identify(peer: TlsPeer, names: Mapping[str, str]) -> str:
+    try:
+        return match(peer, names)
+    except TlsPeerError as error:
+        raise LinkError("identity", str(error)) from error
+
+
+def _is_trusted(credentials: TlsCredentials, link: CallerLink | ReceiverLink) -> bool:
+    """Whether the certificate at the other end of a link would be accepted today."""
+    return not isinstance(link.identity, TlsPeer) or credentials.still_trusts(link.identity)
+
+
+def _reload(credentials: TlsCredentials) -> None:
+    """Take changed certificate files, if they can be used."""
+    try:
+        if credentials.reload():
+            _LOG.info("certificates were read again", extra={"fingerprint": credentials.fingerprint})
+    except CertificateError as error:
+        _LOG.error("the certificates stay as they were", extra={"detail": str(error)})

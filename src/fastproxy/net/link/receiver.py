@@ -1,0 +1,566 @@
+"""The link's end at the in proxy: it takes the streams that a caller's out proxy opens.
+
+A whole request is offered to the short way first; what that doesn't take becomes a `ReceivedStream`, which is
+to the proxy what a `Connection` is for a request over HTTP.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
+from math import inf
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
+
+from fastproxy.errors import (
+    BODY_TOO_LARGE,
+    DEADLINE_EXCEEDED,
+    MESSAGE_BROKEN,
+    OVERLOADED,
+    ProxyError,
+)
+from fastproxy.model import Body, Exchange, Response, ResponseHead
+from fastproxy.net.drive import Drive
+from fastproxy.net.framing import parse_trailers
+from fastproxy.net.link.link import Link, added_credit, tls_peer_of
+from fastproxy.net.link.stream import ContentSender, LinkBody, pack_content, unpack_content
+from fastproxy.net.timers import Timer
+from fastproxy.net.tls import TlsPeer
+from fastproxy.wire.link.errors import LinkError
+from fastproxy.wire.link.frames import (
+    COMPRESSED,
+    DATA,
+    END,
+    EXPECTS,
+    HEADER,
+    HEADER_BYTES,
+    INTERIM,
+    LENGTH_BITS,
+    LENGTH_MASK,
+    MAX_DATA_BYTES,
+    REFUSED,
+    REQUEST,
+    RESET,
+    RESPONSE,
+    TRAILERS,
+    WINDOW,
+    build_interim,
+    build_refused,
+    build_reset,
+    frame,
+    parse_label,
+    parse_window,
+)
+from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES
+from fastproxy.wire.records import PLAIN, Packing
+
+if TYPE_CHECKING:
+    from fastproxy.net.link.server import LinkServer
+
+_REQUEST_END = REQUEST | END
+_SMALL_BYTES = 64
+_OF_STREAMS = {DATA: END | COMPRESSED, TRAILERS: END, RESET: 0, WINDOW: 0}
+"""What a caller may send on a stream that is open, each kind with the flags that may go with it."""
+
+
+class LinkReply(Response):
+    """An answer as the link carries it. head.start: length and head; packing: of its content."""
+
+    packing: Packing = PLAIN
+
+
+class LinkFlight(Protocol):
+    """A stream that is under way, on the short way or the long one.
+
+    deadline: monotonic time in seconds.
+    """
+
+    @property
+    def deadline(self) -> float: ...
+    @property
+    def phase(self) -> str: ...
+
+    def throw(self, error: ProxyError) -> None:
+        """Its time is up: answer with this error."""
+        ...
+
+    def cancel(self) -> None:
+        """Nobody waits for its answer any more."""
+        ...
+
+
+class Sealed(NamedTuple):
+    """A request as it came over a link. meta: its head. data: content that came with it. is_whole: all."""
+
+    meta: bytes
+    data: bytes
+    is_whole: bool
+
+
+class StreamHandler(Protocol):
+    """What an in proxy does with streams."""
+
+    def begin(self, link: ReceiverLink, stream_id: int, payload: bytes) -> bool:
+        """Take an ordinary request on the short way; False: nothing was done with it.
+
+        Args:
+            payload: of a frame with a whole request: length of the head, head, content.
+        """
+        ...
+
+    def handle(self, stream: ReceivedStream, request: Sealed) -> Coroutine[Any, None, None]:
+        """Answer a request on the long way."""
+        ...
+
+
+class ReceiverLink(Link):
+    """The end of a link that takes streams.
+
+    caller: who was proven to be at the other end. peer: its address. last_stream: the last one taken.
+    known: what the short way knows of this caller's requests.
+
+    Args:
+        server: what all links of an in proxy share. peer: as above.
+    """
+
+    __slots__ = (
+        "_deadline",
+        "_greeting",
+        "_handler",
+        "_server",
+        "caller",
+        "known",
+        "last_stream",
+        "peer",
+    )
+
+    def __init__(self, server: LinkServer, peer: str) -> None:
+        super().__init__(server.settings, server.counters, server.wheel, server.loop)
+        self._server = server
+        self._handler = server.handler
+        self._greeting = b""  # what has come of the handshake
+        self._deadline = Timer(server.wheel, self._deadline_passed)
+        self.peer = peer
+        self.caller = ""
+        self.last_stream = 0
+        self.known: dict[bytes, Any] = {}
+
+    # --- the handshake ------------------------------------------------------------------------------------
+
+    def _shake_hands(self, data: bytes) -> None:
+        greeting = self._greeting = self._greeting + data
+        shaken = self._server.door.shake(self, greeting)
+        if shaken is not None:
+            established, rest = shaken
+            self._greeting = b""
+            self._establish(established)
+            if rest:
+                self._receive(rest)
+
+    def write(self, data: bytes) -> None:
+        """Send bytes of the handshake."""
+        if self._transport is not None:
+            self._transport.write(data)
+
+    def tls_peer(self) -> TlsPeer:
+        """Who has proven by TLS to be at the other end; raises LinkError when nobody has."""
+        return tls_peer_of(cast(asyncio.Transport, self._transport))
+
+    # --- receiving ----------------------------------------------------------------------------------------
+
+    def _take(self, plaintext: bytes) -> None:
+        if not self.born_s:  # not before a record has opened is it certain that no old message was replayed
+            self._begin()
+            self._server.proven(self)
+        at, end = 0, len(plaintext)
+        begin = self._handler.begin
+        while at < end:
+            if end - at < HEADER_BYTES:
+                raise LinkError("frame", "cut")
+            word, stream_id = HEADER.unpack_from(plaintext, at)
+            start = at + HEADER_BYTES
+            at = start + (word & LENGTH_MASK)
+            if at > end:
+                raise LinkError("frame", "longer than its record")
+            kind = word >> LENGTH_BITS
+            payload = plaintext[start:at]
+            if kind == _REQUEST_END and self.ready:
+                if stream_id <= self.last_stream:
+                    raise LinkError("state", "a stream is opened twice, or out of turn")
+                self.last_stream = stream_id
+                if len(self.streams) < self.settings.params.max_streams and begin(self, stream_id, payload):
+                    continue
+                self._open(kind, stream_id, payload)
+            else:
+                self._take_other(kind, stream_id, payload)
+            if self.closed:
+                return
+
+    def _take_other(self, kind: int, stream_id: int, payload: bytes) -> None:
+        if not stream_id:
+            self.take_own(kind, payload)
+            return
+        base = kind & 0xF0
+        if base == REQUEST:
+            if stream_id <= self.last_stream:
+                raise LinkError("state", "a stream is opened twice, or out of turn")
+            if self.draining:  # it was told which one is the last: the others were never taken
+                self._take_late(kind, payload)
+                return
+            self.last_stream = stream_id
+            self._open(kind, stream_id, payload)
+            return
+        if base not in _OF_STREAMS or kind & 0xF & ~_OF_STREAMS[base]:
+            raise LinkError("frame", f"a frame of kind {kind:#x} from a caller")
+        stream = self.streams.get(stream_id)
+        if type(stream) is ReceivedStream:
+            stream.take(base, kind, payload)
+        elif stream is not None:  # on the short way: all of it has come
+            if base == RESET:
+                self.bother(10)
+                parse_label(payload)
+                del self.streams[stream_id]
+                stream.cancel()
+                self.finished()
+            elif base == WINDOW:
+                self.bother(1)
+                parse_window(payload)
+            else:
+                raise LinkError("state", "content behind the end of a request")
+        elif stream_id > self.last_stream and not self.draining:
+            raise LinkError("state", "a frame of a stream that was never opened")
+        else:
+            self._take_late(kind, payload)
+
+    def _open(self, kind: int, stream_id: int, payload: bytes) -> None:
+        """Take a request the long way, or refuse it."""
+        if kind & 0xF & ~(END | COMPRESSED | EXPECTS):
+            raise LinkError("frame", f"a request with the flags {kind & 0xF:#x}")
+        meta_end = 4 + int.from_bytes(payload[:4], "big")
+        if not 4 < meta_end <= len(payload):
+            raise LinkError("frame", "a request without its head")
+        data = unpack_content(kind, payload[meta_end:])
+        is_whole = kind & END > 0
+        if len(self.streams) >= self.settings.params.max_streams:
+            self.bother(10)
+            self.discount(len(data))
+            self.send(frame(REFUSED, stream_id, build_refused(OVERLOADED.label)))
+            return
+        self.counters.streams += 1
+        stream = self.streams[stream_id] = ReceivedStream(
+            self, stream_id, is_whole=is_whole, expects=kind & EXPECTS > 0
+        )
+        if is_whole:
+            self.discount(len(data))
+            stream.start(self._handler.handle(stream, Sealed(payload[4:meta_end], data, is_whole)))
+            return
+        stream.start(self._handler.handle(stream, Sealed(payload[4:meta_end], b"", is_whole)))
+        if stream_id not in self.streams:  # refused already
+            self.discount(len(data))
+        elif data:
+            stream.take(DATA, DATA, data)
+
+    def _take_late(self, kind: int, payload: bytes) -> None:
+        """Take a frame of a stream that this end has ended, or never took: it was on its way."""
+        self.bother(1)
+        base = kind & 0xF0
+        if base == REQUEST:
+            payload = payload[4 + int.from_bytes(payload[:4], "big") :]
+        if base in (REQUEST, DATA) and payload:
+            self.discount(len(unpack_content(kind, payload)))
+
+    def _goodbye(self) -> None:
+        """The caller opens no more streams."""
+        self.draining = True
+        self.finished()
+
+    def inform(self, stream_id: int, head: ResponseHead) -> None:
+        """Pass an interim answer on."""
+        if not self.closed:
+            fields = head.start.partition(b"\r\n")[2]
+            self.send(frame(INTERIM, stream_id, build_interim(head.status, fields)))
+
+    # --- deadlines ----------------------------------------------------------------------------------------
+
+    def arm(self, deadline: float) -> None:
+        """Look at this link's streams when this time has come, in seconds of the loop's clock."""
+        if deadline < self._deadline.armed:
+            self._deadline.set(deadline)
+
+    def answer_until(self) -> float:
+        """Until when an answer that is due now has to be sent, in seconds of the loop's clock."""
+        return self._loop.time() + self.settings.write_timeout_s
+
+    def _deadline_passed(self) -> None:
+        """One timer for all streams: answer those whose time is up, and wait for the next."""
+        now_s = self._loop.time()
+        flights = list(self.streams.values())
+        for flight in flights:
+            if flight.deadline <= now_s:
+                phase = flight.phase
+                flight.throw(
+                    ProxyError(DEADLINE_EXCEEDED, f"the time was used up in phase {phase}", phase=phase)
+                )
+        deadline = min((flight.deadline for flight in self.streams.values()), default=0.0)
+        if deadline:
+            self._deadline.set(max(deadline, now_s))
+
+    # --- the end ------------------------------------------------------------------------------------------
+
+    def _fail_handshake(self, error: LinkError) -> None:
+        super()._fail_handshake(error)
+        self._server.note_refusal(self.peer, error)
+
+    def _newest_stream(self) -> int:
+        return self.last_stream
+
+    def _last_taken(self) -> int:
+        return self.last_stream
+
+    def _grow_old(self, now_s: float) -> None:
+        if now_s - self.born_s >= self.settings.max_age_s:
+            self.drain()
+
+    def _ended(self, reason: str) -> None:
+        self._deadline.close()
+        self._server.forget(self)
+        streams, self.streams = self.streams, {}
+        for flight in streams.values():
+            flight.cancel()
+
+    def date_line(self) -> bytes:
+        """The line of a Date field for now."""
+        return self._server.date_line()
+
+
+class ReceivedStream:
+    """One request on the long way; what answers it sees it as it sees a connection.
+
+    bytes_in, bytes_out: content of the request and of the answer.
+
+    Args:
+        link, stream_id: where it came. is_whole: all of it has come.
+        expects: its content waits until it is asked for.
+    """
+
+    __slots__ = (
+        "_body",
+        "_drive",
+        "_early_bytes",
+        "_exchange",
+        "_expects",
+        "_has_ended",
+        "_is_answered",
+        "_link",
+        "_sender",
+        "_stream_id",
+        "_until_s",
+        "bytes_in",
+        "bytes_out",
+    )
+
+    def __init__(self, link: ReceiverLink, stream_id: int, *, is_whole: bool, expects: bool) -> None:
+        self._link = link
+        self._stream_id = stream_id
+        self._expects = expects
+        self._drive = Drive(self._done)
+        self._exchange: Exchange | None = None
+        self._body: LinkBody | None = None
+        self._sender: ContentSender | None = None
+        self._has_ended = is_whole  # the caller's side
+        self._is_answered = False
+        self._until_s = inf  # for what answers in the place of an exchange whose time is up
+        self._early_bytes = 0  # credit that came before anything could use it
+        self.bytes_in = 0
+        self.bytes_out = 0
+
+    # --- the exchange's side ------------------------------------------------------------------------------
+
+    @property
+    def link(self) -> ReceiverLink:
+        """Where it came."""
+        return self._link
+
+    @property
+    def date_line(self) -> bytes:
+        """The line of a Date field for now."""
+        return self._link.date_line()
+
+    @property
+    def deadline(self) -> float:
+        """When its time is up; monotonic, in seconds."""
+        return self._until_s if self._exchange is None else self._exchange.deadline
+
+    @property
+    def phase(self) -> str:
+        """Where it stands."""
+        return "open" if self._exchange is None else self._exchange.phase
+
+    def start(self, coroutine: Coroutine[Any, None, None]) -> None:
+        """Answer it."""
+        self._drive.start(coroutine)
+
+    def incoming(
+        self,
+        length: int | None,
+        limit_bytes: int | None,
+        is_reserved: Callable[[bytes], bool],
+    ) -> Body:
+        """Return the content that is still on its way.
+
+        Args:
+            length: as the head declares it. limit_bytes: refuse more; None for no limit.
+            is_reserved: says which trailers end here.
+        """
+        body = self._body = LinkBody(
+            self._link, self._stream_id, length, limit_bytes, MESSAGE_BROKEN, BODY_TOO_LARGE,
+            is_reserved, self._unwanted, self._ask if self._expects else None,
+        )  # fmt: skip
+        return body
+
+    def set_deadline(self, exchange: Exchange) -> None:
+        """Raise DEADLINE_EXCEEDED inside the exchange, wherever it waits, when its deadline has come."""
+        self._exchange = exchange
+        self._link.arm(exchange.deadline)
+
+    def clear_deadline(self) -> None:
+        """The exchange has become a tunnel, which ends when either side ends it."""
+        self._exchange = None
+
+    def inform(self, head: ResponseHead) -> None:
+        """Pass an interim answer on."""
+        if not self._is_answered:
+            self._link.inform(self._stream_id, head)
+
+    def respond(self, response: Response, fields: bytes = b"") -> Awaitable[None] | None:
+        """Send the answer, a `LinkReply`; what is returned, if anything, has to be awaited."""
+        reply = cast(LinkReply, response)
+        self._is_answered = True
+        if type(reply.content) is bytes:
+            self.bytes_out = len(reply.content)
+            if not self._link.choked and self._send_whole(reply, reply.content):
+                return None
+        return self._respond(reply)
+
+    def _send_whole(self, reply: LinkReply, content: bytes) -> bool:
+        """Send an answer in one frame, if one holds it and the credit allows it."""
+        link, start, size_bytes = self._link, reply.head.start, len(content)
+        if size_bytes > min(MAX_DATA_BYTES, link.credit) or len(start) > MAX_PLAINTEXT_BYTES // 3:
+            return False
+        link.credit -= size_bytes
+        flag, data = pack_content(content, reply.packing)
+        whole = frame(RESPONSE | END | flag, self._stream_id, start + data)
+        link.send_content(whole, size_bytes, reply.packing.pad_to_bytes)
+        return True
+
+    async def _respond(self, reply: LinkReply) -> None:
+        link, content = self._link, reply.content
+        try:
+            if link.choked:  # a caller that asks on and reads nothing would make this end hold all answers
+                await link.until_read()
+                if type(content) is bytes and self._send_whole(reply, content):
+                    return
+            sender = self._sender = ContentSender(link, self._stream_id, reply.packing)
+            sender.window += self._early_bytes
+            link.send_content(
+                frame(RESPONSE, self._stream_id, reply.head.start), 0, reply.packing.pad_to_bytes
+            )
+            if reply.head.upgrade:
+                self.clear_deadline()
+            self.bytes_out = await sender.send(content)
+            if reply.head.upgrade and self._body is not None:  # the caller may go on after the service's end
+                await self._body.over
+        except BaseException:
+            if type(content) is not bytes:
+                cast(Body, content).close()
+            raise
+
+    # --- the caller's frames ------------------------------------------------------------------------------
+
+    def take(self, base: int, kind: int, payload: bytes) -> None:
+        """Take a frame of this stream; what only this request is wrong about ends only it.
+
+        Raises:
+            LinkError: the caller breaks a rule of the link.
+        """
+        body, link = self._body, self._link
+        if base == RESET:
+            link.bother(10)
+            parse_label(payload)
+            del link.streams[self._stream_id]
+            self.cancel()
+            link.finished()
+        elif base == WINDOW:
+            link.bother(1)
+            credit_bytes = parse_window(payload)
+            if self._sender is not None:
+                self._sender.add_credit(credit_bytes)
+            else:
+                self._early_bytes = added_credit(self._early_bytes, credit_bytes)
+        elif self._has_ended:
+            raise LinkError("state", "content behind the end of a request")
+        else:
+            self._has_ended = kind & END > 0
+            if base == TRAILERS:
+                self._take_trailers(body, payload)
+            else:
+                self._take_data(body, kind, payload)
+
+    def _take_trailers(self, body: LinkBody | None, payload: bytes) -> None:
+        if not self._has_ended:
+            raise LinkError("frame", "trailers that don't end their stream")
+        if body is not None:
+            try:
+                body.finish(parse_trailers(payload, MESSAGE_BROKEN))
+            except ProxyError as error:
+                body.fail(error)
+
+    def _take_data(self, body: LinkBody | None, kind: int, payload: bytes) -> None:
+        link = self._link
+        if payload:
+            if len(payload) < _SMALL_BYTES and not kind & END:
+                link.bother(1)
+            data = unpack_content(kind, payload)
+            self.bytes_in += len(data)
+            if body is not None:
+                body.push(data)
+            else:  # refused by its head: nobody wants it
+                link.discount(len(data))
+        elif not kind & END:
+            raise LinkError("frame", "content without a byte")
+        if body is not None and self._has_ended:
+            body.finish([])
+
+    def throw(self, error: ProxyError) -> None:
+        """Its time is up."""
+        if self._exchange is None:  # told before, and even what answers in its place can't be sent
+            self.cancel()
+            return
+        self._exchange = None
+        self._until_s = self._link.answer_until()
+        self._drive.throw(error)
+
+    def cancel(self) -> None:
+        """The caller is gone, or wants no answer."""
+        if self._body is not None:
+            self._body.fail(ProxyError(MESSAGE_BROKEN, "the caller broke the request off"))
+        self._drive.cancel()
+
+    def _ask(self) -> None:
+        if not self._link.closed:
+            self._link.send(frame(INTERIM, self._stream_id, build_interim(100, b"")))
+
+    def _unwanted(self) -> None:
+        """The rest of the request isn't read: once it is answered, the caller is told to stop."""
+
+    def _done(self, error: BaseException | None) -> None:
+        """The exchange is over, answered or not."""
+        link, self._exchange = self._link, None
+        if self._body is not None:
+            self._body.close()  # what came and wasn't read gives its credit back
+        if link.streams.pop(self._stream_id, None) is not None and not link.closed:
+            if error is not None or not self._has_ended:
+                label = error.cause.label if isinstance(error, ProxyError) else ""
+                link.send(frame(RESET, self._stream_id, build_reset(label)))
+            link.finished()
+        if error is not None and not isinstance(error, ProxyError | asyncio.CancelledError):
+            link.report(error)

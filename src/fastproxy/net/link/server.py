@@ -1,0 +1,337 @@
+"""Who gets in: handshakes and their limits, and all links of an in proxy.
+
+What a stranger can have is bounded before anything is proven: handshakes at a time, by address and second,
+and the time for one.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections import Counter
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Protocol
+
+from fastproxy.errors import ProxyError
+from fastproxy.net.link.counters import LinkCounters
+from fastproxy.net.link.link import LinkSettings, handshake_error
+from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
+from fastproxy.net.timers import Wheel
+from fastproxy.net.tls import TlsPeer
+from fastproxy.wire.identity import PrivateKey
+from fastproxy.wire.link.errors import LinkError
+from fastproxy.wire.link.frames import KEY_REVOKED
+from fastproxy.wire.link.handshake import MAGIC, Established, Responder
+from fastproxy.wire.link.hello import HelloResponder
+
+_BACKLOG = 1024
+_ACCEPT_PAUSE_S = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class DoorLimits:
+    """Bounds on who comes in. handshakes: under way at a time. links_per_caller: open at a time."""
+
+    handshakes: int = 256
+    links_per_caller: int = 256
+
+
+class Door(Protocol):
+    """Proves who is at the other end of a link."""
+
+    def shake(self, link: ReceiverLink, data: bytes) -> tuple[Established, bytes] | None:
+        """Take what has come of the handshake so far; set `caller` and `identity` when it is through.
+
+        Returns:
+            What was established and what came behind it; None when more is to come.
+
+        Raises:
+            LinkError: nobody is proven.
+        """
+        ...
+
+
+class NoiseDoor:
+    """Callers prove themselves by their keys.
+
+    callers: names by public key; who is taken out of it gets in no more.
+
+    Args:
+        responder: shakes hands. callers: as above.
+        admit: called with the address before curve arithmetic is spent; raises when that is too often.
+        random: n random bytes.
+    """
+
+    __slots__ = ("_admit", "_random", "_responder", "callers")
+
+    def __init__(
+        self,
+        responder: Responder,
+        callers: Mapping[bytes, str],
+        admit: Callable[[str], None],
+        random: Callable[[int], bytes],
+    ) -> None:
+        self._responder = responder
+        self.callers = callers
+        self._admit = admit
+        self._random = random
+
+    def shake(self, link: ReceiverLink, data: bytes) -> tuple[Established, bytes] | None:
+        """See `Door`."""
+        size_bytes = self._responder.message_bytes(data)
+        if not size_bytes:
+            return None
+        if len(data) > size_bytes:
+            raise LinkError("handshake", "more than the handshake's first message")
+        key = self._responder.check(data)
+        _within_rate(self._admit, link.peer)
+        answer, established = self._responder.answer(data, key, PrivateKey(self._random(32)))
+        link.identity = established.peer_public_key
+        link.caller = self.callers[established.peer_public_key]
+        link.write(answer)
+        return established, b""
+
+
+class TlsDoor:
+    """TLS has proven both sides by their certificates; what is left is who that is.
+
+    Args:
+        responder: agrees on versions and limits.
+        identify: says which caller a certificate belongs to; raises LinkError when to none.
+    """
+
+    __slots__ = ("_identify", "_responder")
+
+    def __init__(self, responder: HelloResponder, identify: Callable[[TlsPeer], str]) -> None:
+        self._responder = responder
+        self._identify = identify
+
+    def shake(self, link: ReceiverLink, data: bytes) -> tuple[Established, bytes] | None:
+        """See `Door`."""
+        size_bytes = self._responder.message_bytes(data)
+        if not size_bytes:
+            return None
+        peer = link.tls_peer()
+        caller = self._identify(peer)
+        answer, established = self._responder.answer(data[:size_bytes])
+        link.caller, link.identity = caller, peer
+        link.write(answer)
+        return established, data[size_bytes:]
+
+
+def _within_rate(admit: Callable[[str], None], peer: str) -> None:
+    try:
+        admit(peer)
+    except ProxyError as error:
+        raise LinkError("rate", "this address makes links faster than allowed") from error
+
+
+class LinkServer:
+    """All links of an in proxy.
+
+    settings, counters, wheel, loop, handler: what links share. links: those that are open, or being made.
+    note_refusal: told from where a link was wanted that didn't come about, and why.
+
+    Args:
+        handler: gets the streams. door: proves who comes.
+        settings, limits: bounds. counters: what is counted.
+        wheel: for timeouts. loop: the event loop.
+        date_line: the line of a Date field for now.
+        note_refusal: as above; nobody is told unless there is one.
+    """
+
+    def __init__(
+        self,
+        handler: StreamHandler,
+        door: Door,
+        settings: LinkSettings,
+        limits: DoorLimits,
+        counters: LinkCounters,
+        wheel: Wheel,
+        loop: asyncio.AbstractEventLoop,
+        date_line: Callable[[], bytes],
+        note_refusal: Callable[[str, LinkError], None] = lambda peer, error: None,
+    ) -> None:
+        self.handler = handler
+        self.door = door
+        self.settings = settings
+        self.counters = counters
+        self.wheel = wheel
+        self.loop = loop
+        self.date_line = date_line
+        self.note_refusal = note_refusal
+        self.links: set[ReceiverLink] = set()
+        self._limits = limits
+        self._by_caller: Counter[str] = Counter()
+        # Who isn't proven yet, by address, the oldest first; and the work on TLS for them.
+        self._unproven: dict[str, dict[ReceiverLink, None]] = {}
+        self._half_open = 0
+        self._wrapping: dict[ReceiverLink, asyncio.Task[None]] = {}
+        self._draining = False
+        self._accepting: asyncio.Task[None] | None = None
+        self._empty = asyncio.Event()
+
+    # --- links inside TLS ---------------------------------------------------------------------------------
+
+    def listen(
+        self, sock: socket.socket, tls: Callable[[], ssl.SSLContext], admit: Callable[[str], None]
+    ) -> None:
+        """Take links inside TLS from a bound socket, which is closed at the end.
+
+        The bounds on strangers hold before TLS begins, and what goes wrong in it has a cause: a listener of
+        the event loop's own counts nobody and tells of nobody before TLS is through.
+
+        Args:
+            tls: returns the settings for the next connection.
+            admit: as for `NoiseDoor`.
+        """
+        sock.listen(_BACKLOG)
+        self._accepting = self.loop.create_task(self._accept(sock, tls, admit))
+
+    async def _accept(
+        self, sock: socket.socket, tls: Callable[[], ssl.SSLContext], admit: Callable[[str], None]
+    ) -> None:
+        with sock:
+            while True:
+                try:
+                    connection, address = await self.loop.sock_accept(sock)
+                except OSError:  # too many files are open; a peer that is gone again is harmless
+                    await asyncio.sleep(_ACCEPT_PAUSE_S)
+                    continue
+                link = ReceiverLink(self, str(address[0]) if isinstance(address, tuple) else "unix")
+                try:
+                    self.came(link)
+                    _within_rate(admit, link.peer)
+                except LinkError as error:
+                    connection.close()
+                    link.fail(error)
+                else:
+                    self._wrapping[link] = self.loop.create_task(self._wrap(link, connection, tls()))
+
+    async def _wrap(self, link: ReceiverLink, connection: socket.socket, tls: ssl.SSLContext) -> None:
+        """Do the handshake of TLS; `forget` stops it when the link has to give way."""
+        error: Exception | None = None
+        try:
+            await self.loop.connect_accepted_socket(
+                lambda: link, connection, ssl=tls, ssl_handshake_timeout=self.settings.handshake_timeout_s
+            )
+        except OSError as exc:
+            error = exc
+        self._wrapping.pop(link, None)
+        if error is not None:
+            link.fail(handshake_error(error))
+
+    # --- who comes, who is proven, who goes ---------------------------------------------------------------
+
+    def begins(self, data: bytes) -> bool:
+        """Whether what a connection begins with is a link; one byte tells, since no HTTP begins with it."""
+        return data[:1] == MAGIC[:1]
+
+    def take(self, transport: asyncio.Transport, peer: str, data: bytes) -> None:
+        """Take a connection over that has begun as a link does.
+
+        Args:
+            peer: its other end's address. data: what has come.
+        """
+        link = ReceiverLink(self, peer)
+        transport.set_protocol(link)
+        link.connection_made(transport)
+        self.came(link)
+        link.data_received(data)
+
+    def came(self, link: ReceiverLink) -> None:
+        """A connection was made; where there are too many that prove nobody, another one is given up."""
+        self.links.add(link)
+        self._half_open += 1
+        self._unproven.setdefault(link.peer, {})[link] = None
+        if self._half_open > self._limits.handshakes:
+            # The address that has most of them gives one up, its oldest: honest handshakes are the short
+            # ones, so that nobody who lets theirs hang, from however many addresses, keeps others out.
+            busiest: dict[ReceiverLink, None] = max(self._unproven.values(), key=len)
+            next(iter(busiest)).fail(
+                LinkError("half_open", f"{self._limits.handshakes} handshakes are under way")
+            )
+
+    def proven(self, link: ReceiverLink) -> None:
+        """Somebody has proven who they are.
+
+        Raises:
+            LinkError: they have too many links already.
+        """
+        self._settle(link)
+        self._by_caller[link.caller] += 1
+        if self._by_caller[link.caller] > self._limits.links_per_caller:
+            error = LinkError("links", f"{self._limits.links_per_caller} links of this caller are open")
+            self.note_refusal(link.peer, error)
+            raise error
+        if self._draining:
+            link.drain()
+
+    def forget(self, link: ReceiverLink) -> None:
+        """A link is gone."""
+        if link not in self.links:
+            return
+        self.links.discard(link)
+        if link.born_s:
+            self._by_caller[link.caller] -= 1
+            if not self._by_caller[link.caller]:
+                del self._by_caller[link.caller]
+        else:
+            self._settle(link)
+            if (wrapping := self._wrapping.pop(link, None)) is not None:
+                wrapping.cancel()
+        if self._draining and not self.links:
+            self._empty.set()
+
+    def _settle(self, link: ReceiverLink) -> None:
+        """A handshake is over."""
+        self._half_open -= 1
+        of_peer = self._unproven[link.peer]
+        del of_peer[link]
+        if not of_peer:
+            del self._unproven[link.peer]
+
+    def revoke(self, is_trusted: Callable[[ReceiverLink], bool]) -> int:
+        """Cut the links off whose caller's key or certificate is trusted no more; return how many."""
+        gone = [link for link in self.links if link.identity and not is_trusted(link)]
+        for link in gone:
+            link.close(KEY_REVOKED, "revoked")
+        return len(gone)
+
+    def drain(self) -> None:
+        """Take no more links and no more streams; those that are under way end in their own time.
+
+        Who is about to make a link is told when it is made: a caller that finds the door shut in its face
+        takes it for a refusal, and one that is told to go makes its calls elsewhere.
+        """
+        self._draining = True
+        if self._accepting is not None:
+            self._accepting.cancel()
+        for link in [link for link in self.links if link.born_s]:
+            link.drain()
+
+    @property
+    def size(self) -> int:
+        """Number of links."""
+        return len(self.links)
+
+    async def emptied(self, timeout_s: float) -> bool:
+        """Wait, while draining, until no link is left; False when that takes longer than allowed."""
+        if not self.links:
+            return True
+        try:
+            await asyncio.wait_for(self._empty.wait(), timeout_s)
+        except TimeoutError:
+            return False
+        return True
+
+    def abort(self) -> None:
+        """Cut every link off."""
+        for link in list(self.links):
+            link.abort()
+
+    def stream_count(self) -> int:
+        """Number of streams that are under way."""
+        return sum(len(link.streams) for link in self.links)

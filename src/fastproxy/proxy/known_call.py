@@ -1,0 +1,173 @@
+"""What the in proxy's short ways share: what was decided on calls of one kind, and how one of them ends.
+
+`in_flow` is the short way of envelopes, `link_flow` that of links; `out_flow` tells what a short way is, and
+its rules.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Protocol
+
+from msgspec import Struct
+
+from fastproxy.errors import ProxyError
+from fastproxy.model import Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.client import ClientConnection
+from fastproxy.net.drive import Waiter
+from fastproxy.policy.ratelimit import Rate, RateLimiter
+from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.recorder import Recorder
+from fastproxy.proxy.to_service import ServiceLane
+from fastproxy.proxy.transport import Begun
+from fastproxy.proxy.way_in import Received
+from fastproxy.telemetry.metrics import Series
+
+KNOWN_CALLS = 256
+"""Bounds memory: each takes up to 8 KiB, with four endpoints (`forward.LANES`)."""
+
+
+class KnownCall(Struct, frozen=True):
+    """What is decided on the requests of one caller with one sealed head, from one peer.
+
+    rate, rate_key: how often, and whose rate it counts towards.
+    hop: the way to the service. endpoints: its endpoints then. lanes: one for each, again and again.
+    content_bytes: length of the content.
+    exchange: the one that showed the way; the access log's lines of the others are like its own.
+    series: where calls are counted.
+    """
+
+    rate: Rate | None
+    rate_key: tuple[str, str]
+    hop: NextHop
+    endpoints: tuple[Endpoint, ...]
+    lanes: Iterator[ServiceLane]
+    content_bytes: int
+    exchange: Exchange
+    series: Series
+
+
+class Taken(Struct, frozen=True):
+    """A request that the short way has opened, and leaves to the long one.
+
+    received: what it opened. is_counted: it was found within the limit of exchanges, and counts towards its
+        rate already. begun: when it was sent already.
+    """
+
+    received: Received
+    is_counted: bool = False
+    begun: Begun | None = None
+
+
+class LongWay(Protocol):
+    """The proxy that a short way belongs to.
+
+    in_flight: exchanges at this time, those on the short way among them.
+    """
+
+    in_flight: int
+
+
+class ShortWay:
+    """A short way through the in proxy.
+
+    Args:
+        proxy: goes on with whatever is not ordinary. limiter: how often.
+        recorder: writes the access log.
+        in_flight_limit: bound on exchanges at a time.
+        clock: monotonic time in seconds.
+    """
+
+    __slots__ = ("_clock", "_in_flight_limit", "_limiter", "_long_way", "_recorder")
+
+    def __init__(
+        self,
+        proxy: LongWay,
+        limiter: RateLimiter,
+        recorder: Recorder,
+        in_flight_limit: int,
+        clock: Callable[[], float],
+    ) -> None:
+        self._long_way = proxy
+        self._limiter = limiter
+        self._recorder = recorder
+        self._in_flight_limit = in_flight_limit
+        self._clock = clock
+
+    def _is_open(self, call: KnownCall) -> bool:
+        """Whether all is as it was when the call was made known."""
+        hop = call.hop
+        return (
+            self._long_way.in_flight < self._in_flight_limit
+            and hop.source.endpoints is call.endpoints
+            and not hop.balancer.failing
+        )
+
+    def _end(
+        self, flight: ServiceFlight, status: int, bytes_in: int, bytes_out: int, cause: str = ""
+    ) -> None:
+        """Count a call that is over, and log it."""
+        self._long_way.in_flight -= 1
+        call = flight.call
+        call.series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
+        if self._recorder.logs:
+            self._recorder.short(
+                call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
+                cause, (bytes_in, bytes_out),
+            )  # fmt: skip
+
+    def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
+        """Send an answer back; False when it is not an ordinary one, or its connection isn't."""
+        raise NotImplementedError
+
+    def divert(self, flight: ServiceFlight, answer: Waiter[Response]) -> None:
+        """Let the long way go on."""
+        raise NotImplementedError
+
+    def forget(self, flight: ServiceFlight) -> None:
+        """Note a call whose caller is gone."""
+        raise NotImplementedError
+
+
+class ServiceFlight(Struct, eq=False):
+    """One call on the short way; its connection to the service reports to it as to a `Waiter`.
+
+    deadline: monotonic time in seconds.
+    """
+
+    flow: ShortWay
+    call: KnownCall
+    lane: ServiceLane
+    upstream: ClientConnection
+    exchange_id: bytes
+    started_s: float
+    deadline: float
+
+    @property
+    def phase(self) -> str:
+        return "wait"
+
+    def set(self, value: Response) -> None:
+        """The answer has come, or its head has."""
+        content = value.content
+        try:
+            if type(content) is bytes and self.flow.land(self, value.head, content):
+                return
+        except Exception as error:  # the long way has an answer to everything
+            self.fail(error)
+        else:
+            self.flow.divert(self, Waiter(done=True, result=value))
+
+    def fail(self, error: BaseException) -> None:
+        """There will be no answer."""
+        self.flow.divert(self, Waiter(done=True, error=error))
+
+    def throw(self, error: ProxyError) -> None:
+        """Its time is up."""
+        self.upstream.abandon(self)
+        self.fail(error)
+
+    def cancel(self) -> None:
+        """The out proxy is gone, or wants no answer."""
+        self.upstream.abandon(self)
+        self.flow.forget(self)

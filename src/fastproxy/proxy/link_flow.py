@@ -1,0 +1,170 @@
+"""Requests that come over links, at the in proxy: the short way of ordinary calls, and the entry to the long.
+
+The link has proven the caller; its rate and its time are checked anew for each request.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, cast
+
+from fastproxy.errors import ProxyError
+from fastproxy.model import Response, ResponseHead
+from fastproxy.net.drive import Waiter
+from fastproxy.net.link.receiver import ReceivedStream, ReceiverLink, Sealed
+from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.proxy.known_call import KNOWN_CALLS, KnownCall, LongWay, ServiceFlight, ShortWay, Taken
+from fastproxy.proxy.link_receiver import PACKED_START_BYTES, LinkReceiver
+from fastproxy.proxy.recorder import Recorder
+from fastproxy.proxy.transport import Begun
+from fastproxy.telemetry.metrics import CALLER_GONE
+from fastproxy.wire.envelope import is_token
+from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, MAX_DATA_BYTES, RESPONSE
+
+_START = struct.Struct(">IIB")
+"""What a whole request begins with: length of the head, the budget, length of the exchange id."""
+_RESPONSE_END = (RESPONSE | END) << LENGTH_BITS
+
+
+class StreamWay(LongWay, Protocol):
+    """The proxy that this short way belongs to."""
+
+    def handle_stream(self, stream: ReceivedStream, taken: Taken) -> Coroutine[Any, None, None]: ...
+
+
+class LinkFlight(ServiceFlight):
+    """One call that came over a link. payload: the frame that it came in."""
+
+    link: ReceiverLink
+    stream_id: int
+    payload: bytes
+
+    def inform(self, head: ResponseHead) -> None:
+        """Pass an interim answer on."""
+        self.link.inform(self.stream_id, head)
+
+
+class LinkFlow(ShortWay):
+    """All requests that come over links.
+
+    Args: as for `ShortWay`, and
+        receiver: judges requests for the long way.
+    """
+
+    __slots__ = ("_proxy", "_receiver")
+
+    def __init__(
+        self,
+        proxy: StreamWay,
+        receiver: LinkReceiver,
+        limiter: RateLimiter,
+        recorder: Recorder,
+        in_flight_limit: int,
+        clock: Callable[[], float],
+    ) -> None:
+        super().__init__(proxy, limiter, recorder, in_flight_limit, clock)
+        self._proxy = proxy
+        self._receiver = receiver
+
+    def begin(self, link: ReceiverLink, stream_id: int, payload: bytes) -> bool:
+        """Send a whole request to its service; see `StreamHandler`."""
+        if len(payload) < _START.size:
+            return False
+        meta_bytes, budget_ms, id_bytes = _START.unpack_from(payload)
+        meta_end, id_end = 4 + meta_bytes, _START.size + id_bytes
+        call: KnownCall | None = link.known.get(payload[id_end:meta_end])
+        exchange_id = payload[_START.size : id_end]
+        if (
+            call is None
+            or len(payload) - meta_end != call.content_bytes
+            or is_token(exchange_id) is None
+            or not self._is_open(call)
+        ):
+            return False
+        now_s = self._clock()
+        if call.rate is not None:  # within its rate?
+            try:
+                self._limiter.check(call.rate_key, call.rate, now_s)
+            except ProxyError:
+                return False
+        if call.content_bytes:
+            link.arrived(call.content_bytes)
+            link.consumed(call.content_bytes)
+        lane, left_s = next(call.lanes), call.hop.timeout_s
+        if 0 < budget_ms < left_s * 1000:
+            left_s = budget_ms / 1000
+        try:
+            upstream = lane.send(exchange_id, left_s, payload[meta_end:])
+        except Exception as error:  # the long way has an answer to everything
+            begun = Begun(now_s, lane, Waiter(done=True, error=error))
+            return self._pass_on(link, stream_id, payload, begun)
+        if upstream is None:
+            return self._pass_on(link, stream_id, payload, None)
+        deadline = now_s + left_s
+        flight = LinkFlight(
+            self, call, lane, upstream, exchange_id, now_s, deadline, link, stream_id, payload
+        )
+        link.streams[stream_id] = flight
+        link.counters.streams += 1
+        upstream.carry(flight, flight.inform)
+        self._proxy.in_flight += 1
+        link.arm(deadline)
+        return True
+
+    def _pass_on(self, link: ReceiverLink, stream_id: int, payload: bytes, begun: Begun | None) -> bool:
+        """The long way goes on with a request that counts towards its rate already."""
+        meta_end = 4 + int.from_bytes(payload[:4], "big")
+        sealed = Sealed(payload[4:meta_end], payload[meta_end:], is_whole=True)
+        taken = Taken(self._receiver.receive(link.caller, sealed, None), is_counted=True, begun=begun)
+        stream = ReceivedStream(link, stream_id, is_whole=True, expects=False)
+        stream.bytes_in = len(sealed.data)
+        link.streams[stream_id] = stream
+        stream.start(self._proxy.handle_stream(stream, taken))
+        return True
+
+    def handle(self, stream: ReceivedStream, request: Sealed) -> Coroutine[Any, None, None]:
+        """Answer a request on the long way; see `StreamHandler`."""
+        return self._proxy.handle_stream(
+            stream, Taken(self._receiver.receive(stream.link.caller, request, stream))
+        )
+
+    def recall(self, origin: ReceivedStream, caller: str, kind: bytes) -> KnownCall | None:
+        """What is known of this kind of request on this link; see `ShortWayIn`."""
+        call: KnownCall | None = origin.link.known.get(kind)
+        return call
+
+    def keep(self, origin: ReceivedStream, caller: str, kind: bytes, call: KnownCall) -> None:
+        """Remember what was decided; see `ShortWayIn`."""
+        known = origin.link.known
+        if len(known) >= KNOWN_CALLS:
+            known.clear()
+        known[kind] = call
+
+    def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
+        """Send an answer back; see `ShortWay`."""
+        flight = cast(LinkFlight, flight)
+        link, size_bytes = flight.link, len(content)
+        if head.plan is None or size_bytes > MAX_DATA_BYTES or size_bytes > link.credit or link.choked:
+            return False
+        link.credit -= size_bytes
+        start = head.plan[PACKED_START_BYTES:]
+        stream_id = flight.stream_id
+        del link.streams[stream_id]
+        link.send(b"".join((HEADER.pack(_RESPONSE_END | len(start) + size_bytes, stream_id), start, content)))
+        self._end(flight, head.status, flight.call.content_bytes, size_bytes)
+        if link.draining:
+            link.finished()
+        return True
+
+    def divert(self, flight: ServiceFlight, answer: Waiter[Response]) -> None:
+        """Let the long way go on."""
+        flight = cast(LinkFlight, flight)
+        self._proxy.in_flight -= 1
+        begun = Begun(flight.started_s, flight.lane, answer)
+        if not flight.link.closed:
+            self._pass_on(flight.link, flight.stream_id, flight.payload, begun)
+
+    def forget(self, flight: ServiceFlight) -> None:
+        """Note a call whose caller is gone."""
+        self._end(flight, 0, flight.call.content_bytes, 0, CALLER_GONE)

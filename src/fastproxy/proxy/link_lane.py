@@ -1,0 +1,99 @@
+"""The short way over a link: what of a request's frame is the same for all requests with one head.
+
+All of it is known beforehand but for stream, exchange id and content. The long way is `over_link`.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.net.link.caller import CallerLink
+from fastproxy.net.link.pool import LinkPool
+from fastproxy.proxy.transport import Begun, Outgoing
+from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, REQUEST
+
+if TYPE_CHECKING:
+    from fastproxy.proxy.out_flow import OutFlight
+    from fastproxy.proxy.over_link import OverLink
+
+
+class LinkLane:
+    """The way of requests with one head to one endpoint of a receiver.
+
+    Args:
+        transport: the long way.
+        endpoint, pool: where to, and the link there.
+        meta: the head of a request with this exchange id, which all others are as long as.
+        content_bytes: length of the content.
+    """
+
+    __slots__ = (
+        "_after_id",
+        "_before_id",
+        "_content_bytes",
+        "_id_bytes",
+        "_pool",
+        "_transport",
+        "_word",
+        "endpoint",
+    )
+
+    def __init__(
+        self,
+        transport: OverLink,
+        endpoint: Endpoint,
+        pool: LinkPool,
+        meta: bytes,
+        exchange_id: str,
+        content_bytes: int,
+    ) -> None:
+        self._transport = transport
+        self.endpoint = endpoint
+        self._pool = pool
+        self._content_bytes = content_bytes
+        start = len(meta).to_bytes(4, "big") + meta
+        self._before_id, _, self._after_id = start.partition(exchange_id.encode())
+        self._id_bytes = len(exchange_id)
+        self._word = (REQUEST | END) << LENGTH_BITS | (len(start) + content_bytes)
+
+    def send(self, flight: OutFlight, now_s: float) -> bool:
+        """Send a request, if the link takes one; see `OutLane`."""
+        link = self._pool.current
+        exchange_id = flight.exchange_id.encode()
+        if (
+            link is None
+            or not link.ready
+            or link.choked
+            or link.credit < self._content_bytes
+            or len(link.streams) >= link.max_streams
+            or len(exchange_id) != self._id_bytes
+        ):
+            return False
+        header = HEADER.pack(self._word, link.next_stream)
+        flight.upstream = link
+        flight.stream_id = link.begin(
+            flight,
+            b"".join((header, self._before_id, exchange_id, self._after_id, flight.content)),
+            self._content_bytes,
+        )
+        return True
+
+    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
+        """Return an ordinary answer; see `OutLane`."""
+        if type(outer) is not Response or type(outer.content) is not bytes:
+            return None
+        return outer.head, outer.content
+
+    def abandon(self, flight: OutFlight) -> None:
+        """Nobody waits for its answer any more."""
+        link = flight.upstream
+        if type(link) is CallerLink:
+            link.abandon(flight.stream_id)
+
+    async def resume(
+        self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun
+    ) -> Response:
+        """Go on in the long way; see `Lane`."""
+        exchange.phase = "wait"
+        return self._transport.note(exchange, await begun.answer)

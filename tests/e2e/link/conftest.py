@@ -1,0 +1,54 @@
+"""What the end-to-end tests over links share: pairs of proxies with a link between them.
+
+The makers are those of `tests.e2e.conftest`, with `transport: link` laid under whatever a test sets, so that tests
+written for another transport run here as they stand.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
+
+import pytest
+
+from tests.e2e.conftest import Maker
+from tests.e2e.proxies import Config, Pair, ProxyProcess, merged
+from tests.e2e.relay import Relay
+
+OVER_LINK: Config = {"defaults": {"transport": "link"}}
+LINKS_ONLY: Config = {"listen": {"accept": ["link"]}}
+
+
+class LinkMaker(Maker):
+    """Starts proxies that talk over links and in no other way."""
+
+    def pair(
+        self,
+        services: Mapping[str, Sequence[str]],
+        *,
+        out: Config | None = None,
+        inner: Config | None = None,
+        relay: Relay | None = None,
+    ) -> Pair:
+        """Start a pair of proxies; see `Maker.pair`."""
+        return super().pair(
+            services, out=merged(OVER_LINK, out or {}), inner=merged(LINKS_ONLY, inner or {}), relay=relay
+        )
+
+    def in_proxy(self, services: Mapping[str, Sequence[str]], changes: Config) -> ProxyProcess:
+        """Start an in proxy alone; see `Maker.in_proxy`."""
+        return super().in_proxy(services, merged(LINKS_ONLY, changes))
+
+
+@pytest.fixture(scope="module")
+def make_shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
+    """A maker whose things last for a module."""
+    with ExitStack() as stack:
+        yield LinkMaker(stack, tmp_path_factory)
+
+
+@pytest.fixture
+def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
+    """A maker whose things last for a test."""
+    with ExitStack() as stack:
+        yield LinkMaker(stack, tmp_path_factory)

@@ -1,0 +1,1 @@
+from tests.e2e.test_bad_services import *  # noqa: F403

@@ -1,0 +1,1 @@
+from tests.e2e.test_http import *  # noqa: F403
