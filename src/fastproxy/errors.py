@@ -272,13 +272,14 @@ LINK_REFUSED = _row(
     "link_refused", 502, "connection_terminated", "connect",
     "No link to the receiver came about: one side did not accept who the other is, or what it said",
     "Compare the receiver's name and public key here with the in proxy's own, and this caller's key with "
-    "`callers` there (`fastproxy keys show`); its metric of failed handshakes says which. The detail has what "
-    "is known here.",
+    "`callers` there (`fastproxy keys show`); its log and its metric of failed handshakes say which. The detail "
+    "has what is known here.",
 )
 STREAM_REFUSED = _row(
     "stream_refused", 503, "connection_terminated", "wait",
     "The receiver took nothing of this request: it has too much to do, or goes away",
-    "Send the request again: nothing of it was processed. If it lasts, look at the in proxy's load and limits.",
+    "Send the request again: nothing of it was processed. If it lasts, look at the in proxy's load and "
+    "limits.",
 )
 CONNECTION_LOST = _row(
     "connection_lost", 502, "connection_terminated", "wait",

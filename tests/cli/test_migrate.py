@@ -41,11 +41,11 @@ def test_with_compat_one_side_can_move_first(call: Call) -> None:
     assert {service.settings.transport for service in snapshot.services.values()} == {"compat"}
 
 
-def test_what_is_made_without_a_word_on_the_way(call: Call) -> None:
+def test_link_is_the_default(call: Call) -> None:
     call("migrate", *FILES, *SERVICES)
     snapshot = load("out.yaml", check_pattern=parse_pattern)
     assert isinstance(snapshot, OutSnapshot)
-    assert {service.settings.transport for service in snapshot.services.values()} == {"compat"}
+    assert {service.settings.transport for service in snapshot.services.values()} == {"link"}
 
 
 @pytest.mark.parametrize("transport", ["link", "http"])

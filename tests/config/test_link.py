@@ -70,6 +70,20 @@ link: {{max_age_s: 60, wait_s: 0}}
     assert snapshot.tls is None
 
 
+def test_link_is_the_default(folder: Folder) -> None:
+    folder.key("web")
+    receiver = f"{{name: shop-in, public_keys: [{folder.key('shop-in')}]}}"
+    services = f"services: {{cart: {{receiver: {receiver}, endpoints: ['h:1']}}}}"
+    out = folder.load(f"role: out\ncaller: web\nprivate_key: {{file: web.key}}\n{services}\n")
+    inside = folder.load(
+        "role: in\nprivate_key: {file: shop-in.key}\nservices: {cart: {endpoints: ['h:1']}}\n"
+    )
+    assert isinstance(out, OutSnapshot)
+    assert isinstance(inside, InSnapshot)
+    assert out.services["cart"].settings.transport == "link"
+    assert inside.config.listen.accept == ["link", "http"]
+
+
 def test_all_ways_in_share_a_port(folder: Folder) -> None:
     folder.key("shop-in")
     folder.secret("s", "sixteen bytes or")

@@ -148,7 +148,9 @@ def configs(folder: Path) -> tuple[Path, Path]:
         "role": "out",
         "caller": "caller",
         "private_key": {"file": "caller.key"},
-        "services": {"search_service": {"receiver": receiver, "endpoints": ["127.0.0.1:9"]}},
+        "services": {
+            "search_service": {"transport": "http", "receiver": receiver, "endpoints": ["127.0.0.1:9"]}
+        },
         "log": quiet,
     }
     files = []

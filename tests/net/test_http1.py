@@ -21,6 +21,7 @@ from fastproxy.net.http1 import (
 
 JUDGED = {b"content-length", b"transfer-encoding", b"expect", b"host"}
 PARSER = HeadParser(HeadLimits(), frozenset((b"x-control",)))
+SEALED = HeadParser(HeadLimits(), sealed=True)
 
 
 def get(*lines: bytes, start: bytes = b"GET / HTTP/1.1", host: bytes = b"Host: a\r\n") -> bytes:
@@ -105,17 +106,6 @@ def test_absolute_targets(target: bytes, host: bytes, path: bytes) -> None:
 
 def test_options_may_ask_about_the_server() -> None:
     assert PARSER.request(get(start=b"OPTIONS * HTTP/1.1")).target == b"*"
-
-
-@pytest.mark.parametrize(
-    "lines",
-    [
-        (b"Upgrade: h2c", b"Connection: Upgrade, HTTP2-Settings", b"HTTP2-Settings: AAMAAABk"),
-        (b"Upgrade: websocket",),  # Connection doesn't name it: nobody asked for it
-    ],
-)
-def test_upgrades_are_ignored(lines: tuple[bytes, ...]) -> None:
-    assert PARSER.request(get(*lines, b"A: 1")).fields == b"A: 1\r\n"
 
 
 # --- requests that are refused ----------------------------------------------------------------------------
@@ -209,7 +199,6 @@ def test_a_malformed_request(head: bytes) -> None:
         (get(start=b"CONNECT a:443 HTTP/1.1", host=b"Host: a:443\r\n"), "method_unsupported"),
         (get(start=b"TRACE / HTTP/1.1"), "method_unsupported"),
         (get(b"Expect: a-miracle"), "expectation_unknown"),
-        (get(b"Connection: Upgrade", b"Upgrade: WebSocket"), "upgrade_unsupported"),
     ],
     ids=lambda value: str(value)[:40],
 )
@@ -284,6 +273,21 @@ def test_a_response_is_taken_apart() -> None:
     )
     assert head.keep_alive
     assert head.has_date
+
+
+@pytest.mark.parametrize("parser", [PARSER, SEALED])
+def test_trailers_are_announced_where_some_can_follow(parser: HeadParser) -> None:
+    trailer = b"Trailer: X-Sum"
+    framing = [] if parser is SEALED else [CHUNKED]
+    assert parser.request(get(trailer, *framing)).fields == b"trailer: X-Sum\r\n"
+    assert parser.response(answer(trailer, *framing)).start.endswith(b"trailer: X-Sum\r\n")
+    assert parser.request(get(trailer, LENGTH)).fields == b""
+    assert b"trailer" not in parser.response(answer(trailer, LENGTH)).start
+
+
+def test_no_field_of_an_interim_answer_frames_anything() -> None:
+    head = PARSER.response(answer(b"Content-Length: 0", b"Link: a", start=b"HTTP/1.1 103 Early Hints"))
+    assert (head.content_bytes, head.start) == (-1, b"HTTP/1.1 103 Early Hints\r\nLink: a\r\n")
 
 
 def test_a_response_without_a_reason() -> None:

@@ -165,7 +165,11 @@ EVENT = st.tuples(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(
+    max_examples=60,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
 @given(steps=st.lists(st.one_of(ASK, ASK, ANSWER, ANSWER, EVENT), min_size=5, max_size=40))
 def test_each_call_gets_its_own_answer_once(steps: list[tuple[str, int, str]], tmp_path: Path) -> None:
     stage = Stage(tmp_path, inner=OPEN_TO_ALL)

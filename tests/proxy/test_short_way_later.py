@@ -15,7 +15,8 @@ from fastproxy.net.connection import Connection
 from fastproxy.proxy.fields import PLANS_PER_HEAD
 from fastproxy.proxy.forward import LANES
 from fastproxy.proxy.http_lane import HttpLane
-from fastproxy.proxy.in_flow import KNOWN_CALLS, InFlight
+from fastproxy.proxy.in_flow import InFlight
+from fastproxy.proxy.known_call import KNOWN_CALLS
 from fastproxy.proxy.out_flow import OutFlight
 from fastproxy.proxy.to_service import ServiceLane
 from tests.net.kit import Wire
