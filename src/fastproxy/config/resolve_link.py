@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from fastproxy.config.certificates import CertificateError, read_credentials
 from fastproxy.config.problem import Path, dotted
 from fastproxy.config.resolve import Resolver
 from fastproxy.config.schema import Caller, Receiver, SharedReceiver
@@ -60,6 +59,11 @@ def resolve_tls(tls: Tls | None, path: Path, use: str, resolver: Resolver) -> Tl
     """
     if tls is None:
         return None
+    from fastproxy.config.certificates import (  # noqa: PLC0415 - 3 MiB that few proxies need
+        CertificateError,
+        read_credentials,
+    )
+
     files = TlsFiles(
         resolver.folder / tls.certificate,
         resolver.folder / tls.private_key,

@@ -5,6 +5,8 @@ that stops at a length (gzip). So no buffer is made larger than the limit, and t
 declared length or the data is broken: never cut short silently.
 Nothing is kept from one call to the next: compression across messages would let a caller probe what
 another one sent.
+The library that does it (cramjam) is loaded when something is first compressed: most proxies never need its
+1.5 MiB.
 """
 
 from __future__ import annotations
@@ -12,9 +14,17 @@ from __future__ import annotations
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
+from importlib import import_module
 from types import MappingProxyType
+from typing import Any
 
-import cramjam
+
+@lru_cache(1)
+def library() -> Any:
+    """Load cramjam."""
+    return import_module("cramjam")
+
 
 _GZIP_WBITS = 16 + zlib.MAX_WBITS
 _GZIP_LEVEL = 1
@@ -32,11 +42,12 @@ class BrokenDataError(ValueError):
 
 
 def _sized(
-    length_of: Callable[[bytes], int], decompress_into: Callable[[bytes, bytearray], int]
+    length_of: Callable[[bytes], int], undo: Callable[[Any], Callable[[bytes, bytearray], int]]
 ) -> Callable[[bytes, int], bytes]:
     """Undo a form that declares its length: make a buffer of that length and fill it exactly.
 
-    length_of reads the declared length, of whole input that may be anything.
+    length_of reads the declared length, of whole input that may be anything. undo takes what fills a buffer
+    from the library.
     """
 
     def decompress(data: bytes, limit_bytes: int) -> bytes:
@@ -45,8 +56,8 @@ def _sized(
             raise BrokenDataError("declares more than its bound")
         buffer = bytearray(length_bytes)
         try:
-            filled_bytes = decompress_into(data, buffer)
-        except cramjam.DecompressionError as exc:
+            filled_bytes = undo(library())(data, buffer)
+        except library().DecompressionError as exc:
             raise BrokenDataError("does not decompress") from exc
         if filled_bytes != length_bytes:
             raise BrokenDataError("is shorter than it declares")
@@ -122,21 +133,21 @@ class Compressor:
 SNAPPY = Compressor(
     1,
     "snappy",
-    lambda data: bytes(cramjam.snappy.compress_raw(data)),
-    _sized(_snappy_length, cramjam.snappy.decompress_raw_into),
+    lambda data: bytes(library().snappy.compress_raw(data)),
+    _sized(_snappy_length, lambda cramjam: cramjam.snappy.decompress_raw_into),
 )
 GZIP = Compressor(2, "gzip", lambda data: zlib.compress(data, _GZIP_LEVEL, _GZIP_WBITS), _gunzip)
 LZ4 = Compressor(
     3,
     "lz4",
-    lambda data: bytes(cramjam.lz4.compress_block(data)),
-    _sized(_lz4_length, cramjam.lz4.decompress_block_into),
+    lambda data: bytes(library().lz4.compress_block(data)),
+    _sized(_lz4_length, lambda cramjam: cramjam.lz4.decompress_block_into),
 )
 ZSTD = Compressor(
     4,
     "zstd",
-    lambda data: bytes(cramjam.zstd.compress(data, _ZSTD_LEVEL)),
-    _sized(_zstd_length, cramjam.zstd.decompress_into),
+    lambda data: bytes(library().zstd.compress(data, _ZSTD_LEVEL)),
+    _sized(_zstd_length, lambda cramjam: cramjam.zstd.decompress_into),
 )
 
 COMPRESSORS: Mapping[int, Compressor] = MappingProxyType(

@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import zlib
 
-import cramjam
-
-from fastproxy.wire.compressors import GZIP, SNAPPY, BrokenDataError
+from fastproxy.wire.compressors import GZIP, SNAPPY, BrokenDataError, library
 
 SNAPPY_ID = 0
 GZIP_ID = 1
@@ -56,8 +54,8 @@ def _unsnap(data: bytes, limit_bytes: int) -> bytes:
         raise BrokenDataError("declares more than it can hold")  # and gets no buffer for it
     buffer = bytearray(length_bytes)
     try:
-        filled_bytes = cramjam.snappy.decompress_raw_into(data, buffer)
-    except cramjam.DecompressionError as exc:
+        filled_bytes = library().snappy.decompress_raw_into(data, buffer)
+    except library().DecompressionError as exc:
         raise BrokenDataError("does not decompress") from exc
     if filled_bytes != length_bytes:
         raise BrokenDataError("is shorter than it declares")
