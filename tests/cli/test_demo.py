@@ -9,6 +9,8 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -61,28 +63,45 @@ def test_it_shows_every_scene(tmp_path: Path) -> None:
     assert result.returncode == 0, result.stdout + result.stderr
     output = result.stdout
     assert result.stderr == ""
-    assert "9 of 9 scenes went as they should." in output
+    assert "13 of 13 scenes went as they should." in output
     first = section(output, 1)
     for words in (
         "the caller sends POST /token_service/api/service param=hello C_ServiceName: song_service",
-        "an eavesdropper sees POST /fastproxy/v2, and an envelope; inside:",
+        "an eavesdropper sees a link: first a handshake, 138 bytes there, 67 back: fb 66 70 01",
+        "then sealed records;",
+        "in all of it no caller, service, path or content",
         "the service gets POST /api/service param=hello Fastproxy-Caller: song_service",
         'what comes back 200 {"service": "token_service", "caller": "song_service", "you_sent":',
     ):
         assert words in first
-    assert "chat_service calls search_service" in section(output, 2)
+    assert "1 link for ten calls" in section(output, 2)
     for number, status, refused in (
         (3, 403, "the in proxy, phase privilege: no_privilege"),
         (4, 429, "the in proxy, phase rate: rate_limited"),
-        (5, 502, "the in proxy, phase open: identity_unproven"),
-        (6, 401, "the in proxy, phase open: envelope_replayed"),
-        (7, 504, "the out proxy, phase deadline: deadline_exceeded"),
-        (8, 502, "the in proxy, phase open: identity_unproven"),
-        (9, 401, "the in proxy, phase open: identity_unproven"),
+        (5, 504, "the out proxy, phase deadline: deadline_exceeded"),
+        (7, 502, "the out proxy, phase wait: connection_lost"),
+        (9, 502, "the out proxy, phase connect: link_refused"),
+        (10, 502, "the out proxy, phase connect: link_refused"),
+        (12, 401, "the in proxy, phase open: envelope_replayed"),
+        (13, 401, "the in proxy, phase open: identity_unproven"),
     ):
         assert f"refused by {refused}" in section(output, number)
         assert str(status) in section(output, number)
-    old = section(output, 9)
+    for number, who, metric, cause in (
+        (6, "in proxy's", "links_ended", "record"),
+        (7, "out proxy's", "links_ended", "record"),
+        (8, "in proxy's", "link_handshake_failures", "record"),
+        (9, "in proxy's", "link_handshake_failures", "unknown_caller"),
+        (10, "impostor's", "link_handshake_failures", "mac"),
+    ):
+        assert f"{who} count fastproxy_{metric}, cause {cause}: 1 more" in section(output, number)
+    restart = re.search(
+        r"(\d+) answers, 0 of them no 200 .* (\d+) requests, 0 of them twice", section(output, 11)
+    )
+    assert restart is not None
+    assert restart.group(1) == restart.group(2)
+    assert int(restart.group(1)) >= 40
+    old = section(output, 13)
     assert "POST /inProxy/token_service/api/service C_ServiceName: lobby_service and a message" in old
     assert "bytes again: 200, and the service gets them twice" in old
     assert max(len(line) for line in output.splitlines()) <= 100
@@ -94,7 +113,7 @@ def test_it_shows_every_scene(tmp_path: Path) -> None:
 def test_it_fails_when_the_in_proxy_lets_pass_what_it_should_refuse(tmp_path: Path) -> None:
     result = run_demo(tmp_path, "--enforce", "report")
     assert result.returncode == 1
-    assert "7 of 9 scenes went as they should." in result.stdout
+    assert "11 of 13 scenes went as they should." in result.stdout
     for number in (3, 4):
         assert "✗ not as it should be status: 200, and should be" in section(result.stdout, number)
     assert "what reached the services: 1, and should be 0" in section(result.stdout, 3)
@@ -116,12 +135,12 @@ def test_kept_running_it_can_be_tried_and_ends_without_a_trace(
             printed += line
             if line.startswith("Ctrl-C"):
                 break
-        assert len(running_in(tmp_path)) == 4
+        assert len(running_in(tmp_path)) == 5
         commands = [line.strip() for line in printed.splitlines() if line.startswith("  curl ")]
         answers = [status_of(command) for command in commands]
         # Whether the rate is used up depends on how long ago the scene was.
         assert answers.pop(3) in ("200", "429")
-        assert answers == ["200", "200", "403", "504", "502", "200", "200", "200"]
+        assert answers == ["200", "200", "403", "504", "502", "502", "200", "200", "200", "200", "200"]
         demo.send_signal(number)
         assert demo.wait(LIMIT_S) == status
     assert list(tmp_path.iterdir()) == []
@@ -136,20 +155,63 @@ def test_a_scene_notes_what_is_otherwise_than_expected() -> None:
     assert scene.wrong == ["status: 200, and should be 403"]
 
 
-def test_the_eavesdropper_changes_one_bit_of_one_envelope() -> None:
-    envelope = b"POST / HTTP/1.1\r\n\r\nFPV2" + bytes(200)
-    changed = bytearray(envelope)
-    changed[envelope.index(b"FPV2") + 128] ^= 1  # beyond the header, in what is sealed
-    with socket.create_server(("127.0.0.1", 0)) as in_proxy, Eavesdropper(in_proxy.getsockname()[1]) as spy:
-        spy.tamper_with_next()
-        with socket.create_connection(("127.0.0.1", spy.port)) as out_proxy, in_proxy.accept()[0] as inner:
-            for sent, wanted in ((b"no envelope", b"no envelope"), (envelope, changed), (envelope, envelope)):
-                out_proxy.sendall(sent)
-                assert inner.recv(1000) == wanted
+@pytest.fixture
+def in_proxy() -> Iterator[socket.socket]:
+    """What stands behind the eavesdropper: a listening socket of the test."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        listener.settimeout(LIMIT_S)
+        yield listener
+
+
+@pytest.fixture
+def spy(in_proxy: socket.socket) -> Iterator[Eavesdropper]:
+    with Eavesdropper(in_proxy.getsockname()[1]) as eavesdropper:
+        yield eavesdropper
+
+
+def connect(spy: Eavesdropper) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", spy.port), LIMIT_S)
+
+
+def test_the_eavesdropper_changes_one_bit_of_one_piece(spy: Eavesdropper, in_proxy: socket.socket) -> None:
+    with connect(spy) as out_proxy, in_proxy.accept()[0] as inner:
+        for sender, receiver, inward in ((out_proxy, inner, True), (inner, out_proxy, False)):
+            spy.tamper_with_next(inward=inward)
+            for received in (b"a recore", b"a record"):
+                sender.sendall(b"a record")
+                assert receiver.recv(100) == received
+    assert [piece.inward for piece in spy.seen] == [True, True, False, False]
+    assert spy.seen[0].data == b"a record"  # as it came, not as it went on
+
+
+def test_the_eavesdropper_tells_connections_apart(spy: Eavesdropper, in_proxy: socket.socket) -> None:
+    for said in (b"first", b"second"):
+        with connect(spy) as out_proxy, in_proxy.accept()[0] as inner:
+            out_proxy.sendall(said)
+            assert inner.recv(100) == said
+    assert [tuple(piece) for piece in spy.seen] == [(1, True, b"first"), (2, True, b"second")]
+
+
+def test_a_connection_is_played_back_in_turn_with_its_answer(
+    spy: Eavesdropper, in_proxy: socket.socket
+) -> None:
+    heard = []
+
+    def answer() -> None:
+        with in_proxy.accept()[0] as inner:
+            heard.append(inner.recv(100))
             inner.sendall(b"answer")
-            assert out_proxy.recv(100) == b"answer"
-        assert [piece.inward for piece in spy.seen] == [True, True, True, False]
-        assert spy.seen[1].data == envelope  # as it came, not as it went on
+            while data := inner.recv(100):
+                heard.append(data)
+                if b"".join(heard).endswith(b"bye"):
+                    return
+
+    answering = threading.Thread(target=answer)
+    answering.start()
+    assert spy.play_back_connection([b"hello", b"records, ", b"bye"]) == b"answer"
+    answering.join()
+    assert heard[0] == b"hello"  # nothing behind it before the answer
+    assert b"".join(heard) == b"hellorecords, bye"
 
 
 def test_hex_lines() -> None:

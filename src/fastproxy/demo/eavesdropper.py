@@ -112,6 +112,8 @@ class Eavesdropper:
             threading.Thread(target=self._relay, args=(number, caller, receiver), daemon=True).start()
 
     def _relay(self, number: int, caller: socket.socket, receiver: socket.socket) -> None:
+        for side in (caller, receiver):
+            side.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # what passes isn't held up
         with caller, receiver, selectors.DefaultSelector() as ready:
             ready.register(caller, selectors.EVENT_READ, (caller, receiver, True))
             ready.register(receiver, selectors.EVENT_READ, (receiver, caller, False))

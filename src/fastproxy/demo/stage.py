@@ -22,6 +22,7 @@ import os
 import re
 import secrets
 import signal
+import socket
 import sys
 import tempfile
 import time
@@ -236,12 +237,17 @@ def call(
 ) -> Answer:
     """Make a plain HTTP request of an out proxy, as any caller does.
 
+    Head and content leave at once: the proxy has the whole request in hand should it have to send it again.
+
     Raises:
         OSError, http.client.HTTPException: nothing sensible came back.
     """
     connection = http.client.HTTPConnection("127.0.0.1", proxy.port, timeout=ANSWER_LIMIT_S)
     try:
+        connection.connect()
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 1)
         connection.request(method, target, body, dict(headers))
+        connection.sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_CORK, 0)
         response = connection.getresponse()
         fields = {name.lower(): value for name, value in response.getheaders()}
         return Answer(response.status, fields, response.read().decode(errors="replace"))
