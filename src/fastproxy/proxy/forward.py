@@ -7,19 +7,20 @@ Every exchange takes this way to its next hop, a receiver or a service. What car
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable
-from typing import Protocol
+from typing import Protocol, cast
 
 from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, STREAM_REFUSED, ProxyError
-from fastproxy.model import Content, Endpoint, Exchange, Response
+from fastproxy.model import Body, Content, Endpoint, Exchange, Response
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.policy.retry import may_repeat
+from fastproxy.proxy.kept_body import KeptBody
 from fastproxy.proxy.transport import Begun, Lane, Outgoing, Transport
 
 _NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED)
 LANES = 4
 """Endpoints to which the short way is known at most: with 96 heads (`HeadParser`) of 4 peers, 3 MiB."""
-_MAY_RETURN = (CONNECT_REFUSED, STREAM_REFUSED)
+_MAY_RETURN = (CONNECT_REFUSED, LINK_REFUSED, STREAM_REFUSED)
 Recover = Callable[[Exchange, tuple[Endpoint, ...]], Awaitable[bool]]
 ATTEMPTS = 5
 """Most attempts of one exchange; protects endpoints that are all in trouble from a storm."""
@@ -45,8 +46,8 @@ class NextHop:
         timeout_s: for the whole exchange.
         repeat_idempotent: whether an idempotent request goes out again after its connection was lost.
         clock: monotonic time in seconds.
-        recover: waits for one of the endpoints to return after none took a connection; False when it gives
-            up. None where nobody waits.
+        recover: waits for one of the endpoints to return after none took a connection, or all refused to take
+            the request; False when it gives up. None where nobody waits, and nobody refuses.
     """
 
     __slots__ = (
@@ -107,6 +108,8 @@ class NextHop:
             ProxyError: no attempt succeeded; it is the error of the last one.
         """
         balancer = self.balancer
+        if type(content) is not bytes and self._recover is not None and not outgoing.upgrade:
+            content = KeptBody(cast(Body, content))  # who may refuse a stream may do so while it comes
         tried: tuple[Endpoint, ...] = ()  # those that couldn't be connected to
         resends = attempts = 0
         failure: ProxyError | None = None
@@ -141,6 +144,8 @@ class NextHop:
                     response = await self.transport.attempt(exchange, outgoing, content, endpoint, now_s)
             except ProxyError as error:
                 now_s = self._clock()
+                if isinstance(content, KeptBody):
+                    content.rewind()
                 if error.cause in _NO_CONNECTION:
                     balancer.mark_failing(endpoint, now_s)
                     tried = (*tried, endpoint)

@@ -25,7 +25,7 @@ from fastproxy.net.drive import Drive
 from fastproxy.net.framing import parse_trailers
 from fastproxy.net.http1 import HeadParser, KnownHeads
 from fastproxy.net.link.counters import LinkCounters
-from fastproxy.net.link.link import Link, LinkSettings, tls_peer_of
+from fastproxy.net.link.link import LAST_STREAM, Link, LinkSettings, tls_peer_of
 from fastproxy.net.link.stream import ContentSender, LinkBody, pack_content, unpack_content
 from fastproxy.net.timers import Wheel
 from fastproxy.net.tls import TlsPeer
@@ -62,7 +62,6 @@ from fastproxy.wire.link.hello import HelloInitiator
 from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES
 from fastproxy.wire.records import PLAIN, Chunk, Packing
 
-LAST_STREAM = 2**32 - 1
 _RESPONSE_END = RESPONSE | END
 _CANCELLED = build_reset("")
 _Inform = Callable[[ResponseHead], None]
@@ -445,7 +444,7 @@ class CallStream:
         if self._sending is not None:
             sending, self._sending = self._sending, None
             sending.cancel()
-        self._drop_waiting()
+        self._waiting = None  # not closed: it may go elsewhere
         answered, self._answered = self._answered, None
         if answered is not None:
             answered.fail(error)

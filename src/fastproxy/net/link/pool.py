@@ -52,16 +52,21 @@ class LinkPoolLimits:
     patience_s: float = 5.0
 
 
+Initiate = Callable[[], Initiator | HelloInitiator]
+
+
 class Way(Struct, frozen=True):
     """How a link to a receiver is made.
 
     initiate: begins a handshake. tls: makes TLS's settings for a connection, None for none.
     check: judges who TLS has proven to be there; raises LinkError when it isn't the receiver.
+    others: begin handshakes by the receiver's other keys, while it changes them.
     """
 
-    initiate: Callable[[], Initiator | HelloInitiator]
+    initiate: Initiate
     tls: Callable[[], ssl.SSLContext] | None = None
     check: Callable[[TlsPeer], object] | None = None
+    others: tuple[Initiate, ...] = ()
 
 
 class LinkParts(Struct, frozen=True):
@@ -105,6 +110,7 @@ class LinkPool:
         "_failures",
         "_has_stood",
         "_hopes",
+        "_initiates",
         "_is_refused",
         "_line",
         "_links",
@@ -121,6 +127,7 @@ class LinkPool:
         self.endpoint = endpoint
         self.current: CallerLink | None = None
         self._way = way
+        self._initiates = [way.initiate, *way.others]
         self._parts = parts
         self._links: set[CallerLink] = set()
         self._line: list[Waiter[None]] = []
@@ -224,7 +231,21 @@ class LinkPool:
                     hope.waiter.set(True)
 
     async def _connect(self) -> tuple[CallerLink | None, Cause, str]:
-        """Return a link that is ready; or None, and why there is none."""
+        """Return a link that is ready; or None, and why there is none.
+
+        Which of several keys the receiver has shows only by trying; the one that it had last comes first.
+        """
+        made = await self._connect_by(self._initiates[0])
+        for place, initiate in enumerate(self._initiates[1:], 1):
+            if made[1] is not LINK_REFUSED:
+                break
+            made = await self._connect_by(initiate)
+            if made[0] is not None:
+                self._initiates.insert(0, self._initiates.pop(place))
+                break
+        return made
+
+    async def _connect_by(self, initiate: Initiate) -> tuple[CallerLink | None, Cause, str]:
         parts, endpoint, way = self._parts, self.endpoint, self._way
         ready: asyncio.Future[str] = parts.loop.create_future()
 
@@ -237,7 +258,7 @@ class LinkPool:
             settle(reason)
 
         link = CallerLink(
-            parts.settings, parts.counters, parts.wheel, parts.loop, way.initiate(), parts.parser,
+            parts.settings, parts.counters, parts.wheel, parts.loop, initiate(), parts.parser,
             parts.answers, lambda: settle(""), ended, self._leave, parts.is_reserved, str(endpoint),
             way.check,
         )  # fmt: skip
@@ -295,9 +316,13 @@ class LinkPool:
     # --- waiting for it to return -------------------------------------------------------------------------
 
     def hope(self, hope: _Hope) -> bool:
-        """Try to bring the endpoint back for this call; False when it has been gone for too long."""
+        """Try to bring the endpoint back for this call; False when it refuses, or has been gone for long."""
         now_s = self._parts.loop.time()
-        if self._closed or now_s - (self._down_since_s or now_s) >= self._parts.limits.patience_s:
+        if (
+            self._closed
+            or self._is_refused
+            or now_s - (self._down_since_s or now_s) >= self._parts.limits.patience_s
+        ):
             return False
         self._hopes.append(hope)
         if self._reviving is None:
