@@ -9,6 +9,8 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import pytest
+
 import fastproxy
 from tests.net.chain import configs
 
@@ -62,6 +64,7 @@ def run(script: str, *arguments: str) -> object:
     return json.loads(finished.stdout)
 
 
+@pytest.mark.timeout(300)
 def test_every_module_imports_alone_without_a_warning() -> None:
     assert len(MODULES) > 50
     with ThreadPoolExecutor(2) as threads:

@@ -107,13 +107,19 @@ def test_a_center_that_is_not_there() -> None:
 
 
 def test_whoever_stops_waiting_gives_the_connection_up() -> None:
-    with ScriptedService(Conversation.until_gone) as service:
+    def script(conversation: Conversation) -> None:
+        conversation.request()
+        conversation.until_gone()
+
+    with ScriptedService(script) as service:
 
         async def steps(client: CenterClient) -> None:
-            for _ in range(12):  # more than there may be connections
-                with pytest.raises(TimeoutError):
-                    async with asyncio.timeout(0.02):
-                        await client.fetch("/v1/services/song")
+            for number in range(12):  # more than there may be connections
+                waiting = asyncio.create_task(client.fetch("/v1/services/song"))
+                await asyncio.to_thread(service.wait_for_requests, number + 1)
+                waiting.cancel()
+                with pytest.raises(asyncio.CancelledError):
+                    await waiting
             await asyncio.to_thread(service.wait_for_connections, 0)
 
         play(service.endpoint, steps)

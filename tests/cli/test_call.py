@@ -166,7 +166,7 @@ def test_what_happened_is_told_phase_by_phase(world: World) -> None:
         "in all",
     ]  # fmt: skip
     spent_ms = [float(told[phase].split()[0]) for phase in phases]
-    assert sum(spent_ms[:-1]) <= spent_ms[-1]
+    assert sum(spent_ms[:-1]) <= spent_ms[-1] + 0.01, "each is rounded to a microsecond"
     assert spent_ms[5] > 0
     assert "* < HTTP/1.1 200 OK\n" in result.stderr
 

@@ -10,10 +10,12 @@ import json
 import re
 import subprocess
 import sys
+from contextlib import ExitStack
 from pathlib import Path
 
-from fastproxy.bench.processes import Fleet, pick_ports
+from fastproxy.bench.processes import Fleet
 from fastproxy.demo.sample_services import Got, SampleService
+from tests.e2e.proxies import reserved_port
 
 FASTPROXY = [sys.executable, "-m", "fastproxy"]
 LIMIT_S = 20
@@ -23,20 +25,21 @@ def start(fleet: Fleet, folder: Path, name: str) -> None:
     """Run one of the configs, and wait until it says on its log that it is ready."""
     log = folder / f"{name}.log"
     process = fleet.start([*FASTPROXY, "run", str(folder / f"{name}.yaml")], log)
-    with log.open() as lines:
-        while process.is_running():
-            if '"ready"' in lines.readline():
-                return
+    while process.is_running():
+        if '"ready"' in log.read_text():
+            return
     raise AssertionError(process.log_tail())
 
 
 def test_a_call_through_what_init_wrote(tmp_path: Path) -> None:
-    with SampleService("api") as service, Fleet() as fleet:
+    with SampleService("api") as service, ExitStack() as reserved, Fleet() as fleet:
         subprocess.run(
             [*FASTPROXY, "init", "--caller", "web", "--service", f"api=127.0.0.1:{service.port}"],
             cwd=tmp_path, check=True, capture_output=True, timeout=LIMIT_S,
         )  # fmt: skip
-        ports = dict(zip(("8033", "8034", "9033", "9034"), map(str, pick_ports(4)), strict=True))
+        ports = {
+            old: str(reserved.enter_context(reserved_port())) for old in ("8033", "8034", "9033", "9034")
+        }
         for name in ("in", "out"):
             file = tmp_path / f"{name}.yaml"
             file.write_text(

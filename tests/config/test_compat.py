@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import pytest
 
+from fastproxy.config.problem import Problem
 from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import CompatDemand, InSnapshot, OutSnapshot
 from fastproxy.net.http1 import HOP_BY_HOP
@@ -56,6 +59,23 @@ def keys(folder: Folder) -> Folder:
     return folder
 
 
+def assert_told(problems: Sequence[Problem], path: str, words: str) -> None:
+    """One of them stands at this path and says this."""
+    assert any(problem.path == path and words in str(problem) for problem in problems), problems
+
+
+def load_out(keys: Folder, text: str) -> OutSnapshot:
+    snapshot = keys.load(text)
+    assert isinstance(snapshot, OutSnapshot)
+    return snapshot
+
+
+def load_in(keys: Folder, text: str, environ: dict[str, str] | None = None) -> InSnapshot:
+    snapshot = keys.load(text, environ)
+    assert isinstance(snapshot, InSnapshot)
+    return snapshot
+
+
 def warned(snapshot: OutSnapshot | InSnapshot) -> dict[str, str]:
     return {warning.path: warning.message for warning in snapshot.warnings}
 
@@ -64,8 +84,7 @@ def warned(snapshot: OutSnapshot | InSnapshot) -> dict[str, str]:
 
 
 def test_an_out_config_knows_how_each_caller_is_sent(keys: Folder) -> None:
-    snapshot = keys.load(OUT)
-    assert isinstance(snapshot, OutSnapshot)
+    snapshot = load_out(keys, OUT)
     assert snapshot.compat is not None
     assert (snapshot.compat.caller_header, snapshot.compat.context_path) == ("C_ServiceName", "/inProxy")
     assert snapshot.compat.body_limit_bytes == 16 * 1024 * 1024
@@ -79,8 +98,7 @@ def test_an_out_config_knows_how_each_caller_is_sent(keys: Folder) -> None:
 
 
 def test_an_in_config_knows_what_each_caller_must_do(keys: Folder) -> None:
-    snapshot = keys.load(IN)
-    assert isinstance(snapshot, InSnapshot)
+    snapshot = load_in(keys, IN)
     assert snapshot.compat is not None
     assert snapshot.compat.callers == {
         "song": CompatDemand(("s1",), ("e1",)),
@@ -99,8 +117,7 @@ def test_callers_move_over_one_by_one(keys: Folder) -> None:
     text = IN.replace("[compat]", "[http, compat]") + (
         f"private_key: {{file: in.key}}\ncallers: {{web: {{public_keys: [{web}]}}}}\n"
     )
-    snapshot = keys.load(text.replace('"ch*"', "web"))
-    assert isinstance(snapshot, InSnapshot)
+    snapshot = load_in(keys, text.replace('"ch*"', "web"))
     assert snapshot.caller_names == ("web", "song", "chat")
 
 
@@ -122,8 +139,7 @@ def test_no_secret_is_shown(keys: Folder) -> None:
 @pytest.mark.parametrize("text", ["abc d", "schlüssel", "#no comment", "k" * 400])
 def test_a_key_is_the_line_as_it_stands(keys: Folder, text: str) -> None:
     keys.secret("s1", text)
-    snapshot = keys.load(IN)
-    assert isinstance(snapshot, InSnapshot)
+    snapshot = load_in(keys, IN)
     assert snapshot.compat is not None
     assert snapshot.compat.sign_keys["s1"].reveal() == text.encode()
 
@@ -131,33 +147,51 @@ def test_a_key_is_the_line_as_it_stands(keys: Folder, text: str) -> None:
 # --- what is refused ----------------------------------------------------------------------------------------
 
 
+OUT_MISTAKES = [
+    (("    chat: {sign: s2, encrypt: e1}\n", ""), "compat.callers", "messages of chat are made"),
+    (("    chat: {sign: s2", "    chatt: {sign: s2"), "compat.callers.chatt", "did you mean chat?"),
+    (("sign: s1, encrypt: e1", "sign: s3, encrypt: e1"), "compat.callers.song.sign", "no sign key"),
+    (("sign: s1, encrypt: e1", "sign: e1, encrypt: e1"), "compat.callers.song.sign", "no sign key"),
+    (("compress: gzip", "compress: zstd"), "compat.callers.song.compress", "expected one of"),
+    (("transport: compat,", "transport: compat, receiver: x,"), "services.token.receiver", "no meaning"),
+    (
+        ("transport: compat,", "transport: compat, pad_to_bytes: 9,"),
+        "services.token.pad_to_bytes",
+        "no me",
+    ),
+    (("transport: compat,", "transport: compact,"), "services.token.transport", "did you mean compat?"),
+    ((", endpoints: [127.0.0.1:8033]", ""), "services.token", "`endpoints` is missing"),
+    (("transport: compat, ", ""), "callers.names.song", "`private_key` is missing"),
+    (("transport: compat, ", ""), "services.token", "`receiver` is missing"),
+    (("compat:\n", "compat:\n  context_path: /in/\n"), "compat.context_path", "not a context path"),
+    (("compat:\n", "compat:\n  context_path: /../x\n"), "compat.context_path", "not a context path"),
+    (("compat:\n", "compat:\n  body_limit_bytes: 0\n"), "compat.body_limit_bytes", "at least 1"),
+]
+IN_MISTAKES = [
+    (("[compat]", "[http]"), "compat", "doesn't contain `compat`"),
+    (("[compat]", "[http, compat]"), "", "`private_key` is missing"),
+    (("{sign: [s2], encrypt: []}", "{encrypt: []}"), "compat.callers.chat", "`sign` is missing"),
+    (("{sign: [s2]", "{sign: [s1]"), "compat.callers.chat.sign", "shares the sign key s1 with song"),
+    (("{sign: [s2]", "{sign: [s2, s1]"), "compat.callers.chat.sign", "or `trust_claimed_caller: true`"),
+    (("{sign: [s2]", "{sign: []"), "compat.callers.chat.sign", "chat need not sign"),
+    (("{sign: [s2]", "{sign: [s22]"), "compat.callers.chat.sign[0]", "did you mean s2?"),
+    (("    s2: {file: s2", "    s2: {file: s1"), "compat.callers.chat.sign", "shares the sign key s2"),
+    (("    e1: {file: e1", "    e1: {file: s1"), "compat.encrypt_keys.e1", "makes no AES key"),
+    (("    s2: {file: s2", "    s2: {file: e1"), "compat.encrypt_keys.e1", "is also the sign key s2"),
+    (('"ch*"', "chet"), "privileges[0].callers[1]", "did you mean chat?"),
+]
+"""Of each: what stands there in place of what, where that is told, and in which words."""
+
+
 @pytest.mark.parametrize(
-    ("change", "path", "words"),
-    [
-        (("    chat: {sign: s2, encrypt: e1}\n", ""), "compat.callers", "messages of chat are made"),
-        (("    chat: {sign: s2", "    chatt: {sign: s2"), "compat.callers.chatt", "did you mean chat?"),
-        (("sign: s1, encrypt: e1", "sign: s3, encrypt: e1"), "compat.callers.song.sign", "no sign key"),
-        (("sign: s1, encrypt: e1", "sign: e1, encrypt: e1"), "compat.callers.song.sign", "no sign key"),
-        (("compress: gzip", "compress: zstd"), "compat.callers.song.compress", "expected one of"),
-        (("transport: compat,", "transport: compat, receiver: x,"), "services.token.receiver", "no meaning"),
-        (
-            ("transport: compat,", "transport: compat, pad_to_bytes: 9,"),
-            "services.token.pad_to_bytes",
-            "no me",
-        ),
-        (("transport: compat,", "transport: compact,"), "services.token.transport", "did you mean compat?"),
-        ((", endpoints: [127.0.0.1:8033]", ""), "services.token", "`endpoints` is missing"),
-        (("transport: compat, ", ""), "callers.names.song", "`private_key` is missing"),
-        (("transport: compat, ", ""), "services.token", "`receiver` is missing"),
-        (("compat:\n", "compat:\n  context_path: /in/\n"), "compat.context_path", "not a context path"),
-        (("compat:\n", "compat:\n  context_path: /../x\n"), "compat.context_path", "not a context path"),
-        (("compat:\n", "compat:\n  body_limit_bytes: 0\n"), "compat.body_limit_bytes", "at least 1"),
-    ],
+    ("text", "change", "path", "words"),
+    [(OUT, *mistake) for mistake in OUT_MISTAKES] + [(IN, *mistake) for mistake in IN_MISTAKES],
 )
-def test_one_mistake_in_the_out_example(keys: Folder, change: tuple[str, str], path: str, words: str) -> None:
-    assert change[0] in OUT
-    problems = keys.problems(OUT.replace(*change, 1))
-    assert any(problem.path == path and words in str(problem) for problem in problems), problems
+def test_one_mistake_in_an_example(
+    keys: Folder, text: str, change: tuple[str, str], path: str, words: str
+) -> None:
+    assert change[0] in text
+    assert_told(keys.problems(text.replace(*change, 1)), path, words)
 
 
 @pytest.mark.parametrize("text", [OUT, IN])
@@ -177,28 +211,6 @@ def test_a_compat_service_needs_the_section(keys: Folder) -> None:
     )
     assert (problem.path, problem.line) == ("services.token", 3)
     assert "needs the section `compat`" in problem.message
-
-
-@pytest.mark.parametrize(
-    ("change", "path", "words"),
-    [
-        (("[compat]", "[http]"), "compat", "doesn't contain `compat`"),
-        (("[compat]", "[http, compat]"), "", "`private_key` is missing"),
-        (("{sign: [s2], encrypt: []}", "{encrypt: []}"), "compat.callers.chat", "`sign` is missing"),
-        (("{sign: [s2]", "{sign: [s1]"), "compat.callers.chat.sign", "shares the sign key s1 with song"),
-        (("{sign: [s2]", "{sign: [s2, s1]"), "compat.callers.chat.sign", "or `trust_claimed_caller: true`"),
-        (("{sign: [s2]", "{sign: []"), "compat.callers.chat.sign", "chat need not sign"),
-        (("{sign: [s2]", "{sign: [s22]"), "compat.callers.chat.sign[0]", "did you mean s2?"),
-        (("    s2: {file: s2", "    s2: {file: s1"), "compat.callers.chat.sign", "shares the sign key s2"),
-        (("    e1: {file: e1", "    e1: {file: s1"), "compat.encrypt_keys.e1", "makes no AES key"),
-        (("    s2: {file: s2", "    s2: {file: e1"), "compat.encrypt_keys.e1", "is also the sign key s2"),
-        (('"ch*"', "chet"), "privileges[0].callers[1]", "did you mean chat?"),
-    ],
-)
-def test_one_mistake_in_the_in_example(keys: Folder, change: tuple[str, str], path: str, words: str) -> None:
-    assert change[0] in IN
-    problems = keys.problems(IN.replace(*change, 1))
-    assert any(problem.path == path and words in str(problem) for problem in problems), problems
 
 
 def test_what_is_accepted_must_be_configured(keys: Folder) -> None:
@@ -223,8 +235,7 @@ def test_a_caller_with_an_identity_is_refused_over_compat(keys: Folder) -> None:
 
 def test_claims_are_trusted_only_on_demand_and_with_a_warning(keys: Folder) -> None:
     shared = IN.replace("{sign: [s2]", "{sign: [s1]")
-    snapshot = keys.load(shared.replace("compat:\n", "compat:\n  trust_claimed_caller: true\n"))
-    assert isinstance(snapshot, InSnapshot)
+    snapshot = load_in(keys, shared.replace("compat:\n", "compat:\n  trust_claimed_caller: true\n"))
     assert snapshot.compat is not None
     assert snapshot.compat.trust_claimed_caller
     assert "shares the sign key s1 with song" in warned(snapshot)["compat.trust_claimed_caller"]
@@ -278,18 +289,17 @@ CENTER = 'center: {url: "http://127.0.0.1:8040", register: false}\n'
 
 
 def test_endpoints_at_the_center_are_named_not_listed(keys: Folder) -> None:
-    inside = keys.load(IN.replace("[127.0.0.1:9000]", "[center]") + CENTER)
-    assert isinstance(inside, InSnapshot)
+    inside = load_in(keys, IN.replace("[127.0.0.1:9000]", "[center]") + CENTER)
     assert inside.center is not None
     assert (str(inside.center.address), inside.center.advertise) == ("127.0.0.1:8040", None)
     assert (inside.services["token"].endpoints, inside.services["token"].center_name) == ((), "token")
     receiver = f"receivers: {{shop-in: {{public_keys: [{keys.key('shop-in')}], endpoints: [center]}}}}\n"
     keys.key("song")
-    out = keys.load(
+    out = load_out(
+        keys,
         "role: out\ncaller: song\nprivate_key: {file: song.key}\nservices: {cart: {receiver: shop-in}}\n"
-        f'{receiver}center: {{url: "http://c:1"}}\n'
+        f'{receiver}center: {{url: "http://c:1"}}\n',
     )
-    assert isinstance(out, OutSnapshot)
     assert (out.services["cart"].endpoints, out.services["cart"].center_name) == ((), "shop-in")
 
 
@@ -297,22 +307,19 @@ def test_endpoints_at_the_center_are_named_not_listed(keys: Folder) -> None:
     ("endpoint", "name"), [("center", "token"), ("center:shop-in", "shop-in"), ("center:8033", "")]
 )
 def test_a_name_at_the_center(keys: Folder, endpoint: str, name: str) -> None:
-    snapshot = keys.load(OUT.replace("127.0.0.1:8033", endpoint) + 'center: {url: "http://c:1"}\n')
-    assert isinstance(snapshot, OutSnapshot)
+    snapshot = load_out(keys, OUT.replace("127.0.0.1:8033", endpoint) + 'center: {url: "http://c:1"}\n')
     assert snapshot.services["token"].center_name == name
     assert len(snapshot.services["token"].endpoints) == (0 if name else 1)
 
 
 def test_what_is_registered_is_the_advertised_address(keys: Folder) -> None:
     center = 'center: {url: "http://c:1", advertise: "10.1.2.4:8033", token: {env: TOKEN}}\n'
-    snapshot = keys.load(IN + center, {"TOKEN": "t" * 16})
-    assert isinstance(snapshot, InSnapshot)
+    snapshot = load_in(keys, IN + center, {"TOKEN": "t" * 16})
     assert snapshot.center is not None
     assert str(snapshot.center.advertise) == "10.1.2.4:8033"
     assert snapshot.center.token == Secret(b"t" * 16)
     assert "unencrypted" in warned(snapshot)["center.token"]
-    listening = keys.load(IN + 'center: {url: "http://c:1"}\n')
-    assert isinstance(listening, InSnapshot)
+    listening = load_in(keys, IN + 'center: {url: "http://c:1"}\n')
     assert listening.center is not None
     assert listening.center.advertise == listening.listen
 
@@ -340,7 +347,7 @@ def test_endpoints_of_compat_at_the_center_are_warned_of(keys: Folder) -> None:
 def test_one_mistake_with_the_center(keys: Folder, center: str, path: str, words: str) -> None:
     text = IN.replace("[127.0.0.1:9000]", "[center]") + center
     problems = keys.problems(text, {"SHORT": "short"})
-    assert any(problem.path == path and words in str(problem) for problem in problems), problems
+    assert_told(problems, path, words)
     assert "short" not in "".join(map(str, problems))
 
 

@@ -78,7 +78,7 @@ async def play(folder: Path) -> dict[str, list[str]]:
     server, watched = Server(folder), Watched()
     await server.start("192.0.2.1 api.test", "2001:db8::1 api.test")
     source = DnsSource(
-        [ip("198.51.100.7"), name("api.test")], refresh_s=REFRESH_S, timeout_s=5.0, resolve=watched.resolve
+        [ip("198.51.100.7"), name("api.test")], refresh_s=REFRESH_S, timeout_s=30.0, resolve=watched.resolve
     )
     known: dict[str, list[str]] = {}
 
@@ -94,7 +94,7 @@ async def play(folder: Path) -> dict[str, list[str]]:
     await note("server dead", server.stop)
     await note("server back", lambda: server.start("192.0.2.4 api.test"))
     await source.close()
-    late = DnsSource([name("late.test")], refresh_s=REFRESH_S, timeout_s=5.0, resolve=watched.resolve)
+    late = DnsSource([name("late.test")], refresh_s=REFRESH_S, timeout_s=30.0, resolve=watched.resolve)
     await late.start()
     known["not there yet"] = [endpoint.host for endpoint in late.endpoints]
     await server.change("192.0.2.5 late.test")

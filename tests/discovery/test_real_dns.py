@@ -26,8 +26,8 @@ def namespace() -> Iterator[str]:
     etc = Path("/etc/netns") / name
     etc.mkdir(parents=True)
     try:
-        # One try of one second: a dead server is noticed soon.
-        (etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:1 attempts:1\n")
+        # One try of three seconds: a dead server is noticed soon, a slow one has its time.
+        (etc / "resolv.conf").write_text("nameserver 127.0.0.1\noptions timeout:3 attempts:1\n")
         subprocess.run(["ip", "netns", "add", name], check=True)
         try:
             subprocess.run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)

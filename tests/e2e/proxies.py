@@ -340,7 +340,8 @@ def reserved_port() -> Iterator[int]:
     """A free port that nobody else gets meanwhile. Whoever sets SO_REUSEADDR can still listen there."""
     with socket.socket() as sock:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        sock.bind(("127.0.0.1", 0))
+        # At every address: who took the port at another one would be in the way of a listener at all of them.
+        sock.bind(("0.0.0.0", 0))
         yield sock.getsockname()[1]
 
 

@@ -70,9 +70,12 @@ def test_exchanges_are_counted_by_caller_service_outcome_and_cause(pair: Pair) -
         assert now.total("fastproxy_process_resident_bytes") > 1e6
         assert now.total("fastproxy_endpoints") == 2
         assert now.total("fastproxy_in_flight") == 0
-    out = pair.out.metrics()
-    assert out.total("fastproxy_request_bytes_total", service="secret") == len("12345")
-    assert out.total("fastproxy_response_bytes_total", service="web") == 3 * len("hello from nginx")
+    now, then = pair.out.metrics(), before[0]
+    for name, service, growth in (
+        ("fastproxy_request_bytes_total", "secret", len("12345")),
+        ("fastproxy_response_bytes_total", "web", 3 * len("hello from nginx")),
+    ):
+        assert now.total(name, service=service) - then.total(name, service=service) == growth, name
 
 
 # --- logs and answers -----------------------------------------------------------------------------------
