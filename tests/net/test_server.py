@@ -9,7 +9,7 @@ import pytest
 
 from fastproxy.errors import BODY_TOO_LARGE, ProxyError
 from fastproxy.model import Content, Exchange, Request, Response, ResponseHead
-from fastproxy.net.connection import LINGER_S, Connection
+from fastproxy.net.connection import LINGER_S, PROMPT_BYTES, PROMPT_S, Connection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
@@ -109,6 +109,80 @@ ANSWERS = ok(b"/a hello") + ok(b"/b hello") + ok(b"/c ")
 
 
 # --- requests and answers ---------------------------------------------------------------------------------
+
+
+class Seen:
+    """A handler that notes how the content of requests came to it."""
+
+    def __init__(self) -> None:
+        self.contents: list[Content] = []
+
+    async def __call__(self, request: Request, connection: Connection) -> None:
+        self.contents.append(request.content)
+        await echo(request, connection)
+
+
+@pytest.mark.parametrize("length", [2, 1000, PROMPT_BYTES])
+def test_little_content_that_follows_its_head_at_once_comes_whole(length: int) -> None:
+    """Many callers send head and content one by one; several times on a connection."""
+    content = b"a" * length
+    head = b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: %d\r\n\r\n" % length
+    for at in (0, 1, length // 2, length - 1):
+        seen = Seen()
+        listener = Listener(seen)
+        wire = listener.connect()
+        for _ in range(3):
+            wire.receive(head + content[:at])
+            assert wire.take() == b""
+            wire.receive(content[at:])
+            assert wire.take() == ok(b"/1 " + content)
+            listener.turn()
+        assert seen.contents == [content] * 3
+
+
+def test_content_that_lets_itself_be_waited_for_is_a_stream() -> None:
+    seen = Seen()
+    listener = Listener(seen)
+    wire = listener.connect()
+    for _ in range(2):
+        wire.receive(POST[:-3])
+        assert len(seen.contents) == 0
+        listener.clock.advance(PROMPT_S + LATE_S)
+        assert len(seen.contents) == 1
+        assert isinstance(seen.contents.pop(), IncomingBody)
+        wire.receive(b"llo")
+        assert wire.take() == ok(b"/a hello")
+        listener.turn()
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [b"Content-Length: %d\r\n" % (PROMPT_BYTES + 1), b"Expect: 100-continue\r\nContent-Length: 5\r\n"],
+)
+def test_large_content_and_what_waits_itself_is_a_stream_at_once(lines: bytes) -> None:
+    seen = Seen()
+    listener = Listener(seen)
+    listener.connect().receive(b"POST /1 HTTP/1.1\r\nHost: a\r\n%b\r\n" % lines)
+    assert isinstance(seen.contents[0], IncomingBody)
+
+
+def test_a_request_whose_rest_is_awaited_is_not_lost_when_the_listener_drains() -> None:
+    listener = Listener()
+    wire = listener.connect()
+    wire.receive(POST[:-3])
+    listener.server.drain()
+    assert not wire.closing
+    listener.clock.advance(PROMPT_S + LATE_S)
+    wire.receive(b"llo")
+    assert wire.take() == ok(b"/a hello", b"connection: close\r\n")
+
+
+def test_a_peer_that_ends_where_its_rest_is_awaited_has_broken_its_request() -> None:
+    listener = Listener()
+    wire = listener.connect()
+    wire.receive(POST[:-3])
+    wire.protocol.eof_received()
+    assert [type(end) for end in listener.ends] == [ProxyError]
 
 
 def test_pipelined_requests_are_answered_in_order_in_every_cut() -> None:
@@ -319,6 +393,7 @@ def test_an_answer_before_the_body_has_come_ends_the_connection() -> None:
     listener = Listener(gate)
     wire = listener.connect()
     wire.receive(b"POST /1 HTTP/1.1\r\nHost: a\r\nContent-Length: 10\r\n\r\nhello")
+    listener.clock.advance(PROMPT_S + LATE_S)
     gate.open(0)
     assert wire.take() == ok(b"/1", b"connection: close\r\n")
     assert wire.half_closed  # what the peer still sends is discarded for a moment, never taken for a request

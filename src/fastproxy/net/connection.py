@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0
+PROMPT_BYTES = 65_536
+"""Content of this size or less is waited for, for `PROMPT_S` seconds, before it counts as a stream."""
+PROMPT_S = 0.02
 
 
 class Connection(asyncio.Protocol):
@@ -62,7 +66,9 @@ class Connection(asyncio.Protocol):
         "_head_begun",
         "_head_bytes",
         "_heads",
+        "_is_impatient",
         "_keep_alive",
+        "_rest_until_s",
         "_served",
         "_server",
         "_timer",
@@ -87,6 +93,8 @@ class Connection(asyncio.Protocol):
         self._closing = False
         self._keep_alive = True
         self._head_begun = True
+        self._rest_until_s = 0.0
+        self._is_impatient = False
         self._served = 0
         self._drive = Drive(self._exchange_done)
         self.peer = ""
@@ -154,6 +162,8 @@ class Connection(asyncio.Protocol):
         if self._tunnel is not None and self._tunnel.is_open:
             self._tunnel.finish()
             return True
+        if self._awaits_rest and not self._closing:
+            self._begin_with_what_came()
         if self._body is not None:
             self._body.fail(ProxyError(MALFORMED_REQUEST, "the connection ended inside the body"))
         return False
@@ -212,6 +222,8 @@ class Connection(asyncio.Protocol):
             if flow is not None and flow.begin(self, head, content):
                 return
         else:
+            if len(data) - end < head.content_bytes <= PROMPT_BYTES and self._await_rest(head, data):
+                return
             content = self._part(head, data[end:])
             if self._closing:
                 return
@@ -234,6 +246,31 @@ class Connection(asyncio.Protocol):
         if len(self._buffer) > self._head_bytes and self._transport is not None:
             self._transport.pause_reading()
         return False
+
+    def _await_rest(self, head: RequestHead, data: bytes) -> bool:
+        """Wait a moment for the rest of a small request: many callers send head and content one by one.
+
+        What comes whole goes the short way, and can be sent elsewhere if need be. False: begin with what came.
+        """
+        now_s = self._server.loop.time()
+        if head.expects_continue or self._is_impatient:
+            return False
+        if now_s >= self._rest_until_s:
+            self._rest_until_s = now_s + PROMPT_S
+        self._timer.set(self._rest_until_s)
+        self._head, self._buffer = None, data
+        return True
+
+    @property
+    def _awaits_rest(self) -> bool:
+        return self._head is None and b"\r\n\r\n" in self._buffer
+
+    def _begin_with_what_came(self) -> None:
+        """The rest doesn't come at once: the content is a stream then."""
+        data, self._buffer = self._buffer, b""
+        self._is_impatient = True
+        self.data_received(data)
+        self._is_impatient = False
 
     def _part(self, head: RequestHead, data: bytes) -> Content:
         """Part the content from what follows it; what isn't here yet will be read as it comes."""
@@ -477,6 +514,8 @@ class Connection(asyncio.Protocol):
             await self._write_body(body, chunked)
         except BaseException:
             body.close()  # whoever sends it must not wait for a reader that is gone
+            if not chunked and body.length is None and self._transport is not None:
+                _reset_at_end(self._transport)  # nothing else tells it from one that ends well
             raise
 
     async def _write_body(self, body: Body, chunked: bool) -> None:
@@ -589,6 +628,8 @@ class Connection(asyncio.Protocol):
             self._body.fail(
                 ProxyError(BODY_TIMEOUT, f"{self._server.limits.body_timeout_s:g} s without a byte")
             )
+        elif self._awaits_rest:
+            self._begin_with_what_came()
         elif self._head is None:
             if self._buffer not in (b"", b"\r\n"):
                 self._refuse(
@@ -612,7 +653,7 @@ class Connection(asyncio.Protocol):
 
     def drain(self) -> None:
         """Close now if nothing is owed, after the answer otherwise."""
-        if self._head is None:
+        if self._head is None and not self._awaits_rest:
             self.close()
         else:
             self._closing_after_answer()
@@ -651,6 +692,12 @@ async def complete(rest: Awaitable[None] | None) -> None:
     """Wait for what `Connection.respond` leaves to be written."""
     if rest is not None:
         await rest
+
+
+def _reset_at_end(transport: asyncio.Transport) -> None:
+    """Let a connection end with a reset, once it is cut (SO_LINGER of 0 s); Unix sockets know none."""
+    sock = transport.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 def _peer_uid(transport: asyncio.Transport) -> int:
