@@ -1,5 +1,5 @@
-"""The callers of `callers_dir` while an in proxy runs: who comes to the folder or goes from it is known, or known
-no more, without a restart.
+"""The callers of `callers_dir` while an in proxy runs: who comes to the folder is known, who goes from it
+is not, both without a restart.
 
 Knows nothing of what is done about a caller that came or went.
 """

@@ -1,15 +1,24 @@
-"""The keys, callers and limits of `compat`, from the config to the parts that seal and open."""
+"""Wire format v1, from the config's keys, callers and limits to the parts that seal and open, for both roles.
+
+Loaded only where a config uses `compat`.
+"""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping, Sequence
 from functools import partial
 
+from fastproxy.app.parts import MakeService, Parts
+from fastproxy.config import snapshot as configured
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import CompatIn, CompatOut
+from fastproxy.config.snapshot import CompatIn, CompatOut, OutSnapshot
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.compat_receiver import CompatWayIn
 from fastproxy.proxy.held_body import HeldBodies
+from fastproxy.proxy.out_proxy import RemoteService
+from fastproxy.proxy.over_compat import OverCompat
+from fastproxy.proxy.refusals import Refusals
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.compat.keys import EncryptKey, SignKey
 from fastproxy.wire.compat.payload import GZIP_ID, SNAPPY_ID
@@ -95,3 +104,19 @@ def _watch(metrics: Metrics, callers: Sequence[CompatCaller]) -> set[str]:
         count = len({weakness.caller for weakness in found if weakness.label == label})
         metrics.watch("fastproxy_compat_weaknesses", partial(float, count), label)
     return {weakness.caller for weakness in found if weakness.label in CLAIMED}
+
+
+def over_compat(snapshot: OutSnapshot, section: CompatOut, parts: Parts) -> MakeService:
+    """Make what makes the services of an out proxy that are reached over compat."""
+    refusals = Refusals(snapshot.config.name, "out", parts.recorder, parts.new_id, for_original=True)
+    known = senders(section, parts.metrics)
+    held = bodies(section)
+
+    def make(service: configured.RemoteService) -> RemoteService:
+        way = OverCompat(
+            service.name, section.context_path, section.caller_header, known, held,
+            parts.connections(service), time.monotonic,
+        )  # fmt: skip
+        return RemoteService(parts.next_hop(service, way), refusals, held.hold_request)
+
+    return make

@@ -31,6 +31,7 @@ _ADVICE = {
     "tls": "compare the CAs and dates of both sides' certificates; or it is no out proxy",
     "timeout": "look at the network to this address; `link.handshake_timeout_s` is the limit",
     "closed": "the out proxy there says why in its answers (`link_refused`); a port scan looks like this too",
+    "lost": "look at the network to this address, and whether the out proxy there was killed",
     "rate": "find out why so many links are made there, or raise `link.new_links_per_peer_per_s`",
     "half_open": "find out who lets so many handshakes hang, or raise `link.handshakes`",
     "links": "find out why so many out proxies run under this key, or raise `link.links_per_caller`",

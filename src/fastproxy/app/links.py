@@ -16,7 +16,7 @@ from functools import partial
 
 from fastproxy.app.callers import LOOK_EVERY_S
 from fastproxy.app.link_refusals import RefusalLog
-from fastproxy.app.parts import Parts, newcomers, packing_of, reveal
+from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, reveal
 from fastproxy.config import snapshot as configured
 from fastproxy.config.certificates import CertificateError
 from fastproxy.config.schema_link import Link as LinkSection
@@ -128,12 +128,12 @@ class CallerLinks:
             names = {receiver.tls_id: receiver.name}
             return Way(partial(HelloInitiator, params), context, partial(_identify, names=names))
         key, psk = self._keys[caller], reveal(receiver.psk) or NO_PSK
-        public_key = receiver.public_keys[0]
 
-        def initiate() -> Initiator:
+        def initiate(public_key: bytes) -> Initiator:
             return Initiator(key, receiver.name, public_key, psk, params, PrivateKey(os.urandom(32)))
 
-        return Way(initiate)
+        first, *others = (partial(initiate, public_key) for public_key in receiver.public_keys)
+        return Way(first, others=tuple(others))
 
     def drain(self) -> None:
         """Make no more links, and close those that are there after their last stream."""
@@ -155,9 +155,7 @@ class CallerLinks:
                 pools.revoke(partial(_is_trusted, credentials))
 
 
-def over_link(
-    snapshot: OutSnapshot, parts: Parts, links: CallerLinks, refusals: Refusals
-) -> Callable[[configured.RemoteService], RemoteService]:
+def over_link(snapshot: OutSnapshot, parts: Parts, links: CallerLinks, refusals: Refusals) -> MakeService:
     """Make what makes the services that are reached over links."""
 
     def make(service: configured.RemoteService) -> RemoteService:
@@ -284,4 +282,4 @@ def _reload(credentials: TlsCredentials) -> None:
         if credentials.reload():
             _LOG.info("certificates were read again", extra={"fingerprint": credentials.fingerprint})
     except CertificateError as error:
-        _LOG.error("the certificates stay as they were", extra={"detail": str(error)})
+        _LOG.warning("the certificates stay as they were", extra={"detail": str(error)})

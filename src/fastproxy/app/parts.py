@@ -12,9 +12,10 @@ from itertools import count
 
 from fastproxy import __version__
 from fastproxy.app.endpoints import Endpoints
+from fastproxy.config import snapshot as configured
 from fastproxy.config.schema_parts import Limits, ServiceSettings
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import LocalService, RemoteService, Snapshot
+from fastproxy.config.snapshot import LocalService, Snapshot
 from fastproxy.discovery.source import Source
 from fastproxy.errors import PEER_RATE_LIMITED
 from fastproxy.net.http1 import HeadLimits, HeadParser
@@ -26,12 +27,16 @@ from fastproxy.policy.balance import Balancer
 from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
 from fastproxy.proxy.fields import CONTROL, HopFields
 from fastproxy.proxy.forward import NextHop, Recover
+from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.compressors import COMPRESSORS
 from fastproxy.wire.records import PLAIN, Packing
+
+MakeService = Callable[[configured.RemoteService], RemoteService]
+"""Makes a service of an out proxy, as one way between the proxies reaches it."""
 
 
 class Parts:
@@ -117,7 +122,7 @@ class Parts:
             peer_check(allowed_uids),
         )
 
-    def connections(self, service: LocalService | RemoteService) -> Pools:
+    def connections(self, service: LocalService | configured.RemoteService) -> Pools:
         """Make what keeps connections to a service, or to its receiver."""
         limits = self._snapshot.config.limits
         pools = Pools(
@@ -138,7 +143,7 @@ class Parts:
 
     def next_hop(
         self,
-        service: LocalService | RemoteService,
+        service: LocalService | configured.RemoteService,
         transport: Transport,
         recover: Recover | None = None,
     ) -> NextHop:

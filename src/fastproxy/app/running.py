@@ -6,15 +6,14 @@ import asyncio
 import gc
 import logging
 import signal
-import time
 from collections.abc import Coroutine, Iterator, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from fastproxy import __version__
 from fastproxy.admin.server import AdminHandler
 from fastproxy.app.callers import CallersFolder, with_callers
-from fastproxy.app.in_role import caller_keys, in_proxy, privileges_of
+from fastproxy.app.in_role import in_proxy, privileges_of
 from fastproxy.app.links import CallerLinks, ReceiverLinks
 from fastproxy.app.out_role import out_proxy
 from fastproxy.app.parts import Parts
@@ -26,8 +25,9 @@ from fastproxy.net.server import Server, ServerLimits
 from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy
 from fastproxy.proxy.out_proxy import OutProxy
-from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.receiver import Receiver
+
+if TYPE_CHECKING:
+    from fastproxy.app.envelopes import EnvelopesIn
 
 _LOG = logging.getLogger("fastproxy")
 _HOUSEKEEPING_S = 5.0
@@ -46,7 +46,7 @@ class Proxy:
         self._snapshot = snapshot
         self._loop = loop
         self._draining = False
-        self._receiver: Receiver | None = None
+        self._envelopes: EnvelopesIn | None = None
         self._caller_links: CallerLinks | None = None
         self._receiver_links: ReceiverLinks | None = None
         self._callers_folder: CallersFolder | None = None
@@ -58,7 +58,7 @@ class Proxy:
             control = CONTROL | {proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
         else:
             self.parts = parts = Parts(snapshot, "in", snapshot.caller_names, loop)
-            proxy, self._receiver = in_proxy(snapshot, parts)
+            proxy, self._envelopes = in_proxy(snapshot, parts)
             if snapshot.callers_dir is not None:
                 take = partial(self._take_callers, snapshot, proxy)
                 self._callers_folder = CallersFolder(snapshot, snapshot.callers_dir, take)
@@ -163,17 +163,16 @@ class Proxy:
         privileges = await asyncio.to_thread(privileges_of, changed)
         if self._receiver_links is not None:
             self._receiver_links.take_callers(callers)
-        if self._receiver is not None:
-            own = [PrivateKey(secret.reveal()) for secret in snapshot.private_keys]
-            self._receiver.replace_keys(own, caller_keys(callers))
+        if self._envelopes is not None:
+            self._envelopes.take_callers(callers)
         proxy.take_privileges(privileges)
         self.metrics.know_callers(changed.caller_names)
 
     async def _keep_house(self) -> None:
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
-            if self._receiver is not None:
-                self._receiver.expire(int(time.time() * 1000))
+            if self._envelopes is not None:
+                self._envelopes.expire()
 
     def _not_ready(self) -> str:
         if self._draining:

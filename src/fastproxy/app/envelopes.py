@@ -1,0 +1,124 @@
+"""Envelopes over HTTP, from the config to the parts that seal and open them, for both roles.
+
+Loaded only where a config uses `http`.
+"""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Iterable, Iterator, Sequence
+
+from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, reveal
+from fastproxy.config import snapshot as configured
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer
+from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.proxy.http_receiver import HttpReceiver
+from fastproxy.proxy.in_flow import InFlow
+from fastproxy.proxy.in_proxy import InProxy
+from fastproxy.proxy.out_proxy import RemoteService
+from fastproxy.proxy.over_http import LIFETIME_MS, TARGET, OverHttp, ReceiverIdentity, known_answers
+from fastproxy.proxy.refusals import Refusals
+from fastproxy.proxy.way_in import WayBack, WayIn
+from fastproxy.wire.ciphers import CIPHERS
+from fastproxy.wire.envelope import RESPONSE_NONCE_BYTES
+from fastproxy.wire.identity import PrivateKey
+from fastproxy.wire.receiver import Receiver, ReceiverLimits
+from fastproxy.wire.sessions import CallerKey
+
+# --- the out proxy ----------------------------------------------------------------------------------------
+
+
+def over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> MakeService:
+    """Make what makes the services that are reached over HTTP, in envelopes."""
+    keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
+    ciphers = {cipher.name: cipher for cipher in CIPHERS.values()}
+    answers = known_answers(parts.sealed_parser)
+
+    def make(service: configured.RemoteService) -> RemoteService:
+        settings, receiver = service.settings, service.receiver
+        assert receiver is not None
+        identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], reveal(receiver.psk))
+
+        way = OverHttp(
+            service.name, keys, identity, ciphers[settings.cipher], packing_of(settings),
+            parts.connections(service), parts.sealed_parser, answers,
+            time.monotonic, time.time, os.urandom,
+        )  # fmt: skip
+        return RemoteService(parts.next_hop(service, way), refusals)
+
+    return make
+
+
+# --- the in proxy -----------------------------------------------------------------------------------------
+
+
+class EnvelopesIn:
+    """What takes envelopes at an in proxy.
+
+    target: that of their requests. way: how they are opened and answered.
+
+    Args:
+        snapshot: the config. parts: of this proxy. refusals: answers what is refused.
+    """
+
+    def __init__(self, snapshot: InSnapshot, parts: Parts, refusals: Refusals) -> None:
+        limits = snapshot.config.limits
+        self._snapshot = snapshot
+        self._receiver = _receiver(snapshot, parts)
+        self._opener = HttpReceiver(
+            self._receiver,
+            parts.sealed_parser,
+            limits.body_bytes or None,
+            newcomers(limits.new_sessions_per_peer_per_s, limits.rate_states),
+            time.time,
+            os.urandom,
+        )
+        self.target = TARGET
+        back = WayBack(self._opener, refusals, challenge=self._opener.challenge)
+        self.way = WayIn(self._opener, back, limits.header_timeout_s)
+
+    def short_way(self, proxy: InProxy, limiter: RateLimiter, parts: Parts, in_flight_limit: int) -> InFlow:
+        """Make the short way of ordinary calls through this proxy."""
+        return InFlow(
+            proxy, self._receiver, self._opener, limiter, parts.recorder, in_flight_limit, _nonces(),
+            time.monotonic, time.time,
+        )  # fmt: skip
+
+    def take_callers(self, callers: Sequence[Peer]) -> None:
+        """Callers came or went: those who went are known no more."""
+        own = [PrivateKey(secret.reveal()) for secret in self._snapshot.private_keys]
+        self._receiver.replace_keys(own, _caller_keys(callers))
+
+    def expire(self) -> None:
+        """Forget what can't be used any more; called every few seconds."""
+        self._receiver.expire(int(time.time() * 1000))
+
+
+def _receiver(snapshot: InSnapshot, parts: Parts) -> Receiver:
+    config = snapshot.config
+    receiver = Receiver(
+        [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
+        config.name,
+        os.urandom(16),
+        _caller_keys(snapshot.callers.values()),
+        ReceiverLimits(
+            max_age_ms=LIFETIME_MS,
+            max_clock_skew_ms=int(config.max_clock_skew_s * 1000),
+            sessions_per_caller=config.limits.sessions_per_caller,
+        ),
+    )
+    parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
+    return receiver
+
+
+def _caller_keys(callers: Iterable[Peer]) -> list[CallerKey]:
+    return [CallerKey(peer.name, key, reveal(peer.psk)) for peer in callers for key in peer.public_keys]
+
+
+def _nonces() -> Iterator[bytes]:
+    """Random nonces for answers, drawn many at a time: a system call for each would take 0.5 µs."""
+    while True:
+        drawn = os.urandom(RESPONSE_NONCE_BYTES * 256)
+        for at in range(0, len(drawn), RESPONSE_NONCE_BYTES):
+            yield drawn[at : at + RESPONSE_NONCE_BYTES]
