@@ -9,34 +9,35 @@ import logging
 import os
 import random
 import socket
-import ssl
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from typing import TYPE_CHECKING
 
 from fastproxy.app.callers import LOOK_EVERY_S
 from fastproxy.app.link_refusals import RefusalLog
 from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, reveal
 from fastproxy.config import snapshot as configured
-from fastproxy.config.certificates import CertificateError
 from fastproxy.config.schema_link import Link as LinkSection
-from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer
-from fastproxy.net.link.caller import CallerLink, known_link_answers
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, TlsFiles
+from fastproxy.net.link.caller import known_link_answers
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings
 from fastproxy.net.link.pool import LinkParts, LinkPoolLimits, LinkPools, Way
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
 from fastproxy.net.link.server import Door, DoorLimits, LinkServer, NoiseDoor, TlsDoor
-from fastproxy.net.tls import TlsCredentials, TlsPeer, TlsPeerError, match
 from fastproxy.proxy.fields import is_reserved
 from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.over_link import OverLink
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.handshake import NO_PSK, Initiator, Params, Responder
 from fastproxy.wire.link.hello import HelloInitiator, HelloResponder
+
+if TYPE_CHECKING:
+    from fastproxy.app.certificates import Certificates
+    from fastproxy.net.tls import TlsPeer
 
 _LOG = logging.getLogger("fastproxy.link")
 
@@ -83,7 +84,7 @@ class CallerLinks:
         config = snapshot.config
         section, limits = config.link, config.limits
         self._keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
-        self._credentials = None if snapshot.tls is None else TlsCredentials(snapshot.tls, time.time)
+        self._certificates = _certificates(snapshot.tls)
         self._all: dict[tuple[str, str], LinkPools] = {}
         counters = LinkCounters()
         self._parts = partial(
@@ -119,14 +120,10 @@ class CallerLinks:
     def _way(self, caller: str, receiver: Peer) -> Way:
         params: Params = self._parts.args[0].params
         if receiver.tls_id:
-            credentials = self._credentials
-            assert credentials is not None  # no config loads without it
-
-            def context() -> ssl.SSLContext:
-                return credentials.client_context
-
-            names = {receiver.tls_id: receiver.name}
-            return Way(partial(HelloInitiator, params), context, partial(_identify, names=names))
+            certificates = self._certificates
+            assert certificates is not None  # no config loads without it
+            check = _identify({receiver.tls_id: receiver.name})
+            return Way(partial(HelloInitiator, params), certificates.client_context, check)
         key, psk = self._keys[caller], reveal(receiver.psk) or NO_PSK
 
         def initiate(public_key: bytes) -> Initiator:
@@ -147,12 +144,12 @@ class CallerLinks:
 
     async def watch(self) -> None:
         """Keep up with the certificate files; runs until it is cancelled."""
-        credentials = self._credentials
-        while credentials is not None:
+        certificates = self._certificates
+        while certificates is not None:
             await asyncio.sleep(LOOK_EVERY_S)
-            _reload(credentials)
+            certificates.reload()
             for pools in self._all.values():
-                pools.revoke(partial(_is_trusted, credentials))
+                pools.revoke(certificates.is_trusted)
 
 
 def over_link(snapshot: OutSnapshot, parts: Parts, links: CallerLinks, refusals: Refusals) -> MakeService:
@@ -194,14 +191,14 @@ class ReceiverLinks:
         settings = _settings(
             section, section.streams, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s
         )
-        self._credentials = None if snapshot.tls is None else TlsCredentials(snapshot.tls, time.time)
+        self._certificates = _certificates(snapshot.tls)
         self._known = _callers_by_key(snapshot.callers.values())
         self._psks = {
             key: reveal(peer.psk) or NO_PSK for peer in snapshot.callers.values() for key in peer.public_keys
         }
         admit = newcomers(section.new_links_per_peer_per_s, limits.rate_states)
         door: Door
-        if self._credentials is None:
+        if self._certificates is None:
             responder = Responder(
                 config.name,
                 [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
@@ -211,7 +208,7 @@ class ReceiverLinks:
             door = NoiseDoor(responder, self._known, admit, os.urandom)
         else:
             names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
-            door = TlsDoor(HelloResponder(settings.params), partial(_identify, names=names))
+            door = TlsDoor(HelloResponder(settings.params), _identify(names))
         self._admit = admit
         self.server = LinkServer(
             handler,
@@ -228,10 +225,9 @@ class ReceiverLinks:
 
     def listen(self, sock: socket.socket) -> bool:
         """Take links from a bound socket, where they are inside TLS; False where they are not."""
-        credentials = self._credentials
-        if credentials is None:
+        if self._certificates is None:
             return False
-        self.server.listen(sock, lambda: credentials.server_context, self._admit)
+        self.server.listen(sock, self._certificates.server_context, self._admit)
         return True
 
     def _psk_of(self, public_key: bytes) -> bytes | None:
@@ -239,11 +235,11 @@ class ReceiverLinks:
 
     async def watch(self) -> None:
         """Keep up with the certificate files; runs until it is cancelled."""
-        credentials = self._credentials
-        while credentials is not None:
+        certificates = self._certificates
+        while certificates is not None:
             await asyncio.sleep(LOOK_EVERY_S)
-            _reload(credentials)
-            self._cut(partial(_is_trusted, credentials))
+            certificates.reload()
+            self._cut(certificates.is_trusted)
 
     def take_callers(self, callers: Iterable[Peer]) -> None:
         """Know these callers by their keys from now on; the links of all others are cut off."""
@@ -264,22 +260,15 @@ def _callers_by_key(peers: Iterable[Peer]) -> dict[bytes, str]:
     return {key: peer.name for peer in peers for key in peer.public_keys}
 
 
-def _identify(peer: TlsPeer, names: Mapping[str, str]) -> str:
-    try:
-        return match(peer, names)
-    except TlsPeerError as error:
-        raise LinkError("identity", str(error)) from error
+def _certificates(files: TlsFiles | None) -> Certificates | None:
+    if files is None:
+        return None
+    from fastproxy.app.certificates import Certificates  # noqa: PLC0415 - see there
+
+    return Certificates(files)
 
 
-def _is_trusted(credentials: TlsCredentials, link: CallerLink | ReceiverLink) -> bool:
-    """Whether the certificate at the other end of a link would be accepted today."""
-    return not isinstance(link.identity, TlsPeer) or credentials.still_trusts(link.identity)
+def _identify(names: Mapping[str, str]) -> Callable[[TlsPeer], str]:
+    from fastproxy.app.certificates import identify  # noqa: PLC0415 - see there
 
-
-def _reload(credentials: TlsCredentials) -> None:
-    """Take changed certificate files, if they can be used."""
-    try:
-        if credentials.reload():
-            _LOG.info("certificates were read again", extra={"fingerprint": credentials.fingerprint})
-    except CertificateError as error:
-        _LOG.warning("the certificates stay as they were", extra={"detail": str(error)})
+    return partial(identify, names=names)

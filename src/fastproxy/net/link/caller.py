@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fastproxy.errors import (
     BODY_TOO_LARGE,
@@ -28,7 +28,6 @@ from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LAST_STREAM, Link, LinkSettings, tls_peer_of
 from fastproxy.net.link.stream import ContentSender, LinkBody, pack_content, unpack_content
 from fastproxy.net.timers import Wheel
-from fastproxy.net.tls import TlsPeer
 from fastproxy.net.upgrade import check_switch
 from fastproxy.wire.envelope import SERVICE_RESPONSE, Challenge, Refusal, parse_response_head
 from fastproxy.wire.link.errors import LinkError
@@ -61,6 +60,9 @@ from fastproxy.wire.link.handshake import Initiator
 from fastproxy.wire.link.hello import HelloInitiator
 from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES
 from fastproxy.wire.records import PLAIN, Chunk, Packing
+
+if TYPE_CHECKING:
+    from fastproxy.net.tls import TlsPeer
 
 _RESPONSE_END = RESPONSE | END
 _CANCELLED = build_reset("")
@@ -417,8 +419,8 @@ class CallStream:
         try:
             await self._sender.send(content)
         except BaseException:
-            if type(content) is not bytes:
-                cast(Body, content).close()  # in a tunnel, whoever says it waits for it to be read
+            if self._is_tunnel:
+                cast(Body, content).close()  # whoever says it waits for it; a body may yet go elsewhere
             raise
 
     def cancel(self) -> None:

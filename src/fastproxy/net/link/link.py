@@ -14,12 +14,11 @@ import asyncio
 import ssl
 from collections import deque
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.timers import Timer, Wheel
-from fastproxy.net.tls import TlsPeer, TlsPeerError, peer_of
 from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.frames import (
     ACK,
@@ -44,6 +43,9 @@ from fastproxy.wire.link.frames import (
 from fastproxy.wire.link.handshake import Established, Params
 from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES, REKEY_RECORDS
 
+if TYPE_CHECKING:
+    from fastproxy.net.tls import TlsPeer
+
 BULK_BYTES = 131_072
 """Content on its way that leaves in one turn of the loop, over all streams; small messages go beside it."""
 _WRITE_HIGH_BYTES, _WRITE_LOW_BYTES = 262_144, 65_536
@@ -55,7 +57,7 @@ _DEAR = 200
 _GOODBYE_S = 1.0
 LOST = "lost"
 """Why a link ended whose connection broke."""
-_LAST_STREAM = 2**32 - 1
+LAST_STREAM = 2**32 - 1
 _KIND_BITS = 24
 _PING = b"\0" * PING_BYTES
 
@@ -415,6 +417,7 @@ class Link(asyncio.Protocol):
             self.send(frame(PING | ACK, 0, payload))
         elif kind == PING | ACK:
             self.bother(_DEAR)
+            self._take_pong(payload)
         elif kind == REKEY:
             self.bother(_DEAR)
             if payload:
@@ -431,6 +434,9 @@ class Link(asyncio.Protocol):
             self._take_goaway(*parse_goaway(payload))
         else:
             raise LinkError("frame", f"a frame of kind {kind:#x} on stream 0")
+
+    def _take_pong(self, payload: bytes) -> None:
+        """The answer to a ping has come; that it was said is all that most of them tell."""
 
     def _take_goaway(self, last_stream: int, reason: int) -> None:
         self._goodbye()
@@ -536,7 +542,7 @@ class Link(asyncio.Protocol):
 
     def _last_taken(self) -> int:
         """The last stream of the peer's that this end has taken, or will."""
-        return _LAST_STREAM
+        return LAST_STREAM
 
     def _say_goodbye(self, reason: int) -> None:
         self._out.append(frame(GOAWAY, 0, build_goaway(self._last_taken(), reason)))
@@ -601,6 +607,8 @@ def tls_peer_of(transport: asyncio.BaseTransport) -> TlsPeer:
     Raises:
         LinkError: nobody that counts.
     """
+    from fastproxy.net.tls import TlsPeerError, peer_of  # noqa: PLC0415 - 3 MiB that few proxies need
+
     session = transport.get_extra_info("ssl_object")
     if session is None:
         raise LinkError("identity", "no TLS")

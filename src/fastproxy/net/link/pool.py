@@ -12,6 +12,7 @@ import asyncio
 import ssl
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from msgspec import Struct
 
@@ -30,10 +31,12 @@ from fastproxy.net.link.caller import CallerLink
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LOST, LinkSettings
 from fastproxy.net.timers import Wheel
-from fastproxy.net.tls import TlsPeer
 from fastproxy.wire.link.frames import KEY_REVOKED, REPLACED
 from fastproxy.wire.link.handshake import Initiator
 from fastproxy.wire.link.hello import HelloInitiator
+
+if TYPE_CHECKING:
+    from fastproxy.net.tls import TlsPeer
 
 _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0

@@ -21,28 +21,31 @@ from fastproxy.errors import (
 from fastproxy.model import Body, Exchange, Response, ResponseHead
 from fastproxy.net.drive import Drive
 from fastproxy.net.framing import parse_trailers
-from fastproxy.net.link.link import Link, added_credit, tls_peer_of
+from fastproxy.net.link.link import LAST_STREAM, Link, added_credit, tls_peer_of
 from fastproxy.net.link.stream import ContentSender, LinkBody, pack_content, unpack_content
 from fastproxy.net.timers import Timer
-from fastproxy.net.tls import TlsPeer
 from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.frames import (
     COMPRESSED,
     DATA,
+    DRAINING,
     END,
     EXPECTS,
+    GOAWAY,
     HEADER,
     HEADER_BYTES,
     INTERIM,
     LENGTH_BITS,
     LENGTH_MASK,
     MAX_DATA_BYTES,
+    PING,
     REFUSED,
     REQUEST,
     RESET,
     RESPONSE,
     TRAILERS,
     WINDOW,
+    build_goaway,
     build_interim,
     build_refused,
     build_reset,
@@ -55,9 +58,13 @@ from fastproxy.wire.records import PLAIN, Packing
 
 if TYPE_CHECKING:
     from fastproxy.net.link.server import LinkServer
+    from fastproxy.net.tls import TlsPeer
 
 _REQUEST_END = REQUEST | END
 _SMALL_BYTES = 64
+_LEAVING = b"leaving."
+_FAREWELL_S = 5.0
+"""How long a caller has to learn that this end goes away, before what it opens is refused."""
 _OF_STREAMS = {DATA: END | COMPRESSED, TRAILERS: END, RESET: 0, WINDOW: 0}
 """What a caller may send on a stream that is open, each kind with the flags that may go with it."""
 
@@ -250,6 +257,7 @@ class ReceiverLink(Link):
             self, stream_id, is_whole=is_whole, expects=kind & EXPECTS > 0
         )
         if is_whole:
+            stream.bytes_in = len(data)
             self.discount(len(data))
             stream.start(self._handler.handle(stream, Sealed(payload[4:meta_end], data, is_whole)))
             return
@@ -318,7 +326,24 @@ class ReceiverLink(Link):
 
     def _grow_old(self, now_s: float) -> None:
         if now_s - self.born_s >= self.settings.max_age_s:
+            self.leave()
+
+    def leave(self) -> None:
+        """Drain once the caller knows of it, and take what it has opened until then.
+
+        A content that is on its way already can't be sent again elsewhere: refusing it would fail the call.
+        """
+        if self.draining or not self.born_s:
             self.drain()
+            return
+        self.send(frame(GOAWAY, 0, build_goaway(LAST_STREAM, DRAINING)))
+        self.send(frame(PING, 0, _LEAVING))
+        self._loop.call_later(_FAREWELL_S, self.drain)
+
+    def _take_pong(self, payload: bytes) -> None:
+        if payload == _LEAVING:
+            self.ready = False
+            self._goodbye()
 
     def _ended(self, reason: str) -> None:
         self._deadline.close()
@@ -532,11 +557,8 @@ class ReceivedStream:
 
     def throw(self, error: ProxyError) -> None:
         """Its time is up."""
-        if self._exchange is None:  # told before, and even what answers in its place can't be sent
-            self.cancel()
-            return
         self._exchange = None
-        self._until_s = self._link.answer_until()
+        self._until_s = self._link.answer_until()  # told once more when what answers in its place can't leave
         self._drive.throw(error)
 
     def cancel(self) -> None:

@@ -12,19 +12,21 @@ import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from fastproxy.errors import ProxyError
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings, handshake_error
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
 from fastproxy.net.timers import Wheel
-from fastproxy.net.tls import TlsPeer
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.frames import KEY_REVOKED
 from fastproxy.wire.link.handshake import MAGIC, Established, Responder
 from fastproxy.wire.link.hello import HelloResponder
+
+if TYPE_CHECKING:
+    from fastproxy.net.tls import TlsPeer
 
 _BACKLOG = 1024
 _ACCEPT_PAUSE_S = 0.1
@@ -267,7 +269,7 @@ class LinkServer:
             self.note_refusal(link.peer, error)
             raise error
         if self._draining:
-            link.drain()
+            link.leave()
 
     def forget(self, link: ReceiverLink) -> None:
         """A link is gone."""
@@ -310,7 +312,7 @@ class LinkServer:
         if self._accepting is not None:
             self._accepting.cancel()
         for link in [link for link in self.links if link.born_s]:
-            link.drain()
+            link.leave()
 
     @property
     def size(self) -> int:
