@@ -1,8 +1,9 @@
 """A service that takes whatever is framed well: behind it, every refusal is a proxy's own.
 
-It answers 200 to every method and echoes the body of a POST. Two answers are a service's business alone, so
+It answers 200 to every method and echoes the body of a POST. Three answers are a service's business alone, so
 it gives them for the proxies to carry: 204 with `Allow` to OPTIONS (and a Content-Length, which has no place
-there: the proxies have to take it off), and 405 with `Allow` to DELETE. It sends no Date.
+there: the proxies have to take it off), 405 with `Allow` to DELETE, and 426 to who asks for a WebSocket of
+another version than 13 (which carriers of HTTP only refuse themselves). It sends no Date.
 """
 
 from __future__ import annotations
@@ -40,6 +41,8 @@ class _Exchange(socketserver.StreamRequestHandler):
             status, extra, content = b"204 No Content", ALLOW, b""
         elif method == b"DELETE":
             status, extra = b"405 Method Not Allowed", ALLOW
+        elif b"upgrade" in fields and fields.get(b"sec-websocket-version", b"13") != b"13":
+            status, extra = b"426 Upgrade Required", b"Sec-WebSocket-Version: 13\r\n"
         self.wfile.write(
             b"HTTP/1.1 %b\r\nContent-Type: text/plain\r\nContent-Length: %d\r\n%b\r\n%b"
             % (status, len(content), extra, b"" if method == b"HEAD" else content)

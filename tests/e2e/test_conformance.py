@@ -1,4 +1,5 @@
-"""The conformance run: 189 raw requests at the out proxy's listener, an in proxy and a service behind it.
+"""The conformance run: 189 raw requests at the out proxy's listener, an in proxy and a service behind it,
+over each transport of ours.
 
 What passes by silence alone would pass with the proxy switched off, so the run also asserts which cases do:
 requests that never end, and those are played again under short limits, where they have to end.
@@ -83,8 +84,9 @@ class Run:
                 if each.case["scored"] and each.case["level"] in (level or each.case["level"])]  # fmt: skip
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
+@pytest.fixture(scope="module", params=["link", "http"])
+def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    transport = request.param
     folder = tmp_path_factory.mktemp("conformance")
     caller_key, receiver_key = keys(folder, "caller"), keys(folder, "receiver")
     cases = read_corpus(CORPUS)
@@ -93,7 +95,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         in_config = {
             "role": "in",
             "name": "receiver",
-            "listen": {"address": "127.0.0.1:0"},
+            "listen": {"address": "127.0.0.1:0", "accept": [transport]},
             "private_key": {"file": "receiver.key"},
             "callers": {"caller": {"public_keys": [caller_key]}},
             "services": {"echo": {"endpoints": [f"{service_host}:{service_port}"]}},
@@ -102,12 +104,13 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
         }
         in_host, in_port = stack.enter_context(proxy(folder / "in.yaml", in_config))
         receiver = {"name": "receiver", "public_keys": [receiver_key]}
+        way = {"transport": transport, "receiver": receiver, "endpoints": [f"{in_host}:{in_port}"]}
         out_config = {
             "role": "out",
             "listen": {"address": "127.0.0.1:0", "service_from": "fixed", "service": "echo"},
             "caller": "caller",
             "private_key": {"file": "caller.key"},
-            "services": {"echo": {"transport": "http", "receiver": receiver, "endpoints": [f"{in_host}:{in_port}"]}},
+            "services": {"echo": way},
             "log": {"access": "off"},
         }
         address = stack.enter_context(proxy(folder / "out.yaml", out_config))

@@ -250,7 +250,7 @@ class Connection(asyncio.Protocol):
     def _await_rest(self, head: RequestHead, data: bytes) -> bool:
         """Wait a moment for the rest of a small request: many callers send head and content one by one.
 
-        What comes whole goes the short way, and can be sent elsewhere if need be. False: begin with what came.
+        What comes whole goes the short way, and can go elsewhere if need be. False: begin with what came.
         """
         now_s = self._server.loop.time()
         if head.expects_continue or self._is_impatient:

@@ -1,7 +1,7 @@
 """What the end-to-end tests over links share: pairs of proxies with a link between them.
 
-The makers are those of `tests.e2e.conftest`, with `transport: link` laid under whatever a test sets, so that tests
-written for another transport run here as they stand.
+The makers are those of `tests.e2e.conftest`, with `transport: link` laid under whatever a test sets, so that
+tests written for another transport run here as they stand.
 """
 
 from __future__ import annotations
@@ -32,12 +32,18 @@ class LinkMaker(Maker):
     ) -> Pair:
         """Start a pair of proxies; see `Maker.pair`."""
         return super().pair(
-            services, out=merged(OVER_LINK, out or {}), inner=merged(LINKS_ONLY, inner or {}), relay=relay
+            services, out=_laid_over(OVER_LINK, out), inner=_laid_over(LINKS_ONLY, inner), relay=relay
         )
 
     def in_proxy(self, services: Mapping[str, Sequence[str]], changes: Config) -> ProxyProcess:
         """Start an in proxy alone; see `Maker.in_proxy`."""
-        return super().in_proxy(services, merged(LINKS_ONLY, changes))
+        return super().in_proxy(services, _laid_over(LINKS_ONLY, changes))
+
+
+def _laid_over(settings: Config, changes: Config | None) -> Config:
+    """Lay changes over settings; a setting that they take out stays to be taken out."""
+    changes = changes or {}
+    return merged(settings, changes) | {name: None for name, value in changes.items() if value is None}
 
 
 @pytest.fixture(scope="module")

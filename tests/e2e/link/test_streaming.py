@@ -1,4 +1,4 @@
-"""HTTP/1.1 in both directions at once over a link: what one side says arrives before the next thing is said."""
+"""HTTP/1.1 both ways at once over a link: what one side says arrives before the next thing is said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the security tests of the link share: proxies that talk over links, and what an in proxy counts and says."""
+"""What the security tests of the link share: proxies that talk over links, and a path between them."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.e2e.conftest import Maker
 from tests.e2e.link_security.proxies import Parties
 from tests.e2e.link_security.wire import Wire
 

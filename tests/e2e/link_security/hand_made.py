@@ -6,17 +6,31 @@ Built from the pure parts (`fastproxy.wire.link`) on a blocking socket; what is 
 from __future__ import annotations
 
 import os
-import select
 import socket
-import ssl
-import struct
 from types import TracebackType
 from typing import NamedTuple, Self, cast
 
-from fastproxy.wire.envelope import Refusal, ServiceResponse, build_request_head, parse_response_head, service_field
+from fastproxy.wire.envelope import (
+    Refusal,
+    ServiceResponse,
+    build_request_head,
+    parse_response_head,
+    service_field,
+)
 from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.link.frames import END, GOAWAY, HEADER, HEADER_BYTES, LENGTH_BITS, LENGTH_MASK, PING, REQUEST, RESPONSE
-from fastproxy.wire.link.frames import frame, parse_goaway
+from fastproxy.wire.link.frames import (
+    END,
+    GOAWAY,
+    HEADER,
+    HEADER_BYTES,
+    LENGTH_BITS,
+    LENGTH_MASK,
+    PING,
+    REQUEST,
+    RESPONSE,
+    frame,
+    parse_goaway,
+)
 from fastproxy.wire.link.handshake import NO_PSK, Established, Initiator, Params
 from fastproxy.wire.link.hello import HelloInitiator
 from fastproxy.wire.records import Chunk
@@ -163,7 +177,9 @@ class HandMadeLink:
                 cause = head.cause if isinstance(head, Refusal) else ""
                 return LinkAnswer(int(head.http.split(b" ", 2)[1]), cause, chunk.data)
 
-    def call(self, target: str = "/", service: str = "api", headers: str = "", body: bytes = b"") -> LinkAnswer:
+    def call(
+        self, target: str = "/", service: str = "api", headers: str = "", body: bytes = b""
+    ) -> LinkAnswer:
         """Make a call."""
         return self.answer(self.request(target, service, headers, body))
 

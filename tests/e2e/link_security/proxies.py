@@ -54,7 +54,8 @@ class Parties:
     ) -> ProxyProcess:
         """Start an in proxy that takes links only. services: name to endpoint."""
         config = in_config(
-            {name: [endpoint] for name, endpoint in services.items()}, {name: key_of(name) for name in CALLERS}
+            {name: [endpoint] for name, endpoint in services.items()},
+            {name: key_of(name) for name in CALLERS},
         )
         plain = {
             "listen": {"accept": ["link"]},
@@ -80,6 +81,16 @@ class Parties:
         proxy = ProxyProcess(folder or self.folder(), config)
         self._stack.callback(proxy.stop)
         return proxy.ready()
+
+
+def instead_of(receiver: Config, endpoints: Mapping[str, str]) -> Config:
+    """What makes an out proxy find others where it looks for the receiver, another one for each service.
+
+    Args:
+        receiver: what the out proxy knows of it. endpoints: where it looks, by service.
+    """
+    services = {name: {"receiver": receiver, "endpoints": [at]} for name, at in endpoints.items()}
+    return {"receivers": None, "defaults": {"receiver": None}, "services": services}
 
 
 def call(proxy: ProxyProcess, body: bytes = b"", method: str = "POST", target: str = "/api/") -> Answer:

@@ -1,23 +1,25 @@
 """Whoever poses as somebody else gets nowhere: at an in proxy as a caller, at an out proxy as a receiver.
 
-An in proxy says nothing to whoever doesn't prove a caller's identity, and the same nothing whatever was wrong;
-it counts and logs what it was. An out proxy sends no byte of a request before the receiver has proven its own.
+An in proxy says nothing to whoever doesn't prove a caller's identity, the same nothing whatever was wrong; it
+counts and logs what it was. An out proxy sends no byte of a request before the receiver has proven its own.
 """
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 
 import pytest
 
+from fastproxy.wire.compat.sealing import CompatSender
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.link.handshake import NO_PSK, Initiator, Params, Responder, mac_bytes, mac_key
 from fastproxy.wire.link.terms import message_1_bytes
 from tests.e2e.client import fetch
 from tests.e2e.link_security.hand_made import PARAMS, Ending, connected, ending_of, initiator, link, message_1
-from tests.e2e.link_security.proxies import Parties, call, failures, refusal_of, wait_for_failures
-from tests.e2e.proxies import ProxyProcess, key_of
+from tests.e2e.link_security.proxies import Parties, call, failures, instead_of, refusal_of, wait_for_failures
+from tests.e2e.proxies import Config, ProxyProcess, key_of
 from tests.e2e.services import Conversation, ScriptedService, answering, sized
 
 MAC_BYTES = 16
@@ -54,14 +56,14 @@ class Forged(PrivateKey):
 
 
 class Stolen(Forged):
-    """Made with the receiver's own private key: what `claimed` and it have in common, without the one of `claimed`."""
+    """Made with the receiver's own private key: from it comes what the receiver and `claimed` share."""
 
     def exchange(self, public_key: bytes) -> bytes:
         return super().exchange(self.public_key)
 
 
 def marred(message: bytes, position: int) -> bytes:
-    """Flip a bit, and make the check at the end right again, as whoever knows the receiver's public key can."""
+    """Flip a bit, and make the check at the end right again: it takes the receiver's public key alone."""
     changed = bytearray(message)
     changed[position] ^= 1
     checked = bytes(changed[:-MAC_BYTES])
@@ -74,7 +76,8 @@ WRONG: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a caller's name without its key": (
         "handshake", lambda: message_1(key=Forged(key_of("web").public_key, key_of("stranger")))),
     "meant for a receiver of another name": ("handshake", lambda: message_1(receiver_name="in2")),
-    "meant for a receiver with another key": ("mac", lambda: message_1(receiver_key=key_of("in2").public_key)),
+    "meant for a receiver with another key": (
+        "mac", lambda: message_1(receiver_key=key_of("in2").public_key)),
     "a bit of the ephemeral key flipped": ("handshake", lambda: marred(message_1(), 20)),
     "a bit of the caller's key flipped": ("handshake", lambda: marred(message_1(), 60)),
     "a bit of the params flipped": ("handshake", lambda: marred(message_1(), 100)),
@@ -101,7 +104,9 @@ def test_who_proves_no_caller_gets_no_byte_and_is_counted(
         assert honest.call().status == 200
 
 
-def test_a_receiver_that_knows_what_another_was_told_cannot_pass_it_on(parties: Parties, receiver: ProxyProcess) -> None:
+def test_a_receiver_that_knows_what_another_was_told_cannot_pass_it_on(
+    parties: Parties, receiver: ProxyProcess
+) -> None:
     """In proxy B recorded how `web` made a link to it, and says the same to C."""
     other = parties.in_proxy({"api": "127.0.0.1:1"}, {"name": "in2", "private_key": {"file": "in2.key"}})
     said = message_1(receiver_name="in2", receiver_key=key_of("in2").public_key)
@@ -115,7 +120,9 @@ def test_a_receiver_that_knows_what_another_was_told_cannot_pass_it_on(parties: 
     wait_for_failures(receiver, before + 1, cause="mac")
 
 
-def test_the_receivers_own_stolen_key_makes_no_caller(receiver: ProxyProcess, service: ScriptedService) -> None:
+def test_the_receivers_own_stolen_key_makes_no_caller(
+    receiver: ProxyProcess, service: ScriptedService
+) -> None:
     """Whoever has it can forge a first message, and not a single record after it."""
     requests, opened = len(service.requests), receiver.metrics().total("fastproxy_links_opened_total")
     stolen = Stolen(key_of("web").public_key, key_of("in"))
@@ -131,7 +138,9 @@ def test_the_receivers_own_stolen_key_makes_no_caller(receiver: ProxyProcess, se
     assert len(service.requests) == requests
 
 
-def test_a_caller_is_whose_key_it_is_whatever_its_messages_say(receiver: ProxyProcess, service: ScriptedService) -> None:
+def test_a_caller_is_whose_key_it_is_whatever_its_messages_say(
+    receiver: ProxyProcess, service: ScriptedService
+) -> None:
     requests = len(service.requests)
     claims = "fastproxy-caller: web\r\nc_servicename: web\r\nforwarded: for=web\r\nvia: 1.1 web\r\n"
     with link(receiver.listen, key=key_of("guest")) as guest:
@@ -141,6 +150,29 @@ def test_a_caller_is_whose_key_it_is_whatever_its_messages_say(receiver: ProxyPr
     with link(receiver.listen) as web:
         assert web.call(headers=claims.replace("web", "guest")).status == 200
     assert service.last.all("fastproxy-caller") == ["web"]
+
+
+def test_a_caller_with_a_key_cannot_be_claimed_over_compat(
+    parties: Parties, service: ScriptedService
+) -> None:
+    """Not even where the in proxy takes callers of compat at their word."""
+    legacy: Config = {"legacy": {"sign": [], "encrypt": []}}
+    both = parties.in_proxy(
+        {"api": service.endpoint},
+        {
+            "listen": {"accept": ["link", "compat"]},
+            "compat": {"trust_claimed_caller": True, "callers": legacy},
+            "privileges": [{"callers": ["web", "legacy"], "services": ["api"]}],
+        },
+    )
+    message = CompatSender(None, None, None).seal(b"")
+    requests = len(service.requests)
+    with link(both.listen, key=key_of("guest")) as guest:
+        assert guest.call(headers="c_servicename: web\r\n").status == 403
+    claimed = fetch(both.listen, "POST", "/inProxy/api/", message, ["C_ServiceName: web"])
+    assert (claimed.status, claimed.cause) == (401, "identity_unproven")
+    assert len(service.requests) == requests
+    assert fetch(both.listen, "POST", "/inProxy/api/", message, ["C_ServiceName: legacy"]).status == 200
 
 
 def test_a_pre_shared_key_is_needed_at_both_ends(parties: Parties, service: ScriptedService) -> None:
@@ -219,24 +251,42 @@ def answered_as(key: PrivateKey, name: str = "in") -> Callable[[bytes], bytes]:
 POSES: dict[str, Callable[[bytes], bytes]] = {
     "with another caller's key": answered_as(key_of("guest")),
     "by sending back what was said": lambda message: message,
-    "by sending back its noise": lambda message: MESSAGE_2_LENGTH.to_bytes(2, "big") + message[14 : 14 + MESSAGE_2_LENGTH],
+    "by sending back its noise": lambda message: (
+        MESSAGE_2_LENGTH.to_bytes(2, "big") + message[14 : 14 + MESSAGE_2_LENGTH]
+    ),
     "with nonsense": lambda message: MESSAGE_2_LENGTH.to_bytes(2, "big") + os.urandom(MESSAGE_2_LENGTH),
     "with an impossible length": lambda message: b"\xff\xff" + bytes(600),
     "as an HTTP server": lambda message: sized(b"balance: 100", "X-Signed: yes"),
 }
 
 
+@pytest.fixture(scope="module")
+def impostors() -> Iterator[dict[str, Impostor]]:
+    """One for each pose."""
+    with ExitStack() as stack:
+        yield {pose: stack.enter_context(Impostor(answer)) for pose, answer in POSES.items()}
+
+
+@pytest.fixture(scope="module")
+def out(shared_parties: Parties, impostors: dict[str, Impostor]) -> ProxyProcess:
+    """An out proxy that finds an impostor behind each of its services."""
+    endpoints = {f"pose{number}": impostor.endpoint for number, impostor in enumerate(impostors.values())}
+    named = {"name": "in", "public_keys": [key_of("in").public_key.hex()]}
+    return shared_parties.out_proxy(tuple(endpoints), "127.0.0.1:1", instead_of(named, endpoints))
+
+
 @pytest.mark.parametrize("pose", POSES)
-def test_who_poses_as_the_receiver_gets_nothing_of_the_request(parties: Parties, pose: str) -> None:
-    with Impostor(POSES[pose]) as impostor:
-        out = parties.out_proxy(("api",), impostor.endpoint)
-        answer = call(out, b"amount=100")
-        assert (answer.status, answer.cause) == (502, "link_refused")
-        assert b"balance" not in answer.body
-        assert failures(out, cause="handshake") == 1
-        impostor.wait_for_connections(0)
-        assert impostor.heard
-        assert set(impostor.heard) == {b""}
+def test_who_poses_as_the_receiver_gets_nothing_of_the_request(
+    out: ProxyProcess, impostors: dict[str, Impostor], pose: str
+) -> None:
+    before = failures(out, cause="handshake")
+    answer = call(out, b"amount=100", target=f"/pose{list(POSES).index(pose)}/")
+    assert (answer.status, answer.cause) == (502, "link_refused")
+    assert b"balance" not in answer.body
+    assert failures(out, cause="handshake") == before + 1
+    impostors[pose].wait_for_connections(0)
+    assert impostors[pose].heard
+    assert set(impostors[pose].heard) == {b""}
 
 
 def test_a_recorded_answer_of_the_receiver_makes_no_link(parties: Parties, receiver: ProxyProcess) -> None:

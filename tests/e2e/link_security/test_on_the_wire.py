@@ -125,7 +125,9 @@ def test_padded_calls_show_no_lengths(out: ProxyProcess, shared_wire: Wire) -> N
     said, answered = len(passage.said), len(passage.answered)
     for size_bytes in (1, 40, 300, 700, 5000):
         assert call(out, b"x" * size_bytes, target=f"/padded/{size_bytes}").status == 200
-    lengths = [len(record) - RECORD_OVERHEAD_BYTES for record in passage.said[said:] + passage.answered[answered:]]
+    lengths = [
+        len(record) - RECORD_OVERHEAD_BYTES for record in passage.said[said:] + passage.answered[answered:]
+    ]
     assert len(lengths) >= 10
     # What opens and ends no stream, as a ping, isn't padded, and tells nothing.
     assert [length for length in lengths if length % PAD_TO_BYTES and length > 24] == []
@@ -156,7 +158,9 @@ def test_a_replayed_handshake_with_its_records_calls_nothing(
     assert call(out).status == 200
 
 
-def test_replayed_handshakes_take_no_place_of_the_callers_links(parties: Parties, wire: Wire, desk: Desk) -> None:
+def test_replayed_handshakes_take_no_place_of_the_callers_links(
+    parties: Parties, wire: Wire, desk: Desk
+) -> None:
     receiver = parties.in_proxy({"api": desk.endpoint}, {"link": {"links_per_caller": 1}})
     out = parties.out_proxy(("api",), wire.lead_to(receiver.listen))
     assert call(out).status == 200
@@ -282,7 +286,7 @@ ANSWERED: dict[str, Callable[[Wire], Change]] = {
 
 
 class Scene:
-    """A call is held at the service on each of two links: one on the wire, one of another caller beside it."""
+    """A call is held at the service on each of two links: one on the wire, another caller's beside it."""
 
     def __init__(self, out: ProxyProcess, receiver: ProxyProcess, wire: Wire, desk: Desk) -> None:
         desk.hold()
@@ -297,7 +301,7 @@ class Scene:
         self._callers: list[Caller] = []
 
     def go_on_until(self, proxies: Sequence[ProxyProcess], **labels: str) -> None:
-        """Call again and again until a link has ended at these proxies; one whose record is lost waits in vain."""
+        """Call again and again until a link has ended at these proxies; one whose record is lost waits."""
         ended = [proxy.metrics().total(ENDED, **labels) for proxy in proxies]
         while any(
             proxy.metrics().total(ENDED, **labels) == before
@@ -371,8 +375,7 @@ def test_a_handshake_that_is_changed_makes_no_link(
     quick = {"link": {"handshake_timeout_s": 0.5}}  # for what announces more than comes
     out = parties.out_proxy(("api",), wire.lead_to(receiver.listen), quick)
     requests = len(desk.requests)
-    length_bytes = 6 if direction == "said" else 2
-    for count, position in enumerate((*range(length_bytes), length_bytes, 13, 14, 50, -20, -1), 1):
+    for count, position in enumerate((1, 14, -20, -1), 1):
         with wire.changing(**{direction: in_the_handshake(flipped(position))}):
             while failures(out) < count:  # a pause follows each, in which none is tried
                 answer = call(out, method="GET")

@@ -1,4 +1,4 @@
-"""Somebody on the path between the proxies: sees all that passes on it, keeps it, and may do with it what they like.
+"""Somebody on the path between the proxies, who sees all that passes, keeps it, and may do anything to it.
 
 Bytes of links are passed on whole message by whole message: those of the handshake, then records. What isn't
 told otherwise passes unchanged.
@@ -63,7 +63,7 @@ class Passage:
 
 
 Change = Callable[[Passage, int, bytes], Iterable[bytes]]
-"""Gets a message and its number in its direction, 0 for the handshake's; returns what is passed on instead."""
+"""Gets a message and its number in its direction, 0 for the handshake's; returns what goes on instead."""
 
 
 def unchanged(passage: Passage, number: int, message: bytes) -> Iterable[bytes]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
-from typing import Any, Generic, TypeVar, cast
+from typing import Any, Generic, Protocol, TypeVar, cast
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Body, Content, Response, ResponseHead
@@ -28,7 +28,18 @@ from fastproxy.wire.envelope import (
     service_field,
 )
 from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.link.frames import END, GOAWAY, PAD, REQUEST, RESPONSE, WINDOW, frame, parse_goaway
+from fastproxy.wire.link.frames import (
+    DATA,
+    END,
+    GOAWAY,
+    HEADER_BYTES,
+    PAD,
+    REQUEST,
+    RESPONSE,
+    WINDOW,
+    frame,
+    parse_goaway,
+)
 from fastproxy.wire.link.handshake import NO_PSK, Established, Initiator, Params, Responder
 from fastproxy.wire.records import PLAIN, Packing
 from tests.net.kit import Clock, Wire
@@ -59,7 +70,8 @@ class SocketDouble(Wire):
 class Peer:
     """The other end of a link, made by hand.
 
-    frames: all that came, in the order in which it came.
+    frames: all that came, in the order in which it came. records: the plaintexts that they came in.
+    owed_bytes: content that was sent and for which no credit came back.
 
     Args:
         clock: runs what the link has put off to the end of its turn. wire: the link's side of the connection.
@@ -72,9 +84,11 @@ class Peer:
         self.sealer, self.opener = established.sealer, established.opener
         self.frames: list[Frame] = []
         self.records: list[bytes] = []
+        self.owed_bytes = 0
 
     def send(self, *frames: bytes) -> None:
         """Say this, in one record."""
+        self.owed_bytes += sum(map(content_bytes, frames))
         self.send_bytes(self.sealer.seal(b"".join(frames)))
 
     def send_bytes(self, *pieces: bytes) -> None:
@@ -93,6 +107,8 @@ class Peer:
                     self.opener.rekey()
                 if each.kind != PAD:
                     heard.append(each)
+                if each.kind == WINDOW and not each.stream:
+                    self.owed_bytes -= int.from_bytes(each.payload, "big")
         self.frames += heard
         return heard
 
@@ -100,6 +116,14 @@ class Peer:
         """The last stream and the reason of the GOAWAY that has come."""
         (payload,) = [each.payload for each in self.hear() if each.kind == GOAWAY]
         return parse_goaway(payload)
+
+
+def content_bytes(frame_bytes: bytes) -> int:
+    """How much credit this frame takes; content is not compressed in it."""
+    kind, payload = frame_bytes[0] & 0xF0, frame_bytes[HEADER_BYTES:]
+    if kind in (REQUEST, RESPONSE):
+        return max(0, len(payload) - 4 - int.from_bytes(payload[:4], "big"))
+    return len(payload) if kind == DATA else 0
 
 
 class End(Generic[_End]):
@@ -128,6 +152,14 @@ class End(Generic[_End]):
         ((reason, count),) = self.counters.ended.items()
         assert count == 1
         return reason
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether all credit that this end ever gave is with the peer again, or soon will be: both agree."""
+        self.peer.hear()
+        link = self.link
+        whole = link._room_bytes + link._owed_bytes == LINK_WINDOW_BYTES
+        return whole and self.peer.owed_bytes == link._owed_bytes
 
     def refuses(self, *frames: bytes) -> str:
         """Let the peer say this, which must end the link with a goodbye that says so; return the cause."""
@@ -286,8 +318,15 @@ class Pieces:
         self.closed = True
 
 
+class HasLoop(Protocol):
+    """A clock, or whatever else knows the event loop."""
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop: ...
+
+
 def make_server(
-    clock: Clock,
+    clock: HasLoop,
     service: Service,
     settings: LinkSettings = SETTINGS,
     limits: DoorLimits | None = None,
@@ -424,15 +463,22 @@ class Pair:
         self.settle()
         assert self.receiver.ready
 
-    def settle(self, piece_bytes: int = 1 << 18) -> int:
-        """Carry bytes to and fro until there are none; return the most that one turn of the loop wrote."""
-        most_bytes = 0
+    def settle_once(self) -> int:
+        """Carry what the caller has sent by now, and the answers to that; return how much it has sent."""
+        self.clock.advance(0)
+        sent = self._calling.take()
+        self._receiving.receive(sent)
+        self.clock.advance(0)
+        self._calling.receive(self._receiving.take())
+        return len(sent)
+
+    def settle(self, piece_bytes: int = 1 << 18) -> None:
+        """Carry bytes to and fro until there are none."""
         while True:
             self.clock.advance(0)
             sent, answered = self._calling.take(), self._receiving.take()
             if not sent and not answered:
-                return most_bytes
-            most_bytes = max(most_bytes, len(sent), len(answered))
+                return
             for at in range(0, len(sent), piece_bytes):
                 self._receiving.receive(sent[at : at + piece_bytes])
             for at in range(0, len(answered), piece_bytes):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import pytest
 
-from fastproxy.errors import NO_PRIVILEGE, ProxyError
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link.receiver import ReceivedStream, Sealed
 from fastproxy.wire.compressors import SNAPPY
@@ -25,7 +24,6 @@ from fastproxy.wire.link.frames import (
     REKEY,
     REQUEST,
     RESET,
-    RESPONSE,
     TRAILERS,
     WINDOW,
     build_goaway,
@@ -35,7 +33,6 @@ from fastproxy.wire.link.frames import (
     frame,
 )
 from tests.net.link.ends import (
-    LINK_WINDOW_BYTES,
     MAX_STREAMS,
     STREAM_WINDOW_BYTES,
     Receiving,
@@ -48,8 +45,6 @@ from tests.net.link.ends import (
 
 OPEN = request(1, flags=0)
 """Opens stream 1, whose content is to come."""
-TAKEN = 1000
-"""A stream's number that is never reached."""
 
 
 async def wait_for_ever(stream: ReceivedStream, request: Sealed) -> None:
@@ -57,11 +52,6 @@ async def wait_for_ever(stream: ReceivedStream, request: Sealed) -> None:
     if not request.is_whole:
         body_of(stream)
     await Waiter()
-
-
-async def refuse(stream: ReceivedStream, request: Sealed) -> None:
-    """An in proxy that refuses by the head, before it asks for the content."""
-    raise ProxyError(NO_PRIVILEGE)
 
 
 OUT_OF_STATE = {
@@ -150,6 +140,10 @@ def test_what_comes_for_a_stream_on_the_short_way_is_judged_as_strictly(kind: in
     end.link.last_stream = 1
     end.link.streams[1] = Flight()
     assert end.refuses(frame(kind, 1, label)) == "frame"
+    end = Receiving()
+    end.link.last_stream = 1
+    end.link.streams[1] = Flight()
+    assert end.refuses(frame(DATA, 1, b"a")) == "state"
 
 
 BOMB = SNAPPY.compress(bytes(MAX_DATA_BYTES + 1))
@@ -301,9 +295,9 @@ def test_as_much_as_a_busy_link_needs_is_no_flood() -> None:
     end = Receiving()
     end.service.answer = read_on
     end.peer.send(OPEN)
-    for number in range(2, 8_000):  # four seconds: cancelled calls, padded records, small pieces
+    for number in range(2, 5_000):  # five seconds: cancelled calls, padded records, small pieces
         end.peer.send(request(number), frame(RESET, number, build_reset("")), frame(PAD, 0, b""))
-        end.peer.send(*[frame(DATA, 1, b"a")] * 3)
+        end.peer.send(*[frame(DATA, 1, b"a")] * 8)
         end.clock.advance(0.001)
         end.peer.hear()
     assert not end.ended
@@ -317,6 +311,7 @@ def test_more_streams_than_agreed_are_refused_and_leave_nothing() -> None:
     end.peer.send(request(9, b"whole"), request(10, b"begun", flags=0), frame(DATA, 10, b"late"))
     refused = [(each.kind, each.stream) for each in end.peer.hear()]
     assert refused == [(REFUSED, 9), (REFUSED, 10)]
+    assert end.is_settled
     assert len(end.link.streams) == MAX_STREAMS
     assert not end.ended
 

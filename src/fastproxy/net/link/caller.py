@@ -281,7 +281,8 @@ class CallerLink(Link):
                     head = None  # found again, and told, below
                 if head is not None and head.content_bytes == at - meta_end:
                     if head.content_bytes:
-                        self.discount(head.content_bytes)  # may end the link, and the stream with it
+                        self.arrived(head.content_bytes)  # may end the link, and the stream with it
+                        self.consumed(head.content_bytes)
                     del streams[stream_id]
                     answered.set(Response(head, plaintext[meta_end:at]))
                     continue
