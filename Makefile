@@ -1,10 +1,11 @@
 # Everything runs in the virtual environment .venv, which is made when first needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint packages bench docs
+.PHONY: help setup demo test test-long lint packages bench docs fuzz
 
 BIN := .venv/bin
 READY := .venv/.ready
 ROUNDS ?= 5
+FUZZ_SECONDS ?= 60
 
 help:  ## list these targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
@@ -20,8 +21,9 @@ demo: $(READY)  ## show the main job on loopback, in seconds
 test: $(READY) packages lint  ## lint, types, import rules and all tests but the long ones
 	$(BIN)/pytest
 
-test-long: $(READY) packages  ## the tests that take minutes
+test-long: $(READY) packages  ## the tests that take minutes, and properties by examples of their own
 	$(BIN)/pytest -m long
+	HYPOTHESIS_PROFILE=search $(BIN)/pytest tests/wire tests/policy tests/net tests/config tests/proxy
 
 lint: $(READY)  ## style, format, types and import rules
 	$(BIN)/ruff check
@@ -35,6 +37,11 @@ packages:  # the Debian packages that tests and measurements need
 bench: $(READY) packages  ## measure against HAProxy, nginx and Envoy (ROUNDS=5)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
 	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m fastproxy.bench.compare --rounds $(ROUNDS)
+
+fuzz: $(READY)  ## fuzz the link's handshake and frames, guided by coverage (FUZZ_SECONDS=60 each)
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]' -c constraints.txt
+	$(BIN)/python -m tests.fuzz.link_handshake --seconds $(FUZZ_SECONDS)
+	$(BIN)/python -m tests.fuzz.link_frames --seconds $(FUZZ_SECONDS)
 
 docs: $(READY)  ## write the pages that are made from code anew
 	$(BIN)/python -m fastproxy.config.reference > docs/configuration.md

@@ -12,6 +12,7 @@ needed=(
     iproute2:ip
     strace:strace
     curl:curl
+    slowhttptest:slowhttptest
 )
 
 PATH="$PATH:/usr/sbin:/sbin"

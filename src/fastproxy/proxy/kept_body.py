@@ -10,7 +10,7 @@ from __future__ import annotations
 from fastproxy.model import Body, Headers
 
 KEPT_BYTES = 65_536
-"""Most that is kept of a body: what a call that comes in one piece may have. Bounded by exchanges in flight."""
+"""Most that is kept of a body: what a call that comes in one piece may have."""
 
 
 class KeptBody:
