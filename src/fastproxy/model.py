@@ -69,6 +69,7 @@ class RequestHead:
     is_plain: its answer goes as most do: with a body, over HTTP/1.1, on a connection that stays.
     plans: what a proxy decided on requests with this head, so that it needn't decide again.
     flows: by peer, what takes such requests the short way (`net.flight`).
+    spelled: its bytes, once it has taken that way; b"" before.
     """
 
     __slots__ = (
@@ -86,6 +87,7 @@ class RequestHead:
         "method",
         "minor",
         "plans",
+        "spelled",
         "target",
         "upgrade",
     )
@@ -107,6 +109,7 @@ class RequestHead:
         self.is_plain = False
         self.plans: dict[Any, Any] = {}
         self.flows: dict[str, Any] = {}
+        self.spelled = b""
 
     @property
     def has_body(self) -> bool:

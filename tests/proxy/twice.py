@@ -18,7 +18,7 @@ from tests.proxy.stage import COMPAT_IN, COMPAT_OUT, OPEN_TO_ALL, Config, Stage,
 
 LONG_ONLY = {"limits": {"requests_per_connection": 1_000_000}}
 ASKED = request(content=b"what")
-_ID = re.compile(rb"[0-9a-f]{16}-[0-9a-f]{12}")
+_ID = re.compile(rb"[0-9a-f]{16}x[0-9a-f]{12}")
 _DATE_LINE = re.compile(rb"\r\ndate: [^\r]*")
 
 Play = Callable[[Stage, Wire], list[bytes]]

@@ -197,6 +197,6 @@ def newcomers(per_s: float, capacity: int) -> Callable[[str], None]:
 
 
 def _exchange_ids() -> Callable[[], str]:
-    """Ids that are unique among all processes: random bits of this one, and a count."""
+    """Ids that are unique among all processes: random bits of this one, and a count; letters and digits."""
     prefix = os.urandom(8).hex()
-    return map(f"{prefix}-{{:012x}}".format, count(1)).__next__
+    return map(f"{prefix}x{{:012x}}".format, count(1)).__next__

@@ -23,10 +23,26 @@ INTERIM_LIMIT = 16
 
 
 class Answered(Protocol):
-    """Gets the answer to one request: a `Waiter`, or something like it. One call, of either, and no other."""
+    """Gets the answer to one request: one call, of any, and no other.
 
+    interim_to: gets the interim answers before it; None drops them.
+    """
+
+    @property
+    def interim_to(self) -> Inform | None: ...
+    def set_whole(self, head: ResponseHead, content: bytes) -> None: ...
     def set(self, value: Response) -> None: ...
     def fail(self, error: BaseException) -> None: ...
+
+
+class AnswerWaiter(Waiter[Response]):
+    """Waits for the answer to one request. interim_to: as in `Answered`."""
+
+    interim_to: Inform | None = None
+
+    def set_whole(self, head: ResponseHead, content: bytes) -> None:
+        """All of it has come."""
+        self.set(Response(head, content))
 
 
 class ClientConnection(asyncio.Protocol):
@@ -46,7 +62,6 @@ class ClientConnection(asyncio.Protocol):
         "_drained",
         "_framing",
         "_heads",
-        "_inform",
         "_interim",
         "_is_head",
         "_is_special",
@@ -58,6 +73,8 @@ class ClientConnection(asyncio.Protocol):
         "_sending",
         "_transport",
         "_tunnel",
+        "_usual",
+        "_usual_head",
         "_waiter",
         "closed",
         "endpoint",
@@ -79,6 +96,8 @@ class ClientConnection(asyncio.Protocol):
         self._on_lost = on_lost
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
+        self._usual = b""  # the head of the last ordinary answer
+        self._usual_head: Any = None
         self._drained: Waiter[None] | None = None
         self.endpoint = endpoint
         self.closed = False
@@ -90,7 +109,6 @@ class ClientConnection(asyncio.Protocol):
         self._framing: Framing | None = None  # while the answer's body comes
         self._body: IncomingBody | None = None
         self._sending: Drive | None = None  # while the request's body leaves
-        self._inform: Inform | None = None  # who gets interim answers
         self._interim = 0
         self._asked: tuple[bytes, Body] | None = None  # protocols to go over to, and what leaves then
         self._tunnel: Body | None = None  # what leaves since the endpoint has gone over to one of them
@@ -103,17 +121,16 @@ class ClientConnection(asyncio.Protocol):
 
     # --- the exchange's side -----------------------------------------------------------------------------
 
-    def carry(self, answered: Answered, inform: Inform | None = None) -> None:
+    def carry(self, answered: Answered) -> None:
         """Begin an exchange whose request `write` sends; not for HEAD. As in `send`, but for the waiter."""
         self._is_special = self._is_head = False
         self._waiter = answered
-        self._inform = inform
 
     def write(self, message: bytes) -> None:
         """Send a whole request; `carry` says who gets its answer."""
         self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
 
-    def send(self, method: bytes, message: bytes, inform: Inform | None = None) -> Waiter[Response]:
+    def send(self, method: bytes, message: bytes, inform: Inform | None = None) -> AnswerWaiter:
         """Begin an exchange by a request that is here entirely: one write, and a wait for the answer's head.
 
         Whoever stops waiting calls `abandon`.
@@ -127,9 +144,7 @@ class ClientConnection(asyncio.Protocol):
             ProxyError: CONNECTION_LOST, RESPONSE_MALFORMED, RESPONSE_TOO_LARGE.
         """
         self._is_special = self._is_head = method == b"HEAD"
-        waiter: Waiter[Response]
-        waiter = self._waiter = Waiter()
-        self._inform = inform
+        waiter = self._waiter = AnswerWaiter(interim_to=inform)
         self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
         return waiter
 
@@ -142,7 +157,7 @@ class ClientConnection(asyncio.Protocol):
         chunked: bool,
         inform: Inform | None = None,
         upgrade: bytes = b"",
-    ) -> Waiter[Response]:
+    ) -> AnswerWaiter:
         """Begin an exchange whose content leaves as it comes, while the answer may already be on its way.
 
         Args:
@@ -273,12 +288,17 @@ class ClientConnection(asyncio.Protocol):
         if self._buffer:
             data = self._buffer + data
             self._buffer = b""
-        end = data.find(b"\r\n\r\n", 0, self._limit) + 4
         try:
-            if end < 4:
-                self._await_head(data)
-                return
-            head = self._heads[data[:end]]
+            if self._usual and data.startswith(self._usual):  # most services say the same again
+                head, end = self._usual_head, len(self._usual)
+            else:
+                end = data.find(b"\r\n\r\n", 0, self._limit) + 4
+                if end < 4:
+                    self._await_head(data)
+                    return
+                head = self._heads[data[:end]]
+                if head.plan is not None:
+                    self._usual, self._usual_head = data[:end], head
             content = data[end:]
             if len(content) != head.content_bytes or not head.keep_alive or self._is_special:
                 self._begin_body(head, content, waiter)
@@ -286,10 +306,10 @@ class ClientConnection(asyncio.Protocol):
         except ProxyError as error:
             self._fail(error)
             return
-        self._waiter = self._inform = None
+        self._waiter = None
         if not self.closed:
             self._on_free(self)
-        waiter.set(Response(head, content))
+        waiter.set_whole(head, content)
 
     def _await_head(self, data: bytes) -> None:
         if len(data) >= self._limit:
@@ -311,14 +331,14 @@ class ClientConnection(asyncio.Protocol):
         self._start_sending(self._send_tunnel(tunnel))
         waiter.set(Response(head, body))
 
-    def _pass_interim(self, head: ResponseHead) -> None:
+    def _pass_interim(self, head: ResponseHead, waiter: Answered) -> None:
         """Pass an interim answer on to whoever wants it."""
         self._is_special = True  # so that the count is over with this answer
         self._interim += 1
         if self._interim > INTERIM_LIMIT:
             raise ProxyError(RESPONSE_MALFORMED, f"more than {INTERIM_LIMIT} interim answers to one request")
-        if self._inform is not None:
-            self._inform(head)
+        if waiter.interim_to is not None:
+            waiter.interim_to(head)
 
     def _begin_body(self, head: ResponseHead, rest: bytes, waiter: Answered) -> None:
         """The head is here; what follows it comes in pieces, or ends in a way out of the ordinary."""
@@ -326,12 +346,12 @@ class ClientConnection(asyncio.Protocol):
             self._switch(head, rest, waiter)
             return
         if head.status < 200:
-            self._pass_interim(head)
+            self._pass_interim(head, waiter)
             if rest:
                 self.data_received(rest)
             return
         self._interim = 0
-        self._asked = self._inform = None
+        self._asked = None
         self._reusable = head.keep_alive
         length = head.content_bytes
         if self._is_head:

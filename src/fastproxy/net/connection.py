@@ -74,6 +74,8 @@ class Connection(asyncio.Protocol):
         "_timer",
         "_transport",
         "_tunnel",
+        "_usual",
+        "_usual_head",
         "bytes_in",
         "bytes_out",
         "peer",
@@ -97,6 +99,8 @@ class Connection(asyncio.Protocol):
         self._is_impatient = False
         self._served = 0
         self._drive = Drive(self._exchange_done)
+        self._usual = b""  # the head of the last call that took the short way
+        self._usual_head: Any = None
         self.peer = ""
         # per exchange
         self._head: RequestHead | None = None
@@ -198,21 +202,24 @@ class Connection(asyncio.Protocol):
             if not self._belongs_to_next(data):
                 return
             data, self._buffer = self._buffer, b""
-        end = data.find(b"\r\n\r\n", 0, self._head_bytes) + 4
-        if end < 4:
-            self._await_head(data)
-            return
-        try:
-            head = self._heads[data[:end]]
-        except ProxyError as error:
-            links = self._server.links
-            if links is not None and links.begins(data):
-                self._hand_over(links, data)
-            elif data.startswith(b"\r\n") and not data.startswith(b"\r\n\r\n"):
-                self.data_received(data[2:])  # an empty line is skipped (RFC 9112, section 2.2)
-            else:
-                self._refuse(error)
-            return
+        if self._usual and data.startswith(self._usual):
+            head, end = self._usual_head, len(self._usual)
+        else:
+            end = data.find(b"\r\n\r\n", 0, self._head_bytes) + 4
+            if end < 4:
+                self._await_head(data)
+                return
+            try:
+                head = self._heads[data[:end]]
+            except ProxyError as error:
+                links = self._server.links
+                if links is not None and links.begins(data):
+                    self._hand_over(links, data)
+                elif data.startswith(b"\r\n") and not data.startswith(b"\r\n\r\n"):
+                    self.data_received(data[2:])  # an empty line is skipped (RFC 9112, section 2.2)
+                else:
+                    self._refuse(error)
+                return
         self._head = head
         self.bytes_in = head.content_bytes
         content: Content
@@ -220,6 +227,9 @@ class Connection(asyncio.Protocol):
             content = data[end:]
             flow = head.flows.get(self.peer)
             if flow is not None and flow.begin(self, head, content):
+                if head is not self._usual_head:  # most peers say the same again: found at a glance then
+                    head.spelled = head.spelled or data[:end]
+                    self._usual, self._usual_head = head.spelled, head
                 return
         else:
             if len(data) - end < head.content_bytes <= PROMPT_BYTES and self._await_rest(head, data):
@@ -397,11 +407,12 @@ class Connection(asyncio.Protocol):
         if flight.deadline < self._deadline.armed:  # as in `set_deadline`
             self._deadline.set(flight.deadline)
 
-    def land(self, message: bytes) -> bool:
+    def land(self, message: bytes, now_s: float) -> bool:
         """Write the whole answer to what was carried, and go on with the next request.
 
         Args:
             message: as it goes to a peer that may keep its connection.
+            now_s: monotonic time, which is the loop's.
 
         Returns:
             False when this one may not, or doesn't read: nothing was written; `divert` it.
@@ -411,7 +422,7 @@ class Connection(asyncio.Protocol):
         self._transport.write(message)
         self._head = self._exchange = self._flight = None
         self._head_begun = False
-        self._await_next()
+        self._await_next(now_s)
         return True
 
     def divert(self, coroutine: Coroutine[Any, None, None]) -> None:
@@ -583,12 +594,12 @@ class Connection(asyncio.Protocol):
         elif not self._keep_alive:
             self.close()
         else:
-            self._await_next()
+            self._await_next(self._server.loop.time())
 
-    def _await_next(self) -> None:
+    def _await_next(self, now_s: float) -> None:
         server, timer = self._server, self._timer
         if self._drained is None:  # else the time to read what is written runs on
-            timer.deadline = idle_until = server.loop.time() + server.limits.idle_timeout_s
+            timer.deadline = idle_until = now_s + server.limits.idle_timeout_s
             if idle_until < timer.armed:
                 timer.set(idle_until)
         if self._buffer:

@@ -91,7 +91,7 @@ class HttpLane:
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Seal a request and send it, if a connection is free; see `Lane`."""
         idle = self._pool.idle
-        exchange_id = flight.exchange_id.encode()
+        exchange_id = flight.exchange_id
         if not idle or now_s >= self._good_until_s or len(exchange_id) != self._id_bytes:
             return False
         header, ciphertext = self._session.seal_packed(

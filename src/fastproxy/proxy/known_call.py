@@ -12,7 +12,7 @@ from typing import Protocol
 from msgspec import Struct
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Endpoint, Exchange, Response, ResponseHead
+from fastproxy.model import Endpoint, Exchange, Inform, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
 from fastproxy.policy.ratelimit import Rate, RateLimiter
@@ -147,16 +147,24 @@ class ServiceFlight(Struct, eq=False):
     def phase(self) -> str:
         return "wait"
 
-    def set(self, value: Response) -> None:
-        """The answer has come, or its head has."""
-        content = value.content
+    @property
+    def interim_to(self) -> Inform | None:
+        """Gets the service's interim answers; None where they can't go on."""
+        return None
+
+    def set_whole(self, head: ResponseHead, content: bytes) -> None:
+        """The answer has come."""
         try:
-            if type(content) is bytes and self.flow.land(self, value.head, content):
+            if self.flow.land(self, head, content):
                 return
         except Exception as error:  # the long way has an answer to everything
             self.fail(error)
         else:
-            self.flow.divert(self, Waiter(done=True, result=value))
+            self.flow.divert(self, Waiter(done=True, result=Response(head, content)))
+
+    def set(self, value: Response) -> None:
+        """The head of an answer has come, or one that is out of the ordinary."""
+        self.flow.divert(self, Waiter(done=True, result=value))
 
     def fail(self, error: BaseException) -> None:
         """There will be no answer."""

@@ -10,7 +10,7 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Protocol, cast
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Response, ResponseHead
+from fastproxy.model import Inform, Response, ResponseHead
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link.receiver import ReceivedStream, ReceiverLink, Sealed
 from fastproxy.policy.ratelimit import RateLimiter
@@ -24,6 +24,7 @@ from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, MAX_DATA_BYTES,
 
 _START = struct.Struct(">IIB")
 """What a whole request begins with: length of the head, the budget, length of the exchange id."""
+_START_BYTES = _START.size
 _RESPONSE_END = (RESPONSE | END) << LENGTH_BITS
 
 
@@ -40,8 +41,12 @@ class LinkFlight(ServiceFlight):
     stream_id: int
     payload: bytes
 
-    def inform(self, head: ResponseHead) -> None:
-        """Pass an interim answer on."""
+    @property
+    def interim_to(self) -> Inform:
+        """Gets the service's interim answers."""
+        return self._pass_on
+
+    def _pass_on(self, head: ResponseHead) -> None:
         self.link.inform(self.stream_id, head)
 
 
@@ -69,17 +74,24 @@ class LinkFlow(ShortWay):
 
     def begin(self, link: ReceiverLink, stream_id: int, payload: bytes) -> bool:
         """Send a whole request to its service; see `StreamHandler`."""
-        if len(payload) < _START.size:
+        if len(payload) < _START_BYTES:
             return False
         meta_bytes, budget_ms, id_bytes = _START.unpack_from(payload)
-        meta_end, id_end = 4 + meta_bytes, _START.size + id_bytes
-        call: KnownCall | None = link.known.get(payload[id_end:meta_end])
-        exchange_id = payload[_START.size : id_end]
+        meta_end, id_end = 4 + meta_bytes, _START_BYTES + id_bytes
+        kind, call = link.usual  # most requests are of the same kind as the one before
+        if call is None or meta_end - id_end != len(kind) or not payload.startswith(kind, id_end):
+            kind = payload[id_end:meta_end]
+            call = link.known.get(kind)
+            if call is None:
+                return False
+            link.usual = kind, call
+        content_bytes, hop, exchange_id = call.content_bytes, call.hop, payload[_START_BYTES:id_end]
         if (
-            call is None
-            or len(payload) - meta_end != call.content_bytes
-            or is_token(exchange_id) is None
-            or not self._is_open(call)
+            len(payload) - meta_end != content_bytes
+            or not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
+            or self._long_way.in_flight >= self._in_flight_limit
+            or hop.source.endpoints is not call.endpoints
+            or hop.balancer.failing
         ):
             return False
         now_s = self._clock()
@@ -88,10 +100,10 @@ class LinkFlow(ShortWay):
                 self._limiter.check(call.rate_key, call.rate, now_s)
             except ProxyError:
                 return False
-        if call.content_bytes:
-            link.arrived(call.content_bytes)
-            link.consumed(call.content_bytes)
-        lane, left_s = next(call.lanes), call.hop.timeout_s
+        if content_bytes:
+            link.arrived(content_bytes)
+            link.consumed(content_bytes)
+        lane, left_s = next(call.lanes), hop.timeout_s
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000
         try:
@@ -106,9 +118,8 @@ class LinkFlow(ShortWay):
             self, call, lane, upstream, exchange_id, now_s, deadline, link, stream_id, payload
         )
         link.streams[stream_id] = flight
-        link.counters.streams += 1
-        upstream.carry(flight, flight.inform)
-        self._proxy.in_flight += 1
+        upstream.carry(flight)
+        self._long_way.in_flight += 1
         link.arm(deadline)
         return True
 
@@ -136,22 +147,24 @@ class LinkFlow(ShortWay):
 
     def keep(self, origin: ReceivedStream, caller: str, kind: bytes, call: KnownCall) -> None:
         """Remember what was decided; see `ShortWayIn`."""
-        known = origin.link.known
-        if len(known) >= KNOWN_CALLS:
-            known.clear()
-        known[kind] = call
+        link = origin.link
+        if len(link.known) >= KNOWN_CALLS:
+            link.known.clear()
+        link.known[kind] = call
+        link.usual = kind, call
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
         """Send an answer back; see `ShortWay`."""
-        flight = cast(LinkFlight, flight)
-        link, size_bytes = flight.link, len(content)
-        if head.plan is None or size_bytes > MAX_DATA_BYTES or size_bytes > link.credit or link.choked:
+        assert type(flight) is LinkFlight
+        link, size_bytes, packed = flight.link, len(content), head.plan
+        if packed is None or size_bytes > MAX_DATA_BYTES or size_bytes > link.credit or link.choked:
             return False
+        start, stream_id = packed[PACKED_START_BYTES:], flight.stream_id
         link.credit -= size_bytes
-        start = head.plan[PACKED_START_BYTES:]
-        stream_id = flight.stream_id
         del link.streams[stream_id]
-        link.send(b"".join((HEADER.pack(_RESPONSE_END | len(start) + size_bytes, stream_id), start, content)))
+        link.send(
+            b"".join((HEADER.pack(_RESPONSE_END | (len(start) + size_bytes), stream_id), start, content))
+        )
         self._end(flight, head.status, flight.call.content_bytes, size_bytes)
         if link.draining:
             link.finished()

@@ -60,11 +60,10 @@ class LinkLane:
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Send a request, if the link takes one; see `OutLane`."""
         link = self._pool.current
-        exchange_id = flight.exchange_id.encode()
+        exchange_id = flight.exchange_id
         if (
             link is None
-            or not link.ready
-            or link.choked
+            or not link.is_open
             or link.credit < self._content_bytes
             or len(link.streams) >= link.max_streams
             or len(exchange_id) != self._id_bytes
@@ -80,10 +79,8 @@ class LinkLane:
         return True
 
     def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
-        """Return an ordinary answer; see `OutLane`."""
-        if type(outer) is not Response or type(outer.content) is not bytes:
-            return None
-        return outer.head, outer.content
+        """Ordinary answers don't come here: the link opens them, and answers by `OutFlight.answer`."""
+        return None
 
     def abandon(self, flight: OutFlight) -> None:
         """Nobody waits for its answer any more."""

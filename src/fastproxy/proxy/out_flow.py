@@ -57,7 +57,7 @@ class OutFlight(Struct, eq=False):
     edge: Connection
     head: RequestHead
     content: bytes
-    exchange_id: str
+    exchange_id: bytes
     started_s: float
     deadline: float
     lane: OutLane
@@ -70,9 +70,27 @@ class OutFlight(Struct, eq=False):
         return "wait"
 
     @property
+    def interim_to(self) -> None:
+        """Nobody gets interim answers of a hop that doesn't seal them."""
+
+    @property
     def inform(self) -> Callable[[ResponseHead], None]:
         """Gets interim answers."""
         return self.edge.inform
+
+    def answer(self, head: ResponseHead, content: bytes) -> None:
+        """An ordinary answer has come, whole and open."""
+        try:
+            if self.flow.land(self, head, content):
+                return
+        except Exception as error:  # the long way has an answer to everything
+            self.fail(error)
+        else:
+            self.flow.divert(self, Waiter(done=True, result=Response(head, content)))
+
+    def set_whole(self, head: ResponseHead, content: bytes) -> None:
+        """The answer has come, sealed."""
+        self.set(Response(head, content))
 
     def set(self, value: Response) -> None:
         """The answer has come, or its head has."""
@@ -168,7 +186,8 @@ class OutFlow:
             return self._step_aside(edge, head)
         now_s = self._clock()
         lane = next(self._lanes)
-        flight = OutFlight(self, edge, head, content, self._new_id(), now_s, now_s + self._timeout_s, lane)
+        exchange_id = self._new_id().encode()
+        flight = OutFlight(self, edge, head, content, exchange_id, now_s, now_s + self._timeout_s, lane)
         try:
             if not lane.send(flight, now_s):
                 return self._step_aside(edge, head)
@@ -185,21 +204,21 @@ class OutFlow:
 
     def land(self, flight: OutFlight, head: ResponseHead, content: bytes) -> bool:
         """Answer the caller; False when its connection is not an ordinary one by now."""
-        start = head.plan or self._plan(head)
-        exchange_id, edge = flight.exchange_id.encode(), flight.edge
-        if not edge.land(b"".join((start, exchange_id, _LINE_END, end_of_head(len(content)), content))):
+        start, size_bytes, now_s = head.plan or self._plan(head), len(content), self._clock()
+        message = b"".join((start, flight.exchange_id, _LINE_END, end_of_head(size_bytes), content))
+        if not flight.edge.land(message, now_s):
             return False
-        self._end(flight, head.status, len(content))
+        self._end(flight, head.status, size_bytes, now_s)
         return True
 
-    def _end(self, flight: OutFlight, status: int, bytes_out: int, cause: str = "") -> None:
+    def _end(self, flight: OutFlight, status: int, bytes_out: int, now_s: float, cause: str = "") -> None:
         self._proxy.in_flight -= 1
         bytes_in = len(flight.content)
-        self._series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
+        self._series.finish(status, now_s - flight.started_s, bytes_in, bytes_out, cause)
         if self._recorder.logs:
             self._recorder.short(
-                self._known, flight.exchange_id, flight.started_s, flight.lane.endpoint, status, cause,
-                (bytes_in, bytes_out),
+                self._known, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
+                cause, (bytes_in, bytes_out),
             )  # fmt: skip
 
     def _plan(self, head: ResponseHead) -> bytes:
@@ -216,9 +235,9 @@ class OutFlow:
     def _pass_on(self, flight: OutFlight, answer: Waiter[Response]) -> None:
         edge, head = flight.edge, flight.head
         self._step_aside(edge, head)
-        begun = Begun(flight.started_s, flight.lane, answer, flight.exchange_id, flight.bound_to)
+        begun = Begun(flight.started_s, flight.lane, answer, flight.exchange_id.decode(), flight.bound_to)
         edge.divert(self._proxy.handle(Request(head, flight.content, edge.peer), edge, begun))
 
     def forget(self, flight: OutFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, 0, CALLER_GONE)
+        self._end(flight, 0, 0, self._clock(), CALLER_GONE)

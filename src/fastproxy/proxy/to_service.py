@@ -104,7 +104,7 @@ class ServiceLane:
         outgoing, framing: what is the same in all of them.
     """
 
-    __slots__ = ("_framing", "_pool", "_start", "endpoint")
+    __slots__ = ("_budget_ms", "_end", "_framing", "_pool", "_start", "endpoint")
 
     def __init__(self, endpoint: Endpoint, pool: Pool, outgoing: Outgoing, framing: bytes) -> None:
         self.endpoint = endpoint
@@ -113,14 +113,19 @@ class ServiceLane:
             (outgoing.line, outgoing.host or host_field(endpoint), outgoing.fields, _EXCHANGE_NAME)
         )
         self._framing = framing
+        self._budget_ms = -1  # the one that `_end` says; most calls come with the same
+        self._end = b""
 
     def send(self, exchange_id: bytes, left_s: float, content: bytes) -> ClientConnection | None:
         """Send a request, if a connection is free; return the connection, for `carry`."""
         idle = self._pool.idle
         if not idle:
             return None
-        budget = b"%d" % (int(left_s * 1000) or 1)
-        message = b"".join((self._start, exchange_id, _BUDGET_NAME, budget, self._framing, content))
+        budget_ms = int(left_s * 1000) or 1
+        if budget_ms != self._budget_ms:
+            self._budget_ms = budget_ms
+            self._end = b"%b%d%b" % (_BUDGET_NAME, budget_ms, self._framing)
+        message = b"".join((self._start, exchange_id, self._end, content))
         upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:
             return None

@@ -93,7 +93,7 @@ class LinkAnswer(Response):
 
 
 class Answered(Protocol):
-    """Gets the answer to one request, or learns that there is none: one call, of either.
+    """Gets the answer to one request, or learns that there is none: one call, of any.
 
     inform: gets the interim answers before it, if anybody wants them.
     """
@@ -102,6 +102,12 @@ class Answered(Protocol):
     def inform(self) -> _Inform | None: ...
     def set(self, value: Response) -> None: ...
     def fail(self, error: BaseException) -> None: ...
+
+
+class Carried(Answered, Protocol):
+    """A request on the short way: an ordinary answer comes to it without a `Response` around."""
+
+    def answer(self, head: ResponseHead, content: bytes) -> None: ...
 
 
 class CallerLink(Link):
@@ -126,6 +132,8 @@ class CallerLink(Link):
         "_on_end",
         "_on_goodbye",
         "_on_ready",
+        "_usual",
+        "_usual_head",
         "is_reserved",
         "max_streams",
         "next_stream",
@@ -157,6 +165,8 @@ class CallerLink(Link):
         self._on_goodbye = on_goodbye
         self.is_reserved = is_reserved
         self._name = name
+        self._usual = b""  # what the last ordinary answer began with
+        self._usual_head: ResponseHead | None = None
         self._check = check
         self.next_stream = 1
         self.max_streams = 0
@@ -194,7 +204,7 @@ class CallerLink(Link):
 
     # --- the exchange's side ------------------------------------------------------------------------------
 
-    def begin(self, answered: Answered, frame_bytes: bytes, content_bytes: int) -> int:
+    def begin(self, answered: Carried, frame_bytes: bytes, content_bytes: int) -> int:
         """Send a whole request in one frame; there is room for it (`ready`, `credit`, `max_streams`).
 
         Args:
@@ -207,10 +217,7 @@ class CallerLink(Link):
         stream_id = self.next_stream
         self.next_stream = stream_id + 1
         self.credit -= content_bytes
-        self.counters.content_bytes += content_bytes
-        self.counters.sent_bytes += len(frame_bytes)
         self.streams[stream_id] = answered
-        self.counters.streams += 1
         self.send(frame_bytes)
         return stream_id
 
@@ -235,7 +242,6 @@ class CallerLink(Link):
         """
         stream_id = self.next_stream
         self.next_stream = stream_id + 1
-        self.counters.streams += 1
         stream = self.streams[stream_id] = CallStream(
             self, stream_id, answered, packing, is_head=is_head, upgrade=upgrade
         )
@@ -246,10 +252,10 @@ class CallerLink(Link):
                 self.credit -= size_bytes
                 flag, data = pack_content(content, packing)
                 whole = frame(REQUEST | END | flag, stream_id, start + data)
-                self.send_content(whole, size_bytes, packing.pad_to_bytes)
+                self.send_content(whole, packing.pad_to_bytes)
                 return stream
         kind = REQUEST | EXPECTS if expects_continue else REQUEST
-        self.send_content(frame(kind, stream_id, start), 0, packing.pad_to_bytes)
+        self.send_content(frame(kind, stream_id, start), packing.pad_to_bytes)
         stream.send(content, waits=expects_continue)
         return stream
 
@@ -274,17 +280,22 @@ class CallerLink(Link):
             kind = word >> LENGTH_BITS
             answered = streams.get(stream_id)
             if kind == _RESPONSE_END and answered is not None:
-                meta_end = start + 4 + int.from_bytes(plaintext[start : start + 4], "big")
-                try:
-                    head = self._answers[plaintext[start:meta_end]]
-                except ProxyError:
-                    head = None  # found again, and told, below
+                if self._usual and plaintext.startswith(self._usual, start):  # most answers begin alike
+                    head, meta_end = self._usual_head, start + len(self._usual)
+                else:
+                    meta_end = start + 4 + int.from_bytes(plaintext[start : start + 4], "big")
+                    try:
+                        head = self._answers[plaintext[start:meta_end]]
+                    except ProxyError:
+                        head = None  # found again, and told, below
+                    if head is not None and head.plan is not None:
+                        self._usual, self._usual_head = plaintext[start:meta_end], head
                 if head is not None and head.content_bytes == at - meta_end:
                     if head.content_bytes:
                         self.arrived(head.content_bytes)  # may end the link, and the stream with it
                         self.consumed(head.content_bytes)
                     del streams[stream_id]
-                    answered.set(Response(head, plaintext[meta_end:at]))
+                    answered.answer(head, plaintext[meta_end:at])
                     continue
             if self.closed:
                 return
@@ -429,7 +440,7 @@ class CallStream:
         self._answered = None
         self._give_up("")
 
-    def set(self, value: Response) -> None:
+    def answer(self, head: ResponseHead, content: bytes) -> None:
         """An ordinary answer has come, and the link has forgotten this stream.
 
         Raises:
@@ -440,7 +451,7 @@ class CallStream:
             self._link.streams[self._stream_id] = self  # to be told of the end, as all others
             raise LinkError("state", "a second answer on a stream")
         self._stop_sending()
-        answered.set(value)
+        answered.set(Response(head, content))
 
     def fail(self, error: ProxyError) -> None:
         """There will be no answer, or no more of it, and the link has forgotten this stream."""

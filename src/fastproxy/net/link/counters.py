@@ -11,7 +11,7 @@ class LinkCounters:
     opened: handshakes that succeeded. streams: exchanges carried. ended: links by why they ended.
     handshakes_failed: by cause, a label of `LinkError` or of this package.
     rekeys: changes of a direction's key, both directions. stalls: times that content waited for credit.
-    content_bytes, sent_bytes: content that went out before compression, and as it was sent.
+    content_bytes, sent_bytes: content that went out, before compression; and all frames as they were sent.
     """
 
     __slots__ = (

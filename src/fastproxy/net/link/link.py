@@ -86,7 +86,8 @@ class Link(asyncio.Protocol):
     """One end of a link; `CallerLink` and `ReceiverLink` are the two.
 
     streams: what is under way, by stream id. credit: content bytes that the peer still takes.
-    ready: exchanges may begin here. closed: the connection is gone, or is going.
+    ready: exchanges may begin here. is_open: and the peer reads what is sent.
+    closed: the connection is gone, or is going.
     identity: what has proven who is at the other end: a public key, or what a certificate says.
     failure: why its handshake failed, if it did.
     born_s: when it was established, by the loop's clock.
@@ -95,6 +96,7 @@ class Link(asyncio.Protocol):
     __slots__ = (
         "_bulk_bytes",
         "_close_reason",
+        "_credit_counted",
         "_half_bytes",
         "_has_keys",
         "_heard_s",
@@ -103,6 +105,7 @@ class Link(asyncio.Protocol):
         "_is_rekey_due",
         "_loop",
         "_newest",
+        "_newest_counted",
         "_opener",
         "_out",
         "_owed_bytes",
@@ -124,6 +127,7 @@ class Link(asyncio.Protocol):
         "draining",
         "failure",
         "identity",
+        "is_open",
         "peer_stream_window_bytes",
         "ready",
         "settings",
@@ -143,7 +147,7 @@ class Link(asyncio.Protocol):
         self._timer = Timer(wheel, self._look_after)
         self._transport: asyncio.Transport | None = None
         self.streams: dict[int, Any] = {}
-        self.ready = self.closed = self.draining = False
+        self.ready = self.is_open = self.closed = self.draining = False
         self.failure: LinkError | None = None
         self._close_reason = "closed by peer"
         self._has_keys = False
@@ -158,7 +162,8 @@ class Link(asyncio.Protocol):
         self._paused_since_s = 0.0
         self._held: deque[Waiter[None]] = deque()  # what waits until the peer reads
         self._turns: deque[Waiter[None]] = deque()
-        self.credit = 0
+        self.credit = self._credit_counted = 0
+        self._newest_counted = 0
         self.peer_stream_window_bytes = 0
         # receiving
         self._room_bytes = settings.params.link_window_bytes
@@ -201,7 +206,7 @@ class Link(asyncio.Protocol):
     def _establish(self, established: Established) -> None:
         """The handshake is through: from now on there are records."""
         self._sealer, self._opener = established.sealer, established.opener
-        self.credit = established.params.link_window_bytes
+        self.credit = self._credit_counted = established.params.link_window_bytes
         self.peer_stream_window_bytes = established.params.stream_window_bytes
         self._has_keys = True
 
@@ -209,7 +214,7 @@ class Link(asyncio.Protocol):
         """Both sides have proven who they are: exchanges may begin."""
         now_s = self.born_s = self._rekeyed_s = self._heard_s = self._used_s = self._loop.time()
         self._patience_since_s = now_s
-        self.ready = True
+        self.ready = self.is_open = True
         self.counters.opened += 1
         self._timer.set(now_s + self.settings.ping_interval_s / 2)
 
@@ -247,10 +252,12 @@ class Link(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The peer reads more slowly than frames come."""
         self._paused_since_s = self._loop.time()
+        self.is_open = False
 
     def resume_writing(self) -> None:
         """The peer has read on."""
         self._paused_since_s = 0.0
+        self.is_open = self.ready
         self._give_turns()
 
     # --- sending ------------------------------------------------------------------------------------------
@@ -267,16 +274,13 @@ class Link(asyncio.Protocol):
             self._loop.call_soon(self._flush)
         out.append(frame_bytes)
 
-    def send_content(self, frame_bytes: bytes, size_bytes: int, pad_to_bytes: int) -> None:
-        """Send a frame of content that has its turn.
+    def send_content(self, frame_bytes: bytes, pad_to_bytes: int) -> None:
+        """Send a frame of content that has its turn, and was taken off the credit.
 
         Args:
-            size_bytes: of the content, before compression; it was taken off the credit.
             pad_to_bytes: the record that it leaves in is filled up to a multiple of this; 1 for none.
         """
         self._bulk_bytes += len(frame_bytes)
-        self.counters.content_bytes += size_bytes
-        self.counters.sent_bytes += len(frame_bytes)
         if pad_to_bytes > 1:
             self._pad_to_bytes = pad_to_bytes
         self.send(frame_bytes)
@@ -291,18 +295,27 @@ class Link(asyncio.Protocol):
         sealer = self._sealer
         if self._is_rekey_due or sealer.records >= REKEY_RECORDS:
             self._rekey()
-        elif len(out) == 1 and not self._pad_to_bytes and len(out[0]) <= MAX_PLAINTEXT_BYTES:
-            transport.write(sealer.seal(out[0]))
-            out.clear()
         else:
-            plaintext = b"".join(out)
+            plaintext = out[0] if len(out) == 1 else b"".join(out)
             if len(plaintext) <= MAX_PLAINTEXT_BYTES and not self._pad_to_bytes:
                 transport.write(sealer.seal(plaintext))
+                self._count(len(plaintext))
             else:
-                transport.write(b"".join([sealer.seal(part) for part in self._parts(out)]))
+                parts = self._parts(out)
+                transport.write(b"".join([sealer.seal(part) for part in parts]))
+                self._count(sum(map(len, parts)))
             out.clear()
         if self._turns or self._held:
             self._give_turns()
+
+    def _count(self, sent_bytes: int) -> None:
+        """Count what the turn has sent; done here, since it costs less than with each message."""
+        counters, newest = self.counters, self._newest_stream()
+        counters.sent_bytes += sent_bytes
+        counters.content_bytes += self._credit_counted - self.credit
+        self._credit_counted = self.credit
+        counters.streams += newest - self._newest_counted
+        self._newest_counted = newest
 
     def _parts(self, frames: list[bytes]) -> list[bytes]:
         """Part the frames into records, filled up where a service asks for it."""
@@ -408,7 +421,9 @@ class Link(asyncio.Protocol):
         """
         if kind == WINDOW:
             self.bother(1)
-            self.credit = added_credit(self.credit, parse_window(payload))
+            more_bytes = parse_window(payload)
+            self.credit = added_credit(self.credit, more_bytes)
+            self._credit_counted += more_bytes
             self._give_turns()
         elif kind == PING:
             self.bother(_DEAR)
@@ -430,7 +445,7 @@ class Link(asyncio.Protocol):
                 raise LinkError("frame", "padding that isn't zero")
         elif kind == GOAWAY:
             self.bother(_DEAR)
-            self.ready = False
+            self.ready = self.is_open = False
             self._take_goaway(*parse_goaway(payload))
         else:
             raise LinkError("frame", f"a frame of kind {kind:#x} on stream 0")
@@ -513,7 +528,7 @@ class Link(asyncio.Protocol):
         if self.draining or self.closed:
             return
         self.draining = True
-        self.ready = False
+        self.ready = self.is_open = False
         if not self.streams:
             self.close(reason, "drained")
         elif self.born_s:
@@ -552,7 +567,7 @@ class Link(asyncio.Protocol):
         if self.closed:
             return
         self.closed = True
-        self.ready = False
+        self.ready = self.is_open = False
         self._timer.close()
         if self.born_s:
             self.counters.ended[reason] += 1

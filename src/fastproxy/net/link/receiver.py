@@ -123,7 +123,7 @@ class ReceiverLink(Link):
     """The end of a link that takes streams.
 
     caller: who was proven to be at the other end. peer: its address. last_stream: the last one taken.
-    known: what the short way knows of this caller's requests.
+    known: what the short way knows of this caller's requests, by their kind. usual: the last kind of these.
 
     Args:
         server: what all links of an in proxy share. peer: as above.
@@ -138,6 +138,7 @@ class ReceiverLink(Link):
         "known",
         "last_stream",
         "peer",
+        "usual",
     )
 
     def __init__(self, server: LinkServer, peer: str) -> None:
@@ -150,6 +151,7 @@ class ReceiverLink(Link):
         self.caller = ""
         self.last_stream = 0
         self.known: dict[bytes, Any] = {}
+        self.usual: tuple[bytes, Any] = (b"", None)
 
     # --- the handshake ------------------------------------------------------------------------------------
 
@@ -252,7 +254,6 @@ class ReceiverLink(Link):
             self.discount(len(data))
             self.send(frame(REFUSED, stream_id, build_refused(OVERLOADED.label)))
             return
-        self.counters.streams += 1
         stream = self.streams[stream_id] = ReceivedStream(
             self, stream_id, is_whole=is_whole, expects=kind & EXPECTS > 0
         )
@@ -342,7 +343,7 @@ class ReceiverLink(Link):
 
     def _take_pong(self, payload: bytes) -> None:
         if payload == _LEAVING:
-            self.ready = False
+            self.ready = self.is_open = False
             self._goodbye()
 
     def _ended(self, reason: str) -> None:
@@ -474,7 +475,7 @@ class ReceivedStream:
         link.credit -= size_bytes
         flag, data = pack_content(content, reply.packing)
         whole = frame(RESPONSE | END | flag, self._stream_id, start + data)
-        link.send_content(whole, size_bytes, reply.packing.pad_to_bytes)
+        link.send_content(whole, reply.packing.pad_to_bytes)
         return True
 
     async def _respond(self, reply: LinkReply) -> None:
@@ -486,9 +487,7 @@ class ReceivedStream:
                     return
             sender = self._sender = ContentSender(link, self._stream_id, reply.packing)
             sender.window += self._early_bytes
-            link.send_content(
-                frame(RESPONSE, self._stream_id, reply.head.start), 0, reply.packing.pad_to_bytes
-            )
+            link.send_content(frame(RESPONSE, self._stream_id, reply.head.start), reply.packing.pad_to_bytes)
             if reply.head.upgrade:
                 self.clear_deadline()
             self.bytes_out = await sender.send(content)

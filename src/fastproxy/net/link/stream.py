@@ -114,7 +114,7 @@ class ContentSender:
             flag, piece = pack_content(data[at : at + size_bytes], self._packing)
             at += size_bytes
             kind = DATA | flag | (end if at == len(data) else 0)
-            link.send_content(frame(kind, self._stream_id, piece), size_bytes, self._packing.pad_to_bytes)
+            link.send_content(frame(kind, self._stream_id, piece), self._packing.pad_to_bytes)
 
     async def _wait_for_credit(self) -> None:
         self._link.counters.stalls += 1
