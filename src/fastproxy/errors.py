@@ -272,8 +272,8 @@ LINK_REFUSED = _row(
     "link_refused", 502, "connection_terminated", "connect",
     "No link to the receiver came about: one side did not accept who the other is, or what it said",
     "Compare the receiver's name and public key here with the in proxy's own, and this caller's key with "
-    "`callers` there (`fastproxy keys show`); its log and its metric of failed handshakes say which. The detail "
-    "has what is known here.",
+    "`callers` there (`fastproxy keys show`). The in proxy's log and its metric of failed handshakes say "
+    "which; the detail has what is known here.",
 )
 STREAM_REFUSED = _row(
     "stream_refused", 503, "connection_terminated", "wait",

@@ -344,10 +344,8 @@ def test_an_out_proxy_of_ours_calls_the_original_so_that_either_side_can_move_fi
         (tmp_path / "old.yaml").write_text(
             (ROOT / "tests" / "data" / "fast_proxy_out.yaml").read_text().replace("8033", str(old_in.port))
         )
-        commands = [
-            ["migrate", "old.yaml", "--transport", "compat"]
-            + ["--service", "token_service", "--service", "search_service"]
-        ]
+        services_here = ["--service", "token_service", "--service", "search_service"]
+        commands = [["migrate", "old.yaml", "--transport", "compat", *services_here]]
         for caller, target in CALLS.items():
             commands.append(["call", "--caller", caller, "-d", CONTENT.decode(), target])
         for command in commands:

@@ -15,10 +15,12 @@ from typing import cast
 from fastproxy.errors import NO_PRIVILEGE, ProxyError
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from fastproxy.net.link.caller import CallerLink, CallStream, known_link_answers
+from fastproxy.net.link.call_stream import CallStream
+from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import Link
-from fastproxy.net.link.receiver import ReceivedStream, ReceiverLink, Sealed
+from fastproxy.net.link.received_stream import ReceivedStream
+from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.net.link.server import DoorLimits, LinkServer
 from fastproxy.net.link.stream import LinkBody
 from fastproxy.net.timers import Wheel

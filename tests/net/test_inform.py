@@ -6,7 +6,7 @@ import pytest
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, Response, ResponseHead
-from fastproxy.net.client import INTERIM_LIMIT
+from fastproxy.net.client import INTERIM_LIMIT, AnswerWaiter
 from fastproxy.net.connection import Connection
 from fastproxy.net.drive import Waiter
 from tests.net.kit import Run, Wire, call, respond
@@ -98,11 +98,11 @@ def receive(wire: Wire, *messages: bytes) -> None:
 def test_each_one_is_handed_over_and_then_the_answer(how: str, joined: bool) -> None:
     caller = Caller()
     heads: list[ResponseHead] = []
-    answer: Waiter[Response] = Waiter()
+    answer = AnswerWaiter(interim_to=heads.append)
     if how == "send":
         answer = caller.connection.send(b"GET", HEAD, heads.append)
     else:
-        caller.connection.carry(answer, heads.append)
+        caller.connection.carry(answer)
     messages = [SENT_CONTINUE, SENT_HINTS, SIZED]
     receive(caller.wire, *([b"".join(messages)] if joined else messages))
     assert [head.start for head in heads] == [CONTINUE.start, HINTS.start]
@@ -127,11 +127,11 @@ def test_an_exchange_gets_none_of_those_of_the_next(how: str) -> None:
     if how == "send":
         caller.connection.send(b"GET", HEAD, heads.append)
     else:
-        caller.connection.carry(Waiter(), heads.append)
+        caller.connection.carry(AnswerWaiter(interim_to=heads.append))
     caller.wire.receive(SIZED)
     for begin in (
         lambda: caller.connection.send(b"GET", HEAD),
-        lambda: caller.connection.carry(Waiter()),
+        lambda: caller.connection.carry(AnswerWaiter()),
     ):
         begin()
         receive(caller.wire, SENT_HINTS, SIZED)

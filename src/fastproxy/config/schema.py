@@ -328,7 +328,8 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
         str,
         Meta(
             description="Folder of more callers: each file NAME.pub in it holds the public keys of the "
-            "caller NAME, one per line. Relative to the config file's folder."
+            "caller NAME, one per line. Relative to the config file's folder. The folder is looked at while "
+            "the proxy runs: who comes to it may call, who is gone from it is cut off within a second."
         ),
     ] = ""
     defaults: Annotated[

@@ -103,7 +103,11 @@ class InLink(Link, frozen=True, kw_only=True):
         Count, Meta(description="Open links of one caller (each of its out proxies' workers holds one).")
     ] = 256
     handshakes: Annotated[
-        Count, Meta(description="Connections at a time whose link isn't proven yet; more are closed.")
+        Count,
+        Meta(
+            description="Connections at a time whose link isn't proven yet; above this, the oldest of the "
+            "address that has most of them is closed."
+        ),
     ] = 256
     new_links_per_peer_per_s: Annotated[
         float,

@@ -26,7 +26,7 @@ from fastproxy.errors import (
 from fastproxy.model import Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.connection import Connection, complete
 from fastproxy.net.http1 import end_of_head, may_remember
-from fastproxy.net.link.receiver import ReceivedStream
+from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.upgrade import upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path

@@ -12,7 +12,8 @@ from typing import Any, Protocol, cast
 from fastproxy.errors import ProxyError
 from fastproxy.model import Inform, Response, ResponseHead
 from fastproxy.net.drive import Waiter
-from fastproxy.net.link.receiver import ReceivedStream, ReceiverLink, Sealed
+from fastproxy.net.link.received_stream import ReceivedStream
+from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.known_call import KNOWN_CALLS, KnownCall, LongWay, ServiceFlight, ShortWay, Taken
 from fastproxy.proxy.link_receiver import PACKED_START_BYTES, LinkReceiver

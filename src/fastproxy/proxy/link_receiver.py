@@ -12,7 +12,8 @@ from msgspec import Struct
 from fastproxy.errors import BODY_TOO_LARGE, MESSAGE_BROKEN, ProxyError
 from fastproxy.model import Body, Content, RequestHead, Response, ResponseHead
 from fastproxy.net.http1 import HeadParser, end_of_head
-from fastproxy.net.link.receiver import LinkReply, ReceivedStream, Sealed
+from fastproxy.net.link.received_stream import LinkReply, ReceivedStream
+from fastproxy.net.link.receiver import Sealed
 from fastproxy.proxy.fields import is_reserved
 from fastproxy.wire.envelope import Refusal, ServiceResponse, build_response_head, parse_request_head
 from fastproxy.wire.records import PLAIN, WORD_BYTES, Packing, pack

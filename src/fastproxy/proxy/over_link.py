@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from fastproxy.errors import CONNECTION_LOST, ProxyError
 from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.drive import Waiter
-from fastproxy.net.link.caller import LinkAnswer
+from fastproxy.net.link.call_stream import LinkAnswer
 from fastproxy.net.link.pool import LinkPools
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.link_lane import LinkLane

@@ -53,7 +53,7 @@ TALLIES = {
     "fastproxy_link_rekeys": "Changes of the key of one direction of a link",
     "fastproxy_link_window_stalls": "Times that content waited until the other end took more",
     "fastproxy_link_content_bytes": "Content sent over links, before compression",
-    "fastproxy_link_sent_bytes": "Frames sent over links: content after compression, heads, and what links need",
+    "fastproxy_link_sent_bytes": "Frames sent over links, with content after compression",
 }
 """Values that only go up and stand in the layers above: name and what it says."""
 

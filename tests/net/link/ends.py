@@ -14,10 +14,12 @@ from typing import Any, Generic, Protocol, TypeVar, cast
 from fastproxy.errors import ProxyError
 from fastproxy.model import Body, Content, Response, ResponseHead
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from fastproxy.net.link.caller import CallerLink, CallStream, known_link_answers
+from fastproxy.net.link.call_stream import CallStream
+from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import Link, LinkSettings
-from fastproxy.net.link.receiver import LinkReply, ReceivedStream, ReceiverLink, Sealed
+from fastproxy.net.link.received_stream import LinkReply, ReceivedStream
+from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.net.link.server import DoorLimits, LinkServer, NoiseDoor
 from fastproxy.net.timers import Wheel
 from fastproxy.wire.envelope import (
@@ -266,6 +268,9 @@ class Answer:
         self.error: BaseException | None = None
         self.interims: list[ResponseHead] = []
         self.inform: Callable[[ResponseHead], None] | None = self.interims.append
+
+    def answer(self, head: ResponseHead, content: bytes) -> None:
+        self.set(Response(head, content))
 
     def set(self, value: Response) -> None:
         assert not self.told, "told twice"

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from fastproxy.net.drive import Waiter
-from fastproxy.net.link.receiver import ReceivedStream, Sealed
+from fastproxy.net.link.received_stream import ReceivedStream
+from fastproxy.net.link.receiver import Sealed
 from fastproxy.wire.compressors import SNAPPY
 from fastproxy.wire.link.frames import (
     ACK,

@@ -10,14 +10,16 @@ import pytest
 from fastproxy.errors import DEADLINE_EXCEEDED, NO_PRIVILEGE, ProxyError
 from fastproxy.model import Content, Exchange, Response
 from fastproxy.net.drive import Waiter
-from fastproxy.net.link.caller import CallStream
+from fastproxy.net.link.call_stream import CallStream
 from fastproxy.net.link.link import BULK_BYTES, Link
-from fastproxy.net.link.receiver import ReceivedStream, Sealed
+from fastproxy.net.link.received_stream import ReceivedStream
+from fastproxy.net.link.receiver import Sealed
 from fastproxy.wire.compressors import SNAPPY
 from fastproxy.wire.link.frames import (
     COMPRESSED,
     DATA,
     END,
+    HEADER_BYTES,
     INTERIM,
     MAX_DATA_BYTES,
     PAD,
@@ -230,7 +232,7 @@ def test_small_calls_go_on_beside_one_that_is_stalled_and_one_that_is_huge() -> 
 def test_bodies_take_turns_piece_by_piece() -> None:
     end = Calling()
     for _ in range(3):
-        end.call(Pieces(bytes(4 * MAX_DATA_BYTES)))
+        end.call(Pieces(bytes(4 * (MAX_DATA_BYTES - HEADER_BYTES))))
     streams = [each.stream for each in end.peer.hear() if each.kind == DATA]
     assert streams == [1, 1, 1, 2, 3, 1, 2, 3, 2, 3, 2, 3]  # two each turn; the first one began alone
 

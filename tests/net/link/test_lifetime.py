@@ -9,7 +9,8 @@ import pytest
 
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link import link as link_module
-from fastproxy.net.link.receiver import ReceivedStream, Sealed
+from fastproxy.net.link.received_stream import ReceivedStream
+from fastproxy.net.link.receiver import Sealed
 from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.frames import (
     ACK,

@@ -14,11 +14,27 @@ from fastproxy.net.http1 import write_fields
 from fastproxy.net.link.link import Link, added_credit
 from fastproxy.wire.compressors import COMPRESSORS, BrokenDataError
 from fastproxy.wire.link.errors import LinkError
-from fastproxy.wire.link.frames import COMPRESSED, DATA, END, MAX_DATA_BYTES, TRAILERS, WINDOW, frame
+from fastproxy.wire.link.frames import (
+    COMPRESSED,
+    DATA,
+    END,
+    HEADER,
+    HEADER_BYTES,
+    LENGTH_BITS,
+    MAX_DATA_BYTES,
+    TRAILERS,
+    WINDOW,
+    frame,
+)
 from fastproxy.wire.records import Packing
 
 _JOINED_BYTES = 4096
 """A piece that has come is held together with the one before it, unless that one is as large as this."""
+
+_PIECE_BYTES = MAX_DATA_BYTES - HEADER_BYTES
+"""Content that leaves in one frame; two frames fill a record."""
+_WORTH_A_JOIN_BYTES = 16_384
+"""Pieces of this size go on one by one: joining them would cost a copy."""
 
 
 def pack_content(data: bytes, packing: Packing) -> tuple[int, bytes]:
@@ -108,13 +124,17 @@ class ContentSender:
             await link.turn()
             if link.closed:
                 raise ProxyError(CONNECTION_LOST, "the link has ended", sent=True)
-            size_bytes = min(len(data) - at, MAX_DATA_BYTES, self.window, link.credit)
+            size_bytes = min(len(data) - at, _PIECE_BYTES, self.window, link.credit)
             self.window -= size_bytes
             link.credit -= size_bytes
-            flag, piece = pack_content(data[at : at + size_bytes], self._packing)
+            flag = 0
+            piece: bytes | memoryview = memoryview(data)[at : at + size_bytes]
+            if self._packing.compressor is not None:
+                flag, piece = pack_content(bytes(piece), self._packing)
             at += size_bytes
             kind = DATA | flag | (end if at == len(data) else 0)
-            link.send_content(frame(kind, self._stream_id, piece), self._packing.pad_to_bytes)
+            header = HEADER.pack(kind << LENGTH_BITS | len(piece), self._stream_id)
+            link.send_content(header, piece, self._packing.pad_to_bytes)
 
     async def _wait_for_credit(self) -> None:
         self._link.counters.stalls += 1
@@ -222,9 +242,13 @@ class LinkBody:
         if not pieces:
             self.over.set(None)
             return b""
-        data = pieces[0] if len(pieces) == 1 else b"".join(pieces)
-        pieces.clear()
-        size_bytes, self._size = self._size, 0
+        if len(pieces) == 1 or len(pieces[0]) >= _WORTH_A_JOIN_BYTES:
+            data = pieces.pop(0)
+        else:
+            data = b"".join(pieces)
+            pieces.clear()
+        size_bytes = len(data)
+        self._size -= size_bytes
         self._consumed(size_bytes)
         return data
 

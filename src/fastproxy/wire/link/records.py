@@ -49,7 +49,12 @@ class Sealer:
         self.records = 0
 
     def seal(self, plaintext: bytes) -> bytes:
-        """Return the next record.
+        """Return the next record; as `parts`, in one piece."""
+        word, ciphertext = self.parts(plaintext)
+        return word + ciphertext
+
+    def parts(self, plaintext: bytes) -> tuple[bytes, bytes]:
+        """Return the next record's length and what follows it: joining a large one would cost a copy.
 
         Args:
             plaintext: whole frames, 1 to 131,072 bytes.
@@ -65,10 +70,8 @@ class Sealer:
         if records >= MAX_RECORDS:
             raise LinkError("record", "the key wasn't changed in time")
         self.records = records + 1
-        # for 16 KiB 2.4 + 0.4 µs; encrypting into one buffer, 2.9: the copy is cheaper than a zeroed buffer
-        return _WORD.pack(size_bytes + TAG_BYTES) + self._aead.encrypt(
-            _NONCE.pack(self._before + records), plaintext, None
-        )
+        nonce = _NONCE.pack(self._before + records)
+        return _WORD.pack(size_bytes + TAG_BYTES), self._aead.encrypt(nonce, plaintext, None)
 
     def rekey(self) -> None:
         """Seal what follows under the next key."""
@@ -90,7 +93,12 @@ class PlainSealer:
         self.records = 0
 
     def seal(self, plaintext: bytes) -> bytes:
-        """Return the record that holds this.
+        """Return the record that holds this; as `parts`, in one piece."""
+        word, frames = self.parts(plaintext)
+        return word + frames
+
+    def parts(self, plaintext: bytes) -> tuple[bytes, bytes]:
+        """Return the record's length and what follows it.
 
         Args:
             plaintext: whole frames, 1 to 131,072 bytes.
@@ -100,7 +108,7 @@ class PlainSealer:
         """
         if not 0 < len(plaintext) <= MAX_PLAINTEXT_BYTES:
             raise ValueError(f"a record holds between 1 and {MAX_PLAINTEXT_BYTES} bytes")
-        return _WORD.pack(len(plaintext)) + plaintext
+        return _WORD.pack(len(plaintext)), plaintext
 
     def rekey(self) -> None:
         """Nothing to do."""
