@@ -3,8 +3,18 @@
 import pytest
 
 from fastproxy import errors
-from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, CONNECTION_LOST, POOL_EXHAUSTED, ProxyError
+from fastproxy.errors import (
+    CONNECT_REFUSED,
+    CONNECT_TIMEOUT,
+    CONNECTION_LOST,
+    LINK_REFUSED,
+    POOL_EXHAUSTED,
+    STREAM_REFUSED,
+    ProxyError,
+)
 from fastproxy.policy.retry import may_repeat
+
+NOT_TAKEN = (CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, POOL_EXHAUSTED, STREAM_REFUSED)
 
 
 def ask(
@@ -27,7 +37,7 @@ def ask(
     )
 
 
-@pytest.mark.parametrize("cause", [CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED, CONNECTION_LOST])
+@pytest.mark.parametrize("cause", [*NOT_TAKEN, CONNECTION_LOST])
 @pytest.mark.parametrize("method", [b"GET", b"POST"])
 def test_nothing_was_sent(cause: errors.Cause, method: bytes) -> None:
     assert ask(ProxyError(cause), method)
@@ -58,7 +68,7 @@ def test_others_never_once_a_byte_may_have_been_read(method: bytes) -> None:
     [
         cause
         for cause in errors.TABLE.values()
-        if cause not in (CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED, CONNECTION_LOST)
+        if cause not in (*NOT_TAKEN, CONNECTION_LOST)
     ],
     ids=lambda cause: cause.label,
 )
