@@ -65,11 +65,7 @@ def test_others_never_once_a_byte_may_have_been_read(method: bytes) -> None:
 
 @pytest.mark.parametrize(
     "cause",
-    [
-        cause
-        for cause in errors.TABLE.values()
-        if cause not in (*NOT_TAKEN, CONNECTION_LOST)
-    ],
+    [cause for cause in errors.TABLE.values() if cause not in (*NOT_TAKEN, CONNECTION_LOST)],
     ids=lambda cause: cause.label,
 )
 @pytest.mark.parametrize("sent", [False, True])
