@@ -279,8 +279,10 @@ class Connection(asyncio.Protocol):
         """The rest doesn't come at once: the content is a stream then."""
         data, self._buffer = self._buffer, b""
         self._is_impatient = True
-        self.data_received(data)
-        self._is_impatient = False
+        try:
+            self.data_received(data)
+        finally:
+            self._is_impatient = False
 
     def _part(self, head: RequestHead, data: bytes) -> Content:
         """Part the content from what follows it; what isn't here yet will be read as it comes."""

@@ -15,7 +15,7 @@ from fastproxy.net.drive import Waiter
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.policy.ratelimit import RateLimiter
-from fastproxy.proxy.known_call import KNOWN_CALLS, KnownCall, LongWay, ServiceFlight, ShortWay, Taken
+from fastproxy.proxy.known_call import KnownCall, LongWay, ServiceFlight, ShortWay, Taken
 from fastproxy.proxy.link_receiver import PACKED_START_BYTES, LinkReceiver
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun
@@ -25,6 +25,8 @@ from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, MAX_DATA_BYTES,
 
 _START = struct.Struct(">IIB")
 """What a whole request begins with: length of the head, the budget, length of the exchange id."""
+KINDS_PER_LINK = 32
+"""Kinds of requests that are known of a link. Each takes up to 8 KiB, and a caller may have many links."""
 _START_BYTES = _START.size
 _RESPONSE_END = (RESPONSE | END) << LENGTH_BITS
 
@@ -149,7 +151,7 @@ class LinkFlow(ShortWay):
     def keep(self, origin: ReceivedStream, caller: str, kind: bytes, call: KnownCall) -> None:
         """Remember what was decided; see `ShortWayIn`."""
         link = origin.link
-        if len(link.known) >= KNOWN_CALLS:
+        if len(link.known) >= KINDS_PER_LINK:
             link.known.clear()
         link.known[kind] = call
         link.usual = kind, call
