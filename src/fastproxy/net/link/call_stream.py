@@ -23,7 +23,7 @@ from fastproxy.model import Body, Content, Headers, Response, ResponseHead
 from fastproxy.net.client import INTERIM_LIMIT
 from fastproxy.net.drive import Drive
 from fastproxy.net.framing import parse_trailers
-from fastproxy.net.link.stream import ContentSender, LinkBody, unpack_content
+from fastproxy.net.link.stream import SMALL_BYTES, ContentSender, LinkBody, unpack_content
 from fastproxy.net.upgrade import check_switch
 from fastproxy.wire.envelope import Challenge, Refusal, parse_response_head
 from fastproxy.wire.link.errors import LinkError
@@ -243,7 +243,7 @@ class CallStream:
         if body is None or body.complete:
             raise LinkError("state", "content before the head of an answer, or behind its end")
         if payload:
-            if len(payload) < _SMALL_BYTES and not kind & END:
+            if len(payload) < SMALL_BYTES and not kind & END:
                 self._link.bother(1)
             body.push(unpack_content(kind, payload))
         elif not kind & END:
@@ -333,7 +333,3 @@ class CallStream:
         sending, self._sending = self._sending, None
         if sending is not None:
             sending.cancel()
-
-
-_SMALL_BYTES = 64
-"""Content in pieces smaller than this costs the receiver of it more than the sender."""

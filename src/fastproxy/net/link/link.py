@@ -27,7 +27,6 @@ from fastproxy.wire.link.frames import (
     HEADER,
     HEADER_BYTES,
     IDLE,
-    LENGTH_BITS,
     LENGTH_MASK,
     MAX_CREDIT_BYTES,
     PAD,
@@ -37,6 +36,7 @@ from fastproxy.wire.link.frames import (
     REKEY,
     WINDOW,
     build_goaway,
+    build_window,
     frame,
     parse_goaway,
     parse_window,
@@ -61,7 +61,6 @@ _GOODBYE_S = 1.0
 LOST = "lost"
 """Why a link ended whose connection broke."""
 LAST_STREAM = 2**32 - 1
-_KIND_BITS = 24
 _PING = b"\0" * PING_BYTES
 
 
@@ -398,7 +397,7 @@ class Link(asyncio.Protocol):
         if owed_bytes >= self._half_bytes:
             self._room_bytes += owed_bytes
             self._owed_bytes = 0
-            self.send(HEADER.pack(WINDOW << LENGTH_BITS | 4, 0) + owed_bytes.to_bytes(4, "big"))
+            self.send(frame(WINDOW, 0, build_window(owed_bytes)))
 
     def discount(self, size_bytes: int) -> None:
         """Content has come that is not held: nobody wants it, or it goes on at once.

@@ -16,7 +16,7 @@ from fastproxy.model import Body, Exchange, Response, ResponseHead
 from fastproxy.net.drive import Drive
 from fastproxy.net.framing import parse_trailers
 from fastproxy.net.link.link import added_credit
-from fastproxy.net.link.stream import ContentSender, LinkBody, pack_content, unpack_content
+from fastproxy.net.link.stream import SMALL_BYTES, ContentSender, LinkBody, pack_content, unpack_content
 from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.frames import (
     END,
@@ -37,9 +37,6 @@ from fastproxy.wire.records import PLAIN, Packing
 
 if TYPE_CHECKING:
     from fastproxy.net.link.receiver import ReceiverLink
-
-_SMALL_BYTES = 64
-"""Content in pieces smaller than this costs the receiver of it more than the sender."""
 
 
 class LinkReply(Response):
@@ -233,7 +230,7 @@ class ReceivedStream:
     def _take_data(self, body: LinkBody | None, kind: int, payload: bytes) -> None:
         link = self._link
         if payload:
-            if len(payload) < _SMALL_BYTES and not kind & END:
+            if len(payload) < SMALL_BYTES and not kind & END:
                 link.bother(1)
             data = unpack_content(kind, payload)
             self.bytes_in += len(data)

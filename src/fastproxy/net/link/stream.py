@@ -24,6 +24,7 @@ from fastproxy.wire.link.frames import (
     MAX_DATA_BYTES,
     TRAILERS,
     WINDOW,
+    build_window,
     frame,
 )
 from fastproxy.wire.records import Packing
@@ -31,6 +32,8 @@ from fastproxy.wire.records import Packing
 _JOINED_BYTES = 4096
 """A piece that has come is held together with the one before it, unless that one is as large as this."""
 
+SMALL_BYTES = 64
+"""Content in pieces smaller than this costs the receiver of it more than the sender."""
 _PIECE_BYTES = MAX_DATA_BYTES - HEADER_BYTES
 """Content that leaves in one frame; two frames fill a record."""
 _WORTH_A_JOIN_BYTES = 16_384
@@ -319,7 +322,7 @@ class LinkBody:
         if owed_bytes * 2 >= self._link.settings.params.stream_window_bytes and not self._done:
             self._room += owed_bytes
             self._owed = 0
-            self._link.send(frame(WINDOW, self._stream_id, owed_bytes.to_bytes(4, "big")))
+            self._link.send(frame(WINDOW, self._stream_id, build_window(owed_bytes)))
 
     def _keep(self, data: bytes) -> None:
         pieces = self._pieces
