@@ -6,6 +6,7 @@ import stat
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -108,6 +109,23 @@ def test_our_own_check_accepts_our_configs(
     command = [sys.executable, "-m", "fastproxy", "check", str(tmp_path / "fastproxy.yaml")]
     checked = subprocess.run(command, capture_output=True, text=True, timeout=30)
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+def test_a_large_config_holds_what_is_said(tmp_path: Path, credentials: Credentials) -> None:
+    size = configs.ConfigSize(callers=30, routes=1050, endpoints=2500)
+    leg = replace(leg_at("in", tmp_path, credentials), size=size)
+    in_config = yaml.safe_load(own_configs.fastproxy_link(leg))
+    assert len(in_config["callers"]) == 30
+    keys = [key for caller in in_config["callers"].values() for key in caller["public_keys"]]
+    assert len(set(keys)) == 30
+    own = [privilege for privilege in in_config["privileges"] if privilege["callers"] == [own_configs.CALLER]]
+    paths = [path for privilege in own for path in privilege["paths"]]
+    assert len(paths) - len(own[0]["paths"]) == 1050 - 1
+    assert len(set(paths)) == len(paths)
+    endpoints = [one for service in in_config["services"].values() for one in service["endpoints"]]
+    assert len(set(endpoints)) == 2500
+    sockets = own_configs.endpoint_sockets(leg)
+    assert in_config["services"][configs.SERVICE]["endpoints"] == [f"unix:{socket}" for socket in sockets]
 
 
 def test_private_keys_are_for_their_owner_only(credentials: Credentials) -> None:

@@ -9,9 +9,19 @@ from pathlib import Path
 import pytest
 
 from fastproxy.bench.configs import CALLER_PATH, FILES_PATH, SERVICE, SINK_PATH
-from fastproxy.bench.load import Download, LoadError, fetch, parse_wrk, run_wrk, send, stalled_download
-from fastproxy.bench.peers import service_command
-from fastproxy.bench.processes import Fleet, await_answer, pick_ports
+from fastproxy.bench.load import (
+    Download,
+    LoadError,
+    SteadyResult,
+    fetch,
+    open_connections,
+    parse_wrk,
+    run_wrk,
+    send,
+    stalled_download,
+)
+from fastproxy.bench.processes import Fleet, pick_ports
+from fastproxy.bench.standing import start_service
 
 CLEAN = """\
 Running 5s test @ http://127.0.0.1:8034/search_service/api/service
@@ -68,11 +78,8 @@ SINK = f"/{SERVICE}{SINK_PATH}"
 
 @pytest.fixture(scope="module")
 def service_port(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
-    folder = tmp_path_factory.mktemp("service")
-    (port,) = pick_ports(1)
     with Fleet() as fleet:
-        await_answer(port, [fleet.start(service_command(port, folder), folder / "log")])
-        yield port
+        yield start_service(tmp_path_factory.mktemp("service"), fleet).port
 
 
 @pytest.mark.parametrize(("path", "is_answered"), [(CALLER_PATH, True), (SINK, False)])
@@ -99,7 +106,7 @@ def test_a_port_where_nobody_listens_is_no_measurement() -> None:
 def test_files_are_sent_and_fetched(service_port: int, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(bytes(100_000))
     send(service_port, SINK, tmp_path / "file", limit_s=10)
-    fetch(service_port, f"{FILES}/mib", limit_s=10)
+    fetch(service_port, f"{FILES}/4096", limit_s=10)
 
 
 def test_a_refused_transfer_is_no_measurement(service_port: int, tmp_path: Path) -> None:
@@ -115,7 +122,7 @@ def test_a_download_goes_on_until_its_time_is_up(service_port: int) -> None:
         assert download.wait_mb_per_s() > 0
 
 
-@pytest.mark.parametrize("file", ["mib", "nothing"])
+@pytest.mark.parametrize("file", ["4096", "nothing"])
 def test_a_download_that_ends_early_is_no_measurement(service_port: int, file: str) -> None:
     with (
         Download(service_port, f"{FILES}/{file}", seconds=10) as download,
@@ -132,3 +139,52 @@ def test_only_a_good_answer_is_left_unread(service_port: int) -> None:
         stalled_download(service_port, f"{FILES}/nothing"),
     ):
         pass
+
+
+def test_connections_stay_open_while_they_are_held(service_port: int) -> None:
+    """As the kernel lists them; one of a test before may linger."""
+
+    def count() -> int:
+        lines = Path("/proc/net/tcp").read_text().splitlines()[1:]
+        ends = [line.split()[1:4] for line in lines]
+        return sum(local.endswith(f":{service_port:04X}") and state == "01" for local, _, state in ends)
+
+    with open_connections(service_port, 70):  # more than are opened at once
+        assert count() >= 70
+
+
+def test_connections_that_nobody_takes_are_no_measurement() -> None:
+    (port,) = pick_ports(1)
+    with pytest.raises(LoadError, match="0 of 3 connections"), open_connections(port, 3):
+        pass
+
+
+def steady_result(
+    *, reached_per_s: float = 1000.0, unsent: int = 0, generator_busy: float = 0.2, non_2xx: int = 0
+) -> SteadyResult:
+    return SteadyResult(
+        requests=1000,
+        asked_per_s=1000,
+        reached_per_s=reached_per_s,
+        unsent=unsent,
+        p50_ms=1.0,
+        p90_ms=2.0,
+        p99_ms=3.0,
+        p999_ms=4.0,
+        max_ms=5.0,
+        lag_p99_ms=0.1,
+        generator_busy=generator_busy,
+        non_2xx=non_2xx,
+    )
+
+
+def test_a_rate_that_is_missed_saturates() -> None:
+    assert not steady_result(reached_per_s=990.0).is_saturated()
+    assert steady_result(reached_per_s=900.0).is_saturated()
+    assert steady_result(unsent=1).is_saturated()
+
+
+def test_a_generator_that_can_do_no_more_is_told_from_a_chain_that_cannot() -> None:
+    assert steady_result(unsent=500).fault() is None
+    assert "generator fell behind" in (steady_result(unsent=500, generator_busy=0.95).fault() or "")
+    assert steady_result(generator_busy=0.95).fault() is None  # it kept up

@@ -28,19 +28,53 @@ SINK_PATH = "/api/sink"
 FILES_PATH = "/api/files"
 MIB = 1 << 20
 GIB = 1 << 30
-FILE_BYTES = {"mib": MIB, "gib": GIB, "endless": 1 << 40}
-"""What the service hands out below `FILES_PATH`: names and sizes. No run gets to the end of the last."""
+BODY_BYTES = tuple(64 * 8**step for step in range(7))
+"""From 64 B to 16 MiB."""
+
+FILE_BYTES = {"gib": GIB, "endless": 1 << 40} | {str(size): size for size in BODY_BYTES}
+"""What the service hands out below `FILES_PATH`: names and sizes. No run gets to the end of the endless."""
+
+SOCKET_NAME = "s"
+"""Of the service's Unix socket, in its folder: short, since a socket's path may have 107 characters."""
 
 EXCHANGE_LIMIT_S = 300
 """Time for one exchange where a proxy limits it: enough for a body of 1 GiB on a slow machine."""
 
 CONNECTIONS_MAX = 1000
-"""Most connections that the load may open; the limits below leave room for both sides of as many."""
+"""Most connections that the load may open, unless a config is made for more."""
 
 KEPT_REQUESTS = 1_000_000_000
 """Requests that nginx takes on one connection: no run reaches it, so no connection is renewed midway."""
 
+HEADERS_MAX = 200
+"""Most fields of a head, where a proxy limits them: those of the load, and what the proxies add."""
+
+SERVICE_CONNECTIONS = 16_000
+"""Connections that the service has room for: those of the largest load, and some to itself."""
+
 HttpVersion = Literal["http/1.1", "h2"]
+
+
+@dataclass(frozen=True, slots=True)
+class ConfigSize:
+    """How much a config holds and allows.
+
+    callers, routes, endpoints: entries, of which one is used; only proxies of this package have them.
+    connections: most that the load may open; limits leave room for both sides of as many.
+    """
+
+    callers: int = 1
+    routes: int = 1
+    endpoints: int = 1
+    connections: int = CONNECTIONS_MAX
+
+    @property
+    def entries(self) -> int:
+        """How many entries of all kinds there are, which a start has to go through."""
+        return self.callers + self.routes + self.endpoints
+
+
+SMALL = ConfigSize()
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +82,8 @@ class Leg:
     """What one proxy of a chain is given.
 
     port: where it listens. next_port: where it forwards to. admin_port: for proxies that need one.
-    folder: its own, for whatever it writes.
+    folder: its own, for whatever it writes. size: how large its config is.
+    service_socket: another way to the service, for an in proxy with many endpoints.
     """
 
     place: Place
@@ -57,15 +92,13 @@ class Leg:
     admin_port: int
     folder: Path
     credentials: Credentials
+    size: ConfigSize = SMALL
+    service_socket: Path = Path()
 
 
 def haproxy_tcp(leg: Leg) -> str:
     """Return a config that relays bytes: no HTTP, no TLS; the most that a proxy can do by doing the least."""
-    return _haproxy(
-        mode="tcp",
-        bind=f"127.0.0.1:{leg.port}",
-        server=f"127.0.0.1:{leg.next_port}",
-    )
+    return _haproxy(leg, mode="tcp", bind=f"127.0.0.1:{leg.port}", server=f"127.0.0.1:{leg.next_port}")
 
 
 def haproxy_tls(leg: Leg, version: HttpVersion) -> str:
@@ -80,15 +113,17 @@ def haproxy_tls(leg: Leg, version: HttpVersion) -> str:
         server += f" {identity} alpn {version} sni str({name}) verifyhost {name}"
     else:
         bind += f" {identity} alpn {version}"
-    return _haproxy(mode="http", bind=bind, server=server)
+    return _haproxy(leg, mode="http", bind=bind, server=server)
 
 
-def _haproxy(mode: Literal["tcp", "http"], bind: str, server: str) -> str:
+def _haproxy(leg: Leg, mode: Literal["tcp", "http"], bind: str, server: str) -> str:
     reuse = "http-reuse always" if mode == "http" else ""
     return f"""\
 global
     nbthread 1
-    maxconn {2 * CONNECTIONS_MAX}
+    maxconn {2 * leg.size.connections}
+    no strict-limits
+    tune.http.maxhdr {HEADERS_MAX}
     ssl-default-bind-options ssl-min-ver TLSv1.3
     ssl-default-server-options ssl-min-ver TLSv1.3
 
@@ -133,6 +168,7 @@ client_max_body_size 0;
     )
     return _nginx(
         folder,
+        SERVICE_CONNECTIONS,
         f"""\
     upstream itself {{
         server 127.0.0.1:{port};
@@ -141,6 +177,7 @@ client_max_body_size 0;
     }}
     server {{
         listen 127.0.0.1:{port} backlog=4096;
+        listen unix:{folder / SOCKET_NAME} backlog=4096;
 {locations}\
     }}
 """,
@@ -172,10 +209,11 @@ listen 127.0.0.1:{leg.port} ssl backlog=4096;
         forward = "proxy_pass http://next;"
     return _nginx(
         leg.folder,
+        4 * leg.size.connections,
         f"""\
     upstream next {{
         server 127.0.0.1:{leg.next_port};
-        keepalive {CONNECTIONS_MAX};
+        keepalive {leg.size.connections};
         keepalive_requests {KEPT_REQUESTS};
     }}
     server {{
@@ -195,7 +233,7 @@ listen 127.0.0.1:{leg.port} ssl backlog=4096;
     )
 
 
-def _nginx(folder: Path, servers: str) -> str:
+def _nginx(folder: Path, connections: int, servers: str) -> str:
     # Started as root, nginx changes to a user who can't enter the run's folder, unless told to stay.
     user = "user root root;" if os.geteuid() == 0 else ""
     kinds = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
@@ -207,7 +245,7 @@ daemon off;
 pid {folder / "nginx.pid"};
 error_log stderr warn;
 events {{
-    worker_connections {4 * CONNECTIONS_MAX};
+    worker_connections {connections};
 }}
 http {{
     access_log off;
@@ -258,6 +296,7 @@ def _envoy_connection_manager(place: Place) -> dict[str, Any]:
         "typed_config": {
             **_envoy_type("filters.network.http_connection_manager.v3.HttpConnectionManager"),
             "stat_prefix": place,
+            "common_http_protocol_options": {"max_headers_count": HEADERS_MAX},
             "codec_type": "HTTP1" if place == "out" else "HTTP2",
             "route_config": {"virtual_hosts": [{"name": "all", "domains": ["*"], "routes": routes}]},
             "http_filters": [

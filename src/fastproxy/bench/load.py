@@ -12,16 +12,31 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from fastproxy.bench.tools import CURL, WRK
+from fastproxy.bench.line import Line, LineError, request_bytes
+from fastproxy.bench.tools import CURL, HDRHISTOGRAM, WRK
 
-WRK_THREADS = 2
+WRK_THREADS = 4
+"""As in the record's best run."""
+
+ANSWER_LIMIT_S = 10
+"""Time for one answer: with thousands of connections each waits for all the others."""
+
 GRACE_S = 20
 """How much longer than asked for a load may last, before it counts as hung."""
+
+OPENED_AT_ONCE = 50
+"""Connections that are opened before the first of them has its answer."""
 
 STALL_LIMIT_S = 10.0
 """Time for the answer that is then left unread to begin."""
 
 CURL_TIME_IS_UP = 28
+
+REACHED = 0.97
+"""Part of a rate that counts as reached: what is late at the end by the length of a usual stall."""
+
+GENERATOR_BUSY_MAX = 0.85
+"""Part of its time that the generator may compute: above that a missed rate can be its own fault."""
 
 _UNITS_MS = {"us": 0.001, "ms": 1.0, "s": 1000.0, "m": 60_000.0, "h": 3_600_000.0}
 _SPAN = r"([\d.]+)(us|ms|s|m|h)"
@@ -41,7 +56,7 @@ class LoadError(Exception):
 class WrkResult:
     """What one run of wrk found.
 
-    socket_errors: failed connects, reads and writes, and answers that took longer than two seconds.
+    socket_errors: failed connects, reads and writes, and answers that took longer than `ANSWER_LIMIT_S`.
     non_2xx: answers with a status of 400 and up.
     """
 
@@ -65,34 +80,72 @@ class WrkResult:
 
 @dataclass(frozen=True, slots=True)
 class SteadyResult:
-    """What one steady load found; latencies count from when a request was due."""
+    """What one steady load found; latencies count from when a request was due.
+
+    requests: answers. asked_per_s: the rate at which requests were due.
+    reached_per_s: answers over the time from the first that was due to the last that came.
+    unsent: requests that were due and found no free connection until the time was up.
+    lag_p99_ms: how late the generator itself sent, beyond waiting for a free connection.
+    generator_busy: its CPU time over the time that it ran.
+    """
 
     requests: int
+    asked_per_s: int
+    reached_per_s: float
+    unsent: int
     p50_ms: float
+    p90_ms: float
     p99_ms: float
+    p999_ms: float
     max_ms: float
+    lag_p99_ms: float
+    generator_busy: float
     non_2xx: int
+
+    def is_saturated(self) -> bool:
+        """Return whether the rate wasn't reached, so that latencies say how long the load went on alone."""
+        return bool(self.unsent) or self.reached_per_s < REACHED * self.asked_per_s
 
     def fault(self) -> str | None:
         """Return why the figures can't be relied upon, None when they can."""
-        return f"{self.non_2xx} answers other than 2xx in {self.requests} requests" if self.non_2xx else None
+        if self.non_2xx:
+            return f"{self.non_2xx} answers other than 2xx in {self.requests} requests"
+        if self.is_saturated() and self.generator_busy > GENERATOR_BUSY_MAX:
+            return (
+                f"the load generator fell behind at {self.asked_per_s:,}/s: "
+                f"it was busy for {self.generator_busy:.0%} of its time"
+            )
+        return None
 
 
-def run_wrk(port: int, path: str, *, connections: int, seconds: int, script: Path | None = None) -> WrkResult:
+def run_wrk(
+    port: int,
+    path: str,
+    *,
+    connections: int,
+    seconds: int,
+    script: Path | None = None,
+    argument: int | None = None,
+    threads: int = WRK_THREADS,
+) -> WrkResult:
     """Ask a port of the loopback interface for as many answers as it gives.
 
     Args:
-        script: makes the request; a GET without one.
+        script: makes the request; a GET without one. argument: for the script.
+        threads: of wrk; never more than connections.
 
     Raises:
         LoadError: wrk failed, or hung, printed what can't be read, or had no answer at all.
         ToolMissingError: wrk is not installed.
     """
-    command = [str(WRK.find()), "-t", str(min(WRK_THREADS, connections)), "-c", str(connections)]
-    command += ["-d", f"{seconds}s", "--latency"]
+    command = [str(WRK.find()), "-t", str(min(threads, connections)), "-c", str(connections)]
+    command += ["-d", f"{seconds}s", "--timeout", f"{ANSWER_LIMIT_S}s", "--latency"]
     if script is not None:
         command += ["-s", str(script)]
-    result = parse_wrk(_output([*command, _url(port, path)], seconds))
+    command.append(_url(port, path))
+    if argument is not None:
+        command += ["--", str(argument)]
+    result = parse_wrk(_output(command, seconds + ANSWER_LIMIT_S))
     if result.requests == 0:
         raise LoadError("not a single request was answered")
     return result
@@ -132,7 +185,9 @@ def run_steady(port: int, *, rate_per_s: int, connections: int, seconds: int) ->
 
     Raises:
         LoadError: a connection was lost, or answers stayed out.
+        ToolMissingError: the library that counts latencies is not installed.
     """
+    HDRHISTOGRAM.find()
     numbers = (port, rate_per_s, connections, seconds)
     found = _output([sys.executable, "-m", "fastproxy.bench.steady", *map(str, numbers)], seconds)
     return SteadyResult(**json.loads(found))
@@ -218,6 +273,32 @@ def stalled_download(port: int, path: str) -> Iterator[None]:
         if not begun.startswith(b"HTTP/1.1 200 "):
             raise LoadError(f"the answer to be left unread was another: {begun!r}")
         yield
+
+
+@contextmanager
+def open_connections(port: int, count: int) -> Iterator[None]:
+    """Hold connections open in the `with` block that have had an answer each, and wait for nothing.
+
+    Raises:
+        LoadError: not all of them could be opened, or had an answer.
+    """
+    request = request_bytes(port)
+    lines: list[Line] = []
+    try:
+        for start in range(0, count, OPENED_AT_ONCE):
+            opened: list[Line] = []
+            for _ in range(start, min(start + OPENED_AT_ONCE, count)):
+                opened.append(Line(port))
+                lines.append(opened[-1])
+                opened[-1].ask(request, 0.0)
+            for line in opened:
+                line.wait()
+        yield
+    except (OSError, LineError) as exc:
+        raise LoadError(f"{len(lines)} of {count} connections were opened, then: {exc}") from exc
+    finally:
+        for line in lines:
+            line.close()
 
 
 def _curl(port: int, path: str, limit_s: int) -> list[str]:

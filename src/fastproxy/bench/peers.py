@@ -32,11 +32,17 @@ class Chain:
     tool: Tool | None
     prepare: Callable[[Leg], list[str]] | None
 
+    @property
+    def is_own(self) -> bool:
+        """Whether its proxies are those of this package."""
+        return self.tool is None and self.prepare is not None
+
 
 def service_command(port: int, folder: Path) -> list[str]:
     """Write the service's config and files into its folder and return the command that runs it."""
     files = folder / "files"
-    files.mkdir()
+    files.mkdir(exist_ok=True)
+    (folder / configs.SOCKET_NAME).unlink(missing_ok=True)  # of a start that failed
     for name, size_bytes in configs.FILE_BYTES.items():
         with (files / name).open("wb") as file:
             os.truncate(file.fileno(), size_bytes)  # all holes: takes no room, and reads as zeros
@@ -61,9 +67,12 @@ def envoy_command(config: str, folder: Path) -> list[str]:
     return [str(ENVOY.find()), "--concurrency", "1", *quiet, "-c", path]
 
 
-def fastproxy_command(config: str, folder: Path) -> list[str]:
-    """Write a config and return the command, as users give it."""
-    return [sys.executable, "-m", "fastproxy", "run", _written(folder / "fastproxy.yaml", config)]
+def fastproxy_command(config: str, leg: Leg) -> list[str]:
+    """Write a config, with sockets for the endpoints in it, and return the command, as users give it."""
+    for name in own_configs.endpoint_sockets(leg):
+        name.parent.mkdir(exist_ok=True)
+        name.symlink_to(leg.service_socket)  # to one service: that many wouldn't fit on the machine
+    return [sys.executable, "-m", "fastproxy", "run", _written(leg.folder / "fastproxy.yaml", config)]
 
 
 def _written(path: Path, config: str) -> str:
@@ -92,15 +101,15 @@ def _envoy_h2(leg: Leg) -> list[str]:
 
 
 def _fastproxy_link(leg: Leg) -> list[str]:
-    return fastproxy_command(own_configs.fastproxy_link(leg), leg.folder)
+    return fastproxy_command(own_configs.fastproxy_link(leg), leg)
 
 
 def _fastproxy_http(leg: Leg) -> list[str]:
-    return fastproxy_command(own_configs.fastproxy_http(leg), leg.folder)
+    return fastproxy_command(own_configs.fastproxy_http(leg), leg)
 
 
 def _fastproxy_compat(leg: Leg) -> list[str]:
-    return fastproxy_command(own_configs.fastproxy_compat(leg), leg.folder)
+    return fastproxy_command(own_configs.fastproxy_compat(leg), leg)
 
 
 CHAINS = (

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import http.client
 import os
+import resource
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterable
 from contextlib import ExitStack
 from pathlib import Path
 from types import TracebackType
@@ -24,15 +26,23 @@ POLL_S = 0.05
 LOG_TAIL_BYTES = 2000
 
 
+IN_USE = "address already in use"
+"""What every program says, in some case, when it finds its port taken."""
+
+
 class StartError(Exception):
     """A process ended or didn't answer in time; the message ends with the last lines of its log."""
+
+
+class PortTakenError(StartError):
+    """A process ended because another program had taken its port meanwhile: others may be free."""
 
 
 def pick_ports(count: int) -> list[int]:
     """Return TCP ports of the loopback interface that the system says are free.
 
     All are held open until the last is picked, so that they differ. Between here and the start of the
-    process another program can take one: then the start fails and says so.
+    process another program can take one: then the start ends with `PortTakenError`.
     """
     with ExitStack() as held:
         sockets = [held.enter_context(socket.socket()) for _ in range(count)]
@@ -93,12 +103,21 @@ class Fleet:
 
     def __init__(self) -> None:
         self._processes: list[Process] = []
+        # What is started inherits it: thousands of connections need more than most users begin with.
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
     def start(self, command: list[str], log: Path) -> Process:
         """Start a program that ends with the fleet."""
         process = Process(command, log)
         self._processes.append(process)
         return process
+
+    def end(self, processes: Iterable[Process]) -> None:
+        """End some of them before the rest."""
+        for process in processes:
+            self._processes.remove(process)
+            process.stop()
 
     def __enter__(self) -> Fleet:
         return self
@@ -116,23 +135,26 @@ class Fleet:
                 signal.signal(number, handler)
 
 
-def await_answer(port: int, processes: list[Process]) -> None:
+def await_answer(port: int, processes: list[Process], limit_s: float = START_LIMIT_S) -> None:
     """Wait until a POST to the port brings the service's answer, through all the processes on its way.
 
     Raises:
-        StartError: one of them ended, or there was no right answer within `START_LIMIT_S`.
+        PortTakenError: one of them ended since its port was taken.
+        StartError: one of them ended, or there was no right answer within the limit.
     """
-    give_up_at = time.monotonic() + START_LIMIT_S
+    give_up_at = time.monotonic() + limit_s
     while True:
         for process in processes:
             if not process.is_running():
-                raise StartError(f"a process ended at its start: {process.log_tail()}")
+                tail = process.log_tail()
+                kind = PortTakenError if IN_USE in tail.lower() else StartError
+                raise kind(f"a process ended at its start: {tail}")
         answer = _ask(port)
         if answer is None:
             return
         if time.monotonic() > give_up_at:
             tails = "\n".join(process.log_tail() for process in processes)
-            raise StartError(f"no right answer within {START_LIMIT_S:.0f} s, at last: {answer}\n{tails}")
+            raise StartError(f"no right answer within {limit_s:.0f} s, at last: {answer}\n{tails}")
         time.sleep(POLL_S)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.metadata
 import importlib.util
 import re
 import shutil
@@ -16,26 +17,30 @@ _VERSION = re.compile(r"\d+\.\d+\.\d+")
 
 
 class ToolMissingError(Exception):
-    """A program that a chain needs isn't installed; the message says how to install it."""
+    """Something that a measurement needs isn't installed; the message says how to install it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program of others.
+    """A program of others, or a library.
 
     install: the command that installs it. version_flag: what makes it print its version.
+    module: of a library, what is imported; "" for a program.
     """
 
     name: str
     install: str
     version_flag: str
+    module: str = ""
 
     def find(self) -> Path:
-        """Return where the program is.
+        """Return where it is.
 
         Raises:
             ToolMissingError: it is not there.
         """
+        if self.module and (spec := importlib.util.find_spec(self.module)) and spec.origin:
+            return Path(spec.origin)
         found = _packaged_envoy() if self.name == "envoy" else None
         found = found or shutil.which(self.name) or shutil.which(self.name, path=SYSTEM_PATH)
         if found is None:
@@ -43,12 +48,15 @@ class Tool:
         return Path(found)
 
     def version(self) -> str:
-        """Return the program's version as it states it itself, "unknown" when it doesn't.
+        """Return the version as a program states it itself, "unknown" when it doesn't.
 
         Raises:
             ToolMissingError: it is not there.
         """
-        shown = subprocess.run([self.find(), self.version_flag], capture_output=True, text=True, timeout=20)
+        where = self.find()
+        if self.module:
+            return importlib.metadata.version(self.name)
+        shown = subprocess.run([where, self.version_flag], capture_output=True, text=True, timeout=20)
         first_line = (shown.stdout + shown.stderr).strip().partition("\n")[0]
         # The last one: Envoy puts its own path in front, which may hold the version of something else.
         versions: list[str] = _VERSION.findall(first_line)
@@ -70,3 +78,4 @@ NGINX = Tool("nginx", "apt-get install nginx-light", "-v")
 HAPROXY = Tool("haproxy", "apt-get install haproxy", "-v")
 ENVOY = Tool("envoy", "pip install 'fastproxy-link[bench]'", "--version")
 CURL = Tool("curl", "apt-get install curl", "--version")
+HDRHISTOGRAM = Tool("hdrhistogram", "pip install 'fastproxy-link[bench]'", "", module="hdrh")

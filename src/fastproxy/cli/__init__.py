@@ -11,6 +11,7 @@ from importlib import import_module
 import click
 
 _COMMANDS = {
+    "bench": "fastproxy.cli.bench:bench",
     "call": "fastproxy.cli.call:call",
     "center": "fastproxy.cli.center:center",
     "check": "fastproxy.cli.check:check",
@@ -19,6 +20,7 @@ _COMMANDS = {
     "init": "fastproxy.cli.init:init",
     "keys": "fastproxy.cli.keys:keys",
     "migrate": "fastproxy.cli.migrate:migrate",
+    "profile": "fastproxy.cli.profile:profile",
     "run": "fastproxy.cli.run:run",
 }
 

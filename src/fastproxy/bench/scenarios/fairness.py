@@ -10,14 +10,14 @@ from __future__ import annotations
 
 from fastproxy.bench.configs import CALLER_PATH, FILES_PATH, SERVICE
 from fastproxy.bench.load import Download, WrkResult, run_wrk, stalled_download
-from fastproxy.bench.scenario import POST_SCRIPT, Figure, Load, Scenario, Turn
+from fastproxy.bench.scenario import POST_SCRIPT, Figure, Load, Point, Scenario, Turn
 from fastproxy.bench.standing import StandingChain
 from fastproxy.bench.tools import CURL, WRK
 
 ENDLESS_PATH = f"/{SERVICE}{FILES_PATH}/endless"
 
 
-def measure(chain: StandingChain, load: Load) -> Turn:
+def measure(chain: StandingChain, load: Load, point: Point) -> Turn:
     """Let the small calls run alone, beside a stalled stream, and beside a stalled and a huge one."""
     alone = _small_calls(chain, load)
     with stalled_download(chain.port, ENDLESS_PATH):
@@ -65,6 +65,8 @@ FAIRNESS = Scenario(
     baselines=(),
     chains=("none", "haproxy-h2", "nginx-h1", "fastproxy-link", "fastproxy-http"),
     tools=(WRK, CURL),
-    rounds=5,
-    load=Load(connections=100, seconds=4),
+    rounds=3,
+    load=Load(connections=100, seconds=3),
+    turn_s=lambda load, point: 3 * load.seconds + 1.0,
+    warms_up=False,
 )
