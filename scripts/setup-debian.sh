@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Makes sure of the Debian packages that tests and measurements need: installs the missing ones when run as
-# root, names them otherwise.
+# root, names them otherwise. `setup-debian.sh long` adds what only the long tests need.
 set -euo pipefail
 
 # Debian's package, and a command that it brings.
@@ -14,6 +14,8 @@ needed=(
     curl:curl
     slowhttptest:slowhttptest
 )
+# 450 MiB, for one test.
+[ "${1:-}" != long ] || needed+=(golang-go:go)
 
 PATH="$PATH:/usr/sbin:/sbin"
 missing=()

@@ -1,0 +1,160 @@
+"""`fastproxy profile`: a profile of a running proxy, taken at its admin address."""
+
+from __future__ import annotations
+
+import http.client
+import select
+import socket
+import time
+from pathlib import Path
+
+import click
+from rich.console import Console
+from rich.markup import escape
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from fastproxy.admin.profiles import KINDS
+from fastproxy.cli.profile_target import Target, find_target
+from fastproxy.config.keys import KeyMaterialError, read_text_secret
+from fastproxy.config.schema_parts import KeySource
+from fastproxy.telemetry.profiling.flamegraph import page
+from fastproxy.telemetry.profiling.pprof import PprofError, read
+from fastproxy.telemetry.profiling.profile import Profile
+from fastproxy.telemetry.profiling.top import amount, top
+
+_PATHS = {kind.name: (path, kind) for path, kind in KINDS.items()}
+_ANSWER_LIMIT_BYTES = 2**26
+_UNPACKED_LIMIT_BYTES = 2**28
+_CONNECT_TIMEOUT_S = 5.0
+_ANSWER_TIMEOUT_S = 150.0
+"""Time beyond the profile's own, for the proxy to make a file of it."""
+
+
+@click.command()
+@click.argument("target", metavar="URL-or-PID")
+@click.option("--kind", type=click.Choice(list(_PATHS)), default="cpu", show_default=True)
+@click.option("--seconds", type=click.FloatRange(0.01, 300), help="How long. [default: 30, memory 10]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="File to write. [default: KIND-DATE-TIME.pb.gz or .html]",
+)
+@click.option(
+    "--flamegraph", is_flag=True, help="Write a flame graph, a page of HTML, instead of pprof's format."
+)
+@click.option(
+    "--token-file", help="File with the token of `admin.token`; of a PID, the config says it.", metavar="FILE"
+)
+def profile(
+    target: str,
+    kind: str,
+    seconds: float | None,
+    output: Path | None,
+    flamegraph: bool,
+    token_file: str | None,
+) -> None:
+    """Take a profile of a running proxy.
+
+    URL-or-PID is its admin address, http://HOST:PORT or unix:/PATH, or the id of its process on this machine.
+    What the profile shows is a file, for `go tool pprof FILE`, Speedscope or Pyroscope, or for a browser with
+    `--flamegraph`; the ten functions with the largest share are shown here.
+    """
+    where = find_target(target)
+    if token_file is not None:
+        where = Target(where.address, _token(token_file))
+    path, its_kind = _PATHS[kind]
+    duration_s = its_kind.default_s if seconds is None else seconds
+    if duration_s > its_kind.most_s:
+        raise click.UsageError(f"--seconds: a profile of kind {kind} takes at most {its_kind.most_s:g} s")
+    answer = _fetch(where, f"{path}?seconds={duration_s:g}", kind, duration_s)
+    try:
+        taken = read(answer, _UNPACKED_LIMIT_BYTES)
+    except PprofError as error:
+        raise click.ClickException(f"what {where.address} answered can't be used: {error}") from error
+    ending = "html" if flamegraph else "pb.gz"
+    file = output or Path(time.strftime(f"{kind}-%Y%m%d-%H%M%S.{ending}"))
+    file.write_bytes(page(taken).encode() if flamegraph else answer)
+    Console().print(_table(taken))
+    click.echo(f"{file}: " + ("open it in a browser" if flamegraph else f"go tool pprof -http :8081 {file}"))
+
+
+def _token(file: str) -> str:
+    try:
+        return read_text_secret(KeySource(file=file), Path(), {}).reveal().decode()
+    except KeyMaterialError as error:
+        raise click.ClickException(f"--token-file: {error.message}; {error.suggestion}") from error
+
+
+def _fetch(target: Target, path: str, kind: str, duration_s: float) -> bytes:
+    """Ask for a profile, and show how far it is. Leaving, as by ctrl-C, ends it at the proxy as well."""
+    connection = _Connection(target)
+    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
+    try:
+        connection.request("GET", path, headers=headers)
+        _show_progress(connection.sock, kind, duration_s)
+        connection.sock.settimeout(_ANSWER_TIMEOUT_S)
+        response = connection.getresponse()
+        content = response.read(_ANSWER_LIMIT_BYTES)
+    except (OSError, http.client.HTTPException) as error:
+        raise click.ClickException(
+            f"{target.address} does not answer as a proxy's admin address: {error}"
+        ) from error
+    finally:
+        connection.close()
+    if response.status != http.client.OK:
+        words = content.decode(errors="replace").strip()
+        raise click.ClickException(f"{target.address} says {response.status}: {words}")
+    return content
+
+
+def _show_progress(sock: socket.socket, kind: str, duration_s: float) -> None:
+    """Wait for an answer's first byte."""
+    columns = TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn()
+    began_s = time.monotonic()
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(f"taking a profile: {kind}", total=duration_s)
+        while not select.select([sock], [], [], 0.1)[0]:
+            passed_s = time.monotonic() - began_s
+            if passed_s > duration_s + _ANSWER_TIMEOUT_S:
+                raise TimeoutError("no answer in time")
+            words = "taking a profile" if passed_s < duration_s else "waiting for the file"
+            progress.update(task, completed=min(passed_s, duration_s), description=f"{words}: {kind}")
+
+
+class _Connection(http.client.HTTPConnection):
+    """A connection to an admin address, TCP or Unix."""
+
+    def __init__(self, target: Target) -> None:
+        address = target.address
+        is_any = address.host in ("0.0.0.0", "::")  # noqa: S104 - what a listener says, asked from here
+        host = "localhost" if address.is_unix else "127.0.0.1" if is_any else address.host
+        super().__init__(host, address.port or None, timeout=_CONNECT_TIMEOUT_S)
+        self._path = address.host if address.is_unix else ""
+
+    def connect(self) -> None:
+        if not self._path:
+            super().connect()
+            return
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(self.timeout)
+        self.sock.connect(self._path)
+
+
+def _table(taken: Profile) -> Table:
+    what, unit = taken.types[taken.shown]
+    whole = sum(sample.values[taken.shown] for sample in taken.samples)
+    table = Table(
+        title=f"{what}: {amount(whole, unit)} in {taken.duration_ns / 1e9:.1f} s", title_justify="left"
+    )
+    for heading in ("itself", "%", "with callees", "%"):
+        table.add_column(heading, justify="right")
+    table.add_column("function", overflow="fold")
+    for row in top(taken, 10):
+        shares = (f"{100 * value / (whole or 1):.1f}" for value in (row.own, row.whole))
+        own_share, whole_share = shares
+        table.add_row(
+            amount(row.own, unit), own_share, amount(row.whole, unit), whole_share, escape(row.function)
+        )
+    return table

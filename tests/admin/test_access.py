@@ -1,0 +1,129 @@
+"""Who may see what reveals: sockets, tokens, openness, and never a web page's doing."""
+
+from __future__ import annotations
+
+import base64
+
+import pytest
+
+from fastproxy.admin.access import FIELDS, Access
+from fastproxy.admin.answers import AdminError
+from fastproxy.net.http1 import HeadLimits, HeadParser
+
+TOKEN = "a-token-of-16-chars"
+BEARER = f"Authorization: Bearer {TOKEN}"
+
+
+def basic(user: str, password: str) -> str:
+    return f"Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
+
+
+def refusal(access: Access, *lines: str, host: str = "127.0.0.1:9090") -> int:
+    """Ask; return the status of the refusal, 0 for none."""
+    parser = HeadParser(HeadLimits(), FIELDS)
+    text = "\r\n".join((f"GET /debug/pprof/ HTTP/1.1\r\nHost: {host}", *lines, "", ""))
+    try:
+        access.check(parser.requests[text.encode()])
+    except AdminError as error:
+        return 999 if TOKEN in error.words else error.status
+    return 0
+
+
+WITH_TOKEN = Access("127.0.0.1", is_unix=False, token=TOKEN.encode(), is_open=False)
+CLOSED = Access("127.0.0.1", is_unix=False, token=None, is_open=False)
+OPEN = Access("127.0.0.1", is_unix=False, token=None, is_open=True)
+UNIX = Access("/run/admin.sock", is_unix=True, token=None, is_open=False)
+
+
+@pytest.mark.parametrize(
+    "line", [BEARER, BEARER.replace("Bearer", "bearer"), basic("x", TOKEN), basic("", TOKEN)]
+)
+def test_the_token_lets_in(line: str) -> None:
+    assert refusal(WITH_TOKEN, line) == 0
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "X: y",
+        f"{BEARER}x",
+        BEARER[:-1],
+        "Authorization: Bearer",
+        f"Authorization: {TOKEN}",
+        f"Authorization: Digest {TOKEN}",
+        f"{BEARER}, Bearer {TOKEN}",
+        basic(TOKEN, "x"),
+        basic("x", TOKEN + "x"),
+        "Authorization: Basic !",
+        "Authorization: Basic QQ",
+        f"Authorization: Basic {TOKEN}",
+    ],
+)
+def test_nothing_else_does(line: str) -> None:
+    assert refusal(WITH_TOKEN, line) == 401
+
+
+def test_without_a_token_in_the_config_none_lets_in() -> None:
+    for line in (BEARER, basic("", ""), "Authorization: Bearer "):
+        assert refusal(CLOSED, line) == 403
+
+
+def test_the_refusal_says_what_to_do() -> None:
+    parser = HeadParser(HeadLimits(), FIELDS)
+    head = parser.requests[b"GET /debug/fgprof HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+    with pytest.raises(AdminError) as caught:
+        CLOSED.check(head)
+    for setting in ("admin.address: unix:", "admin.token", "admin.open: [profiles]"):
+        assert setting in caught.value.words
+
+
+def test_open_and_unix_need_none() -> None:
+    assert refusal(OPEN) == 0
+    assert refusal(UNIX, host="localhost") == 0
+
+
+def test_a_request_without_a_host_is_honest_on_a_unix_socket_only() -> None:
+    head = HeadParser(HeadLimits(), FIELDS).requests[b"GET /debug/fgprof HTTP/1.0\r\n\r\n"]
+    UNIX.check(head)
+    with pytest.raises(AdminError):
+        OPEN.check(head)
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1:9090", "127.0.0.1", "LOCALHOST:1", "[::1]:9090", "10.0.0.1"])
+def test_ip_addresses_and_localhost_are_no_names_that_could_be_rebound(host: str) -> None:
+    assert refusal(OPEN, host=host) == 0
+
+
+@pytest.mark.parametrize("access", [OPEN, WITH_TOKEN, CLOSED, UNIX])
+@pytest.mark.parametrize("host", ["evil.example", "127.0.0.1.evil.example:9090", "localhost.evil.example"])
+def test_another_name_is_refused(access: Access, host: str) -> None:
+    assert refusal(access, BEARER, host=host) == 403
+
+
+def test_the_listeners_own_name_is_known() -> None:
+    access = Access("proxy.internal", is_unix=False, token=TOKEN.encode(), is_open=False)
+    assert refusal(access, BEARER, host="Proxy.Internal.:9090") == 0
+    assert refusal(access, BEARER, host="other.internal:9090") == 403
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Origin: http://evil.example",
+        "Origin: null",
+        "Origin: https://127.0.0.1:9090",
+        "Origin: http://127.0.0.1:9091",
+        "Sec-Fetch-Site: cross-site",
+        "Sec-Fetch-Site: same-site",
+    ],
+)
+def test_a_page_of_another_origin_is_refused(line: str) -> None:
+    assert refusal(OPEN, line) == 403
+    assert refusal(WITH_TOKEN, BEARER, line) == 403
+
+
+@pytest.mark.parametrize(
+    "line", ["Origin: http://127.0.0.1:9090", "Sec-Fetch-Site: none", "Sec-Fetch-Site: same-origin"]
+)
+def test_this_listeners_own_page_is_not(line: str) -> None:
+    assert refusal(OPEN, line) == 0
