@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
@@ -17,6 +20,13 @@ from tests.e2e.services import Conversation, sized
 MIB = 1 << 20
 GROWTH_BYTES = 32 * MIB
 SIZE_MIB = 1024
+PATIENT = {"defaults": {"timeout_s": 120}}
+AT_A_TIME = 64
+BACK_S = 30
+"""The time that memory has to come back within a tenth of where it was."""
+BROKEN_OFF = 60
+LEFT_BYTES = 8 * MIB
+"""What that many uploads may leave of 30 MiB (24 MiB, while it was left to the garbage collector)."""
 
 
 def counting(conversation: Conversation) -> None:
@@ -31,9 +41,9 @@ def counting(conversation: Conversation) -> None:
 def pair(make_shared: Maker, nginx: Nginx) -> Pair:
     """A pair that has served already, in front of nginx and of a service that counts."""
     service = make_shared.service(counting)
-    patient = {"defaults": {"timeout_s": 120}}
-    services = {"web": [nginx.endpoint], "count": [service.endpoint]}
-    pair = make_shared.pair(services, out=patient, inner=patient)
+    deaf = make_shared.service(Conversation.until_gone)
+    services = {"web": [nginx.endpoint], "count": [service.endpoint], "deaf": [deaf.endpoint]}
+    pair = make_shared.pair(services, out=PATIENT, inner=PATIENT)
     upload(pair, 4)
     download(pair, nginx, 4)
     return pair
@@ -75,3 +85,45 @@ def test_a_large_upload_passes_in_little_memory(pair: Pair) -> None:
 
 def test_a_large_download_passes_in_little_memory(pair: Pair, nginx: Nginx) -> None:
     assert max(growth_bytes(pair, lambda: download(pair, nginx, SIZE_MIB))) < GROWTH_BYTES
+
+
+def test_memory_comes_back_when_a_load_is_over(make_shared: Maker) -> None:
+    begin = threading.Event()
+
+    def counting_late(conversation: Conversation) -> None:
+        assert begin.wait(BACK_S)
+        counting(conversation)
+
+    service = make_shared.service(counting_late)
+    pair = make_shared.pair({"count": [service.endpoint]}, out=PATIENT, inner=PATIENT)
+    begin.set()
+    upload(pair, 4)  # what is loaded and kept once isn't counted
+    begin.clear()
+    before = [proxy.memory_bytes("VmRSS") for proxy in (pair.out, pair.inner)]
+    with ThreadPoolExecutor(AT_A_TIME) as pool:
+        uploads = [pool.submit(upload, pair, 1) for _ in range(AT_A_TIME)]
+        pair.out.wait_for_gauge("fastproxy_in_flight", AT_A_TIME)  # each holds what it can
+        begin.set()
+        for done in uploads:
+            done.result()
+    deadline_s = time.monotonic() + BACK_S
+    for proxy, then in zip((pair.out, pair.inner), before, strict=True):
+        while proxy.memory_bytes("VmRSS") > then * 1.1:
+            assert time.monotonic() < deadline_s
+            time.sleep(0.05)
+
+
+def test_uploads_that_are_broken_off_leave_nothing(pair: Pair) -> None:
+    def break_off(count: int) -> None:
+        for _ in range(count):
+            with Client(pair.address) as client:
+                client.send(request_bytes("POST", "/deaf/", headers=[f"Content-Length: {MIB}"]))
+                client.send(bytes(MIB // 2))
+        for proxy in (pair.out, pair.inner):
+            proxy.wait_for_gauge("fastproxy_in_flight", 0)
+
+    break_off(5)
+    before = [proxy.memory_bytes("VmRSS") for proxy in (pair.out, pair.inner)]
+    break_off(BROKEN_OFF)
+    after = [proxy.memory_bytes("VmRSS") for proxy in (pair.out, pair.inner)]
+    assert max(now - then for now, then in zip(after, before, strict=True)) < LEFT_BYTES

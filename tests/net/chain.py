@@ -45,6 +45,9 @@ class Pipe(asyncio.Transport):
     def is_closing(self) -> bool:
         return False
 
+    def abort(self) -> None:
+        """The chain says itself when a connection is gone."""
+
     def resume_reading(self) -> None:
         """Everything is read at once."""
 

@@ -10,7 +10,10 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.net.chain import Chain
+import pytest
+
+from fastproxy.net.connection import Connection
+from tests.net.chain import REQUEST, Chain, Pipe
 
 CALLS = 10_000
 LEFT_BLOCKS = 100
@@ -70,6 +73,21 @@ def test_a_call_leaves_no_work_to_the_garbage_collector(tmp_path: Path) -> None:
             for _ in range(100):
                 chain.call()
             assert gc.collect() == 0  # no reference cycles
+
+    with_chain(tmp_path, measure)
+
+
+@pytest.mark.parametrize("sent", [b"", REQUEST[:40], REQUEST.replace(b"Length: 11", b"Length: 99999")])
+def test_a_connection_that_closes_leaves_no_cycles(sent: bytes, tmp_path: Path) -> None:
+    def measure(chain: Chain) -> None:
+        with no_collection():
+            for _ in range(10):
+                pipe = Pipe(Connection(chain.proxies[0].server))
+                if sent:
+                    pipe.protocol.data_received(sent)
+                pipe.protocol.connection_lost(None)
+                del pipe.protocol
+            assert gc.collect() == 0
 
     with_chain(tmp_path, measure)
 

@@ -16,5 +16,8 @@ def run(file: str) -> None:
     SIGTERM and SIGINT drain it: it takes nothing new, finishes what is in flight and exits with 0.
     Exit codes: 1 it can't start, 2 the config can't be used.
     """
+    from fastproxy.app.memory import ALLOCATOR  # noqa: PLC0415 - as all that a command needs
+
     # The same process goes on as the proxy alone, without the libraries of the command line.
-    os.execv(sys.executable, [sys.executable, "-m", "fastproxy.app", file])  # noqa: S606 - no shell is wanted
+    command = [sys.executable, "-m", "fastproxy.app", file]
+    os.execve(sys.executable, command, {**ALLOCATOR, **os.environ})  # noqa: S606 - no shell is wanted

@@ -5,7 +5,6 @@ Rule: all problems of a file come together, and none of them quotes a value that
 
 from __future__ import annotations
 
-import difflib
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -74,5 +73,7 @@ def shown(name: str) -> str:
 
 def nearest(name: str, known: Iterable[str]) -> str:
     """Return "did you mean …?" with the most similar known name, or ""."""
+    import difflib  # noqa: PLC0415 - 0.2 MiB that only a mistake needs
+
     found = difflib.get_close_matches(name, list(known), n=1, cutoff=0.6)
     return f"did you mean {found[0]}?" if found else ""

@@ -156,6 +156,8 @@ class Connection(asyncio.Protocol):
             self._exchange = None
             flight.cancel()
         self._drive.cancel()
+        if self._drive.idle:
+            self._retire()
 
     def eof_received(self) -> bool:
         """A peer that stops sending has hung up; a message that it still owed a part of is broken.
@@ -339,10 +341,17 @@ class Connection(asyncio.Protocol):
         """This is no HTTP: a link begins here, and whoever keeps the links takes the connection over."""
         transport, self._transport = self._transport, None
         self._closing = True
-        self._timer.close()
         self._server.forget(self)
+        self._retire()
         if transport is not None:
             links.take(transport, self.peer, data)
+
+    def _retire(self) -> None:
+        """The connection is gone and nothing is under way: leave no cycle that waits for the collector."""
+        self._timer.retire()
+        self._deadline.retire()
+        self._drive.retire()
+        self._body = self._tunnel = None
 
     def _incoming(self, length: int | None) -> IncomingBody:
         return IncomingBody(
@@ -587,6 +596,8 @@ class Connection(asyncio.Protocol):
         self._head = self._exchange = None
         self._answering = False
         self.bytes_out = 0  # a next one may end before it is answered
+        if self._transport is None:
+            self._retire()
         if self._closing:
             return
         if error is not None:

@@ -123,10 +123,16 @@ class Drive:
             waiter.drive = self
             if self._pending is not None:
                 self._throw_pending()
+        finally:
+            del error  # whose traceback has this frame, and all that the coroutine held
 
     def cancel(self) -> None:
         """Raise CancelledError inside the coroutine."""
         self.throw(asyncio.CancelledError())
+
+    def retire(self) -> None:
+        """Nothing more will run here, and nobody is told: whoever owns this is let go."""
+        self._on_done = _tell_nobody
 
     def _throw_pending(self) -> None:
         error, self._pending = self._pending, None
@@ -136,6 +142,10 @@ class Drive:
     def _fail(self, error: BaseException) -> None:
         self._coroutine = self._pending = None
         self._on_done(error)
+
+
+def _tell_nobody(_: BaseException | None) -> None:
+    pass
 
 
 async def until(future: asyncio.Future[T]) -> T:

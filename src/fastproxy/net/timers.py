@@ -114,6 +114,11 @@ class Timer:
             self.tick = 0
             self.armed = inf
 
+    def retire(self) -> None:
+        """Take it off the wheel for good, and let go of whoever owns it."""
+        self.close()
+        self._on_timeout = _tell_nobody
+
     def look(self, now: float) -> None:
         """Called by the wheel: fire, arm again, or rest."""
         self.tick = 0
@@ -123,3 +128,7 @@ class Timer:
             self._on_timeout()
         elif self.deadline != inf:
             self._wheel.add(self, self.deadline)
+
+
+def _tell_nobody() -> None:
+    pass
