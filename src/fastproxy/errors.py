@@ -59,6 +59,14 @@ class ProxyError(Exception):
         self.retry_after_s = retry_after_s
         self.sent = sent
 
+    def again(self) -> ProxyError:
+        """Return its like, for whoever keeps one and raises it: the traceback of what is raised holds all
+        frames that it went through, and with them whoever keeps it.
+        """
+        return ProxyError(
+            self.cause, self.detail, phase=self.phase, retry_after_s=self.retry_after_s, sent=self.sent
+        )
+
 
 TABLE: dict[str, Cause] = {}
 
@@ -274,6 +282,11 @@ LINK_REFUSED = _row(
     "Compare the receiver's name and public key here with the in proxy's own, and this caller's key with "
     "`callers` there (`fastproxy keys show`). The in proxy's log and its metric of failed handshakes say "
     "which; the detail has what is known here.",
+)
+RECEIVER_KEY_ENDED = _row(
+    "receiver_key_ended", 502, "proxy_configuration_error", "connect",
+    "Every public key that is known here of the receiver has passed its date",
+    "Add the receiver's new public key to this proxy's config, with a later `not_after` or none.",
 )
 STREAM_REFUSED = _row(
     "stream_refused", 503, "connection_terminated", "wait",

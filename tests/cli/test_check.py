@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -76,3 +77,50 @@ def test_a_good_config_loads_without_the_schema_validator(pair: Call) -> None:
     )
     shown = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert shown.stdout.strip() == "[]"
+
+
+def date_the_callers_key(not_after: str) -> None:
+    """Give the only key of the caller in `in.yaml` a date."""
+    text, dated = re.subn(
+        r'public_keys: \["?([0-9a-f]{64})"?\]',
+        rf"public_keys: [{{key: \1, not_after: {not_after}}}]",
+        Path("in.yaml").read_text(),
+    )
+    assert dated == 1
+    Path("in.yaml").write_text(text)
+
+
+def test_a_name_whose_keys_have_all_ended_is_a_problem_though_the_proxy_runs(pair: Call) -> None:
+    date_the_callers_key("2020-01-31T00:00:00Z")
+    result = pair("check", "in.yaml")
+    assert result.exit_code == 1
+    assert "every public key of caller web has passed its date" in result.output
+    assert "in.yaml: 1 problem(s); it would run without them" in result.output
+    (report,) = json.loads(pair("check", "--json", "in.yaml").output)
+    assert not report["ok"]
+    assert report["problems"][0]["path"] == "callers.web.public_keys"
+    explained = pair("explain", "in.yaml", "--caller", "web", "GET", "/api/a")
+    assert explained.exit_code == 1
+    assert "401 identity_unproven" in explained.output
+    assert "every public key of web has passed its date" in explained.output
+
+
+def test_explain_says_until_when_a_key_proves_whom(pair: Call) -> None:
+    date_the_callers_key("9999-01-31T00:00:00Z")
+    assert pair("check", "in.yaml").exit_code == 0
+    explained = pair("explain", "in.yaml", "GET", "/api/a").output
+    assert "identity    one of 1 key(s), until 9999-01-31T00:00:00Z (in.yaml:" in explained
+    text = Path("out.yaml").read_text()
+    for year, exit_code, words in (
+        (9999, 0, ", which proves itself by its key, until 9999-01-31T00:00:00Z"),
+        (2020, 1, "502 receiver_key_ended"),
+    ):
+        dated = re.sub(
+            r'public_keys: \["?([0-9a-f]{64})"?\]',
+            rf"public_keys: [{{key: \1, not_after: {year}-01-31T00:00:00Z}}]",
+            text,
+        )
+        Path("out.yaml").write_text(dated)
+        result = pair("explain", "out.yaml", "GET", "/api/a")
+        assert result.exit_code == exit_code
+        assert words in result.output

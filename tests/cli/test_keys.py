@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import pytest
 
+from fastproxy.config.key_dates import shown_date
+from fastproxy.config.keys import read_public_key_file
 from fastproxy.wire.identity import PrivateKey, key_id
 from tests.cli.conftest import Call
 
@@ -59,3 +62,20 @@ def test_show_says_what_is_wrong(call: Call) -> None:
     assert result.exit_code == 1
     assert "chmod 600 web.key" in result.output
     assert call("keys", "show", "none.key").exit_code == 1
+
+
+def test_new_with_days_dates_the_public_key_and_prints_it_as_configs_take_it(call: Call) -> None:
+    before_s = time.time()
+    output = call("keys", "new", "web", "--days", "90").output
+    ((key, last_s),) = read_public_key_file(Path("web.pub")).items()
+    assert int(before_s) <= last_s - 90 * 86_400 <= time.time()
+    assert f"{{key: {key.hex()}, not_after: {shown_date(last_s)}}}" in output
+    assert PrivateKey.parse(Path("web.key").read_text()).public_key == key
+    shown = call("keys", "show", "web.pub", "web.key").output.splitlines()
+    assert shown[0] == f"{shown[1]}  not_after {shown_date(last_s)}"
+
+
+@pytest.mark.parametrize("days", ["0", "-3", "x", "40000"])
+def test_new_takes_no_other_days(call: Call, days: str) -> None:
+    assert call("keys", "new", "web", "--days", days).exit_code == 2
+    assert not list(Path().iterdir())

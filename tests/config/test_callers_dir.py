@@ -39,7 +39,8 @@ class Callers:
         return newest + self.later_s * SECOND_NS
 
     def known(self) -> dict[str, tuple[bytes, ...]]:
-        return dict(self.reader.read(self.now_ns()).public_keys)
+        found = self.reader.read(self.now_ns())
+        return {name: peer.public_keys for name, peer in found.callers.items()}
 
     def troubles(self) -> str:
         return "\n".join(message for message, _ in self.reader.read(self.now_ns()).troubles)
@@ -151,7 +152,7 @@ def test_a_folder_that_is_gone_is_no_folder_without_callers(callers: Callers) ->
         callers.reader.read(0)
     callers.folder.mkdir()
     (callers.folder.parent / "web.pub").rename(callers.folder / "web.pub")
-    assert callers.reader.read(0).public_keys == before.public_keys
+    assert callers.reader.read(0).callers == before.callers
 
 
 def test_a_config_says_what_the_folder_must_not_say_again(folder: Folder) -> None:
@@ -161,9 +162,9 @@ def test_a_config_says_what_the_folder_must_not_say_again(folder: Folder) -> Non
     assert isinstance(snapshot, InSnapshot)
     assert snapshot.callers_dir is not None
     reader = CallersReader(snapshot.callers_dir)
-    assert reader.read(0).public_keys == {"bot": snapshot.callers["bot"].public_keys}
+    assert reader.read(0).callers == {"bot": snapshot.callers["bot"]}
     for name in ("chat_service", "search-in"):
         (folder.path / "more" / "copy.pub").write_text(folder.key(name))
         found = reader.read(0)
-        assert found.public_keys.keys() == {"bot"}
+        assert found.callers.keys() == {"bot"}
         assert "is also that of" in found.troubles[0][0]

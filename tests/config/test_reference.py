@@ -59,15 +59,16 @@ def test_the_schema_takes_what_the_types_take() -> None:
     Draft202012Validator.check_schema(schema)
     validator = Draft202012Validator(schema)
     for text in EXAMPLES:
-        # YAML 1.1 reads 0660 as a number, editors (YAML 1.2) and `load` don't.
-        validator.validate(yaml.load(text.replace("0660", "'0660'"), Loader=yaml.SafeLoader))
+        # YAML 1.1 reads 0660 as a number and dates as dates, editors (YAML 1.2) and `load` don't.
+        quoted = re.sub(r"0660|20\d\d-\d\d-\S+Z", r"'\g<0>'", text)
+        validator.validate(yaml.load(quoted, Loader=yaml.SafeLoader))
     assert not validator.is_valid({"role": "in", "privilages": []})
     assert not validator.is_valid({"role": "both"})
 
 
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_the_examples_load(folder: Folder, text: str) -> None:
-    for name in ("shop-in", "web", "mobile", "batch-reports", "batch-mail"):
+    for name in ("shop-in", "shop-in-2", "web", "mobile", "batch-reports", "batch-mail"):
         folder.key(name)
     (folder.path / "callers").mkdir()
     for name in ("web", "mobile", "batch-reports", "batch-mail"):

@@ -4,6 +4,7 @@ The rules of reading and judging are those of the corpus' source (see `tests/dat
 new connection, then the end of the first header section or five seconds, then a moment for the body and for
 the peer to close. A reset counts as closed; an interim 100 is taken for the answer. What an answer itself
 announces, content or the end of the connection, has the five seconds as well: a busy machine may be late.
+Where a request isn't finished, so that only silence can follow, one second of it has to do.
 """
 
 from __future__ import annotations
@@ -18,6 +19,8 @@ from pathlib import Path
 from typing import Any
 
 ANSWER_S = 5.0
+SILENCE_S = 1.0
+"""For requests that aren't finished: each second more is spent waiting for nothing."""
 BODY_S = 0.1
 CLOSE_S = 0.05
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([0-9]{3})[ \r]")
@@ -95,28 +98,28 @@ class Outcome:
         return not self.answer.raw and self.answer.ended == "timeout"
 
 
-def play(address: tuple[str, int], case: Case) -> Outcome:
-    """Send one case's bytes and judge what comes back."""
+def play(address: tuple[str, int], case: Case, patience_s: float = ANSWER_S) -> Outcome:
+    """Send one case's bytes and judge what comes back; patience_s: for each answer."""
     with socket.create_connection(address, timeout=ANSWER_S) as sock:
-        answers = [_ask(sock, case["payload"])]
+        answers = [_ask(sock, case["payload"], patience_s)]
         for write in case["then"]:
             if answers[-1].ended != "open":
                 break
-            answers.append(_ask(sock, write))
+            answers.append(_ask(sock, write, patience_s))
     return Outcome(case, _judge(case, answers[0], answers[1:]), answers[0], answers[1:])
 
 
-def _ask(sock: socket.socket, data: bytes) -> Answer:
+def _ask(sock: socket.socket, data: bytes, patience_s: float) -> Answer:
     """Send `data` and read one answer."""
     answer = Answer()
     try:
-        sock.settimeout(ANSWER_S)
+        sock.settimeout(patience_s)
         sock.sendall(data)
     except TimeoutError:
         return answer
     except OSError:
         answer.ended = "closed"  # what was answered before the reset can still be read
-    deadline = time.monotonic() + ANSWER_S
+    deadline = time.monotonic() + patience_s
     closed = False
     while b"\r\n\r\n" not in answer.raw and not closed and time.monotonic() < deadline:
         closed = _receive(sock, answer, deadline - time.monotonic())

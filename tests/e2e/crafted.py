@@ -72,7 +72,7 @@ class Sender:
             os.urandom(32),
             cipher=cipher,
             psk=psk,
-            born_s=0.0,
+            good_until_s=0.0,
         )
 
     def learn_epoch(self) -> None:

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.e2e.conformance import Outcome, play, read_corpus
+from tests.e2e.conformance import ANSWER_S, SILENCE_S, Case, Outcome, play, read_corpus
 from tests.e2e.echo_service import echo_service
 
 CORPUS = Path(__file__).parents[1] / "data" / "http11.json"
@@ -116,13 +116,18 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
         address = stack.enter_context(proxy(folder / "out.yaml", out_config))
         hasty = stack.enter_context(proxy(folder / "hasty.yaml", out_config | {"limits": SHORT_LIMITS}))
         threads = stack.enter_context(ThreadPoolExecutor(32))
-        played = threads.map(lambda case: play(address, case), cases)
+        played = threads.map(lambda case: play(address, case, patience_of(case)), cases)
         unfinished = [case for case in cases if case["id"] in UNFINISHED]
         again = threads.map(lambda case: play(hasty, case), unfinished)
         return Run(
             {outcome.case["id"]: outcome for outcome in played},
             {outcome.case["id"]: outcome for outcome in again},
         )
+
+
+def patience_of(case: Case) -> float:
+    """How long to wait for an answer, in seconds."""
+    return SILENCE_S if case["id"] in UNFINISHED else ANSWER_S
 
 
 def test_every_case_was_played(run: Run) -> None:

@@ -17,9 +17,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.config.certificates import CertificateError, Credentials, read_credentials
+from fastproxy.config.certificates import CertificateError, Credentials, read_credentials, tls_ids
 from fastproxy.config.snapshot import TlsFiles
-from fastproxy.net.tls import TlsCredentials, TlsPeer, TlsPeerError, match, peer_identity, peer_of
+from fastproxy.net.tls import TlsCredentials, TlsPeer, TlsPeerError, _certificate, _identity, match, peer_of
 from fastproxy.wire.link.hello import ALPN
 from tests.certificates import CLIENT, DAY, NOW, SERVER, Authority, write_files
 
@@ -276,7 +276,7 @@ def test_a_name_is_matched_whole_and_once(
 
 def test_dns_names_are_compared_in_lower_case(pair: Pair) -> None:
     _, certificate = pair.authority.issue(dns_names=["Web.Shop.Example", "web.shop.example"])
-    assert peer_identity(certificate.public_bytes(Encoding.DER)) == ("web.shop.example",)
+    assert tls_ids(certificate) == ("web.shop.example",)
 
 
 DER = Authority("any").issue([WEB], ["web.example"])[1].public_bytes(Encoding.DER)
@@ -288,7 +288,7 @@ def test_any_certificate_is_somebody_or_refused(data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(DER) - 1))
     changed = DER[:at] + data.draw(st.binary(max_size=4)) + DER[at + data.draw(st.integers(0, 8)) :]
     with suppress(TlsPeerError):
-        assert peer_identity(changed)
+        assert _identity(_certificate(changed))
 
 
 # --- files that change --------------------------------------------------------------------------------------

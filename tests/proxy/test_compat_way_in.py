@@ -10,8 +10,9 @@ from fastproxy.config.snapshot import CompatDemand, CompatIn
 from fastproxy.errors import NOT_AN_ENVELOPE, ProxyError
 from fastproxy.model import Request, Response, ResponseHead
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from fastproxy.proxy.compat_receiver import CompatReceived, CompatWayIn
+from fastproxy.proxy.compat_receiver import CompatWayIn
 from fastproxy.proxy.fields import CONTROL
+from fastproxy.proxy.way_in import Received
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.compat.keys import SignKey
 from fastproxy.wire.compat.sealing import CompatSender
@@ -47,7 +48,7 @@ def request_to(target: str, *fields: str) -> Request:
     return Request(head, MESSAGE)
 
 
-def received(target: str, *fields: str, context_path: str = "/in/proxy") -> CompatReceived:
+def received(target: str, *fields: str, context_path: str = "/in/proxy") -> Received:
     opened = way_in(context_path=context_path).receive_single(request_to(target, *fields))
     assert opened is not None
     return opened

@@ -117,7 +117,7 @@ def sender_session(vector: Case) -> SenderSession:
         bytes.fromhex(vector["ephemeral_private_key"]),
         cipher=CIPHERS[vector["aead_id"]],
         psk=bytes.fromhex(vector["psk"]) or None,
-        born_s=0.0,
+        good_until_s=0.0,
     )
     for _ in range(vector["counter"]):
         session.seal(bytes.fromhex(vector["epoch"]), 0)

@@ -58,7 +58,7 @@ def make_session(
 ) -> SenderSession:
     """A session of the caller; sessions with different `ephemeral` differ."""
     seed = ephemeral.to_bytes(32, "big")
-    return SenderSession(key, name, RECEIVER_KEY.public_key, seed, cipher=cipher, psk=psk, born_s=0.0)
+    return SenderSession(key, name, RECEIVER_KEY.public_key, seed, cipher=cipher, psk=psk, good_until_s=0.0)
 
 
 def opened(receiver: Receiver, message: bytes, now_ms: int = NOW_MS) -> OpenedRequest:

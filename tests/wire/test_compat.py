@@ -98,8 +98,9 @@ def test_the_config_decides_what_is_taken_and_bodies_arrive_both_ways(
 
 
 def test_a_caller_may_name_keys_that_it_does_not_use() -> None:
-    sender = CompatSender(None, None, None, idle_sign_key_name="anything", idle_encrypt_key_name="k")
-    request = receiver().open(PLAIN, sender.seal(b"body"), LIMIT_BYTES)
+    settings = RequestSettings(sign_key_name=b"anything", encrypt_key_name=b"k")
+    message = encode_request(b"", b"body", encode_request_settings(settings))
+    request = receiver().open(PLAIN, message, LIMIT_BYTES)
     assert request.body == b"body"
     assert decode_response(request.answer.seal(b"")).settings == ResponseSettings(encrypt_key_name=b"k")
 

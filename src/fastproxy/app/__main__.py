@@ -27,7 +27,7 @@ def main(file: str) -> int:
             sys.stderr.write(f"{problem}\n")
         return 2
     log.setup(snapshot.config.log.level, snapshot.config.log.format)
-    for warning in snapshot.warnings:
+    for warning in (*snapshot.warnings, *snapshot.lapsed):
         sys.stderr.write(f"{warning}\n")
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:

@@ -1,5 +1,5 @@
-"""The callers of `callers_dir` while an in proxy runs: who comes to the folder is known, who goes from it
-is not, both without a restart.
+"""The callers of an in proxy while it runs: who comes to the folder of callers is known, who goes from it or
+whose keys pass their date is not; all without a restart.
 
 Knows nothing of what is done about a caller that came or went.
 """
@@ -9,59 +9,90 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import replace
 from fnmatch import fnmatchcase
 
+from fastproxy.app.key_dates import KeyDates
 from fastproxy.config.callers_dir import CallersReader
 from fastproxy.config.keys import KeyMaterialError
-from fastproxy.config.snapshot import CallersDir, InSnapshot, Peer
+from fastproxy.config.snapshot import InSnapshot, Peer
 
 LOOK_EVERY_S = 0.5
-"""How often files with keys and certificates are looked at: what is revoked there is cut within a second."""
+"""How often dates, and files with keys and certificates, are looked at: who is not to be known any more is
+cut within a second."""
 
 _LOG = logging.getLogger("fastproxy.callers")
 
 TakeCallers = Callable[[Sequence[Peer]], Awaitable[None]]
 
 
-class CallersFolder:
-    """Keeps up with a folder of callers.
+class KnownCallers:
+    """Keeps up with who proves to be a caller, by which keys.
+
+    counting: all callers with the keys that count now, those of the config first.
 
     Args:
         snapshot: the config, with the callers that stand in it and those that the folder held then.
-        source: the folder.
-        take: gets all callers whenever they have changed, those of the config first.
+        dates: knows which keys count, and tells of those that end.
     """
 
-    def __init__(self, snapshot: InSnapshot, source: CallersDir, take: TakeCallers) -> None:
-        self._reader = CallersReader(source)
+    def __init__(self, snapshot: InSnapshot, dates: KeyDates) -> None:
+        source = snapshot.callers_dir
+        self._reader = None if source is None else CallersReader(source)
         self._fixed = [peer for name, peer in snapshot.callers.items() if name in snapshot.config.callers]
-        self._take = take
-        self._keys = {name: peer.public_keys for name, peer in snapshot.callers.items()}
+        self._peers: Sequence[Peer] = tuple(snapshot.callers.values())
+        self._dates = dates
+        self._takers: list[TakeCallers] = []
+        self._found: Mapping[str, Peer] = {}
         self._troubles: tuple[tuple[str, str], ...] = ()
+        self.counting = dates.counting(self._peers)
+
+    @property
+    def is_lasting(self) -> bool:
+        """Whether nothing will ever change."""
+        return self._reader is None and not any(peer.key_dates for peer in self._peers)
+
+    def on_change(self, take: TakeCallers) -> None:
+        """Have somebody get all callers whenever they have changed."""
+        self._takers.append(take)
 
     async def watch(self) -> None:
-        """Look at it again and again; runs until it is cancelled."""
-        while True:
+        """Look again and again; runs until it is cancelled."""
+        while not self.is_lasting:
             await asyncio.sleep(LOOK_EVERY_S)
-            await self._look()
+            await self.look()
 
-    async def _look(self) -> None:
+    async def look(self) -> None:
+        """Look at the folder and the dates once."""
+        if self._reader is not None:
+            await self._look_into(self._reader)
+        before, self.counting = self.counting, self._dates.counting(self._peers)
+        if self.counting is before:
+            return
+        keys = {peer.name: peer.public_keys for peer in before}
+        names = {peer.name for peer in self.counting}
+        extra = {
+            "callers": len(names),
+            "gone": sorted(keys.keys() - names),
+            "came": sorted(names - keys.keys()),
+        }
+        for take in self._takers:
+            await take(self.counting)
+        _LOG.info("callers have changed", extra=extra)
+
+    async def _look_into(self, reader: CallersReader) -> None:
+        """Read the folder."""
         try:
-            found = await asyncio.to_thread(self._reader.read, time.time_ns())
+            found = await asyncio.to_thread(reader.read, time.time_ns())
         except KeyMaterialError as error:
             self._tell(((error.message, "the callers stay as they were until it can be read"),))
             return
         self._tell(found.troubles)
-        peers = [*self._fixed, *(Peer(name, keys, "", None, 0) for name, keys in found.public_keys.items())]
-        keys = {peer.name: peer.public_keys for peer in peers}
-        if keys != self._keys:
-            gone = sorted(self._keys.keys() - keys.keys())
-            came = sorted(keys.keys() - self._keys.keys())
-            self._keys = keys
-            await self._take(peers)
-            _LOG.info("callers have changed", extra={"callers": len(keys), "gone": gone, "came": came})
+        if found.callers is not self._found:
+            self._found = found.callers
+            peers = (*self._fixed, *found.callers.values())
+            self._peers = self._peers if peers == self._peers else peers
 
     def _tell(self, troubles: tuple[tuple[str, str], ...]) -> None:
         """Say what is wrong with files, once for as long as it stays the same."""

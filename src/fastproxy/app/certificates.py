@@ -37,6 +37,10 @@ class Certificates:
         """Settings for a connection that is taken."""
         return self._credentials.server_context
 
+    def not_after_unix_s(self) -> float:
+        """When the own certificate ends."""
+        return self._credentials.not_after_unix_s
+
     def is_trusted(self, link: Link) -> bool:
         """Whether the certificate at the other end of a link would be accepted today."""
         return not isinstance(link.identity, TlsPeer) or self._credentials.still_trusts(link.identity)

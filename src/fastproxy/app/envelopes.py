@@ -8,8 +8,10 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Iterable, Iterator, Sequence
+from functools import partial
 
 from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, reveal
+from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config import snapshot as configured
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer
 from fastproxy.policy.ratelimit import RateLimiter
@@ -17,7 +19,8 @@ from fastproxy.proxy.http_receiver import HttpReceiver
 from fastproxy.proxy.in_flow import InFlow
 from fastproxy.proxy.in_proxy import InProxy
 from fastproxy.proxy.out_proxy import RemoteService
-from fastproxy.proxy.over_http import LIFETIME_MS, TARGET, OverHttp, ReceiverIdentity, known_answers
+from fastproxy.proxy.over_http import LIFETIME_MS, TARGET, OverHttp, known_answers
+from fastproxy.proxy.receiver_sessions import ReceiverIdentity, ReceiverSessions
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.way_in import WayBack, WayIn
 from fastproxy.wire.ciphers import CIPHERS
@@ -29,7 +32,9 @@ from fastproxy.wire.sessions import CallerKey
 # --- the out proxy ----------------------------------------------------------------------------------------
 
 
-def over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> MakeService:
+def over_http(
+    snapshot: OutSnapshot, parts: Parts, refusals: Refusals, receivers: KnownReceivers
+) -> MakeService:
     """Make what makes the services that are reached over HTTP, in envelopes."""
     keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
     ciphers = {cipher.name: cipher for cipher in CIPHERS.values()}
@@ -38,12 +43,14 @@ def over_http(snapshot: OutSnapshot, parts: Parts, refusals: Refusals) -> MakeSe
     def make(service: configured.RemoteService) -> RemoteService:
         settings, receiver = service.settings, service.receiver
         assert receiver is not None
-        identity = ReceiverIdentity(receiver.name, receiver.public_keys[0], reveal(receiver.psk))
-
+        identity = ReceiverIdentity(
+            receiver.name, partial(receivers.keys, receiver.name), reveal(receiver.psk)
+        )
+        sessions = ReceiverSessions(keys, identity, ciphers[settings.cipher], os.urandom)
+        receivers.on_change(sessions.forget_ended)
         way = OverHttp(
-            service.name, keys, identity, ciphers[settings.cipher], packing_of(settings),
-            parts.connections(service), parts.sealed_parser, answers,
-            time.monotonic, time.time, os.urandom,
+            service.name, sessions, packing_of(settings), parts.connections(service), parts.sealed_parser,
+            answers, time.monotonic, time.time,
         )  # fmt: skip
         return RemoteService(parts.next_hop(service, way), refusals)
 

@@ -67,7 +67,9 @@ def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, EnvelopesIn |
     if envelopes is not None and parts.has_short_way:
         proxy.flow = envelopes.short_way(proxy, limiter, parts, limits.in_flight)
     if "link" in config.listen.accept:
-        link_receiver = LinkReceiver(parts.sealed_parser, limits.body_bytes or None)
+        link_receiver = LinkReceiver(
+            parts.sealed_parser, limits.body_bytes or None, limits.tunnel_idle_timeout_s
+        )
         proxy.link_way = WayBack(link_receiver, refusals_over_link, both_ways=True)
         proxy.link_flow = LinkFlow(
             proxy, link_receiver, limiter, parts.recorder, limits.in_flight, time.monotonic

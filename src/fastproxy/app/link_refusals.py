@@ -25,6 +25,8 @@ _ADVICE = {
     "passes; or it is no out proxy",
     "unknown_caller": "add the caller's public key to `callers` or `callers_dir` here, if it may call; "
     "`fastproxy keys show` prints key ids",
+    "key_ended": "give the caller there another key, made with `fastproxy keys new`, and list it here with a "
+    "later date",
     "record": "the caller there has another `psk` than here, or somebody repeats what they recorded",
     "version": "update the older one of the two proxies",
     "identity": "compare the names in the caller's certificate with the `tls_id` of `callers` here",

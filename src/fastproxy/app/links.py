@@ -17,10 +17,11 @@ from typing import TYPE_CHECKING
 from fastproxy.app.callers import LOOK_EVERY_S
 from fastproxy.app.link_refusals import RefusalLog
 from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, reveal
+from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config import snapshot as configured
 from fastproxy.config.schema_link import Link as LinkSection
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, TlsFiles
-from fastproxy.net.link.caller import known_link_answers
+from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings
 from fastproxy.net.link.pool import LinkParts, LinkPoolLimits, LinkPools, Way
@@ -31,7 +32,8 @@ from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.over_link import OverLink
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.telemetry.metrics import Metrics
-from fastproxy.wire.identity import PrivateKey
+from fastproxy.wire.identity import PrivateKey, key_id
+from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.handshake import NO_PSK, Initiator, Params, Responder
 from fastproxy.wire.link.hello import HelloInitiator, HelloResponder
 
@@ -77,14 +79,22 @@ class CallerLinks:
     """All links of an out proxy.
 
     Args:
-        snapshot: the config. parts: of this proxy.
+        snapshot: the config. parts: of this proxy. receivers: knows the keys of those that have keys.
+        certificates: of this proxy, where it has one.
     """
 
-    def __init__(self, snapshot: OutSnapshot, parts: Parts) -> None:
+    def __init__(
+        self,
+        snapshot: OutSnapshot,
+        parts: Parts,
+        receivers: KnownReceivers,
+        certificates: Certificates | None,
+    ) -> None:
         config = snapshot.config
         section, limits = config.link, config.limits
         self._keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
-        self._certificates = _certificates(snapshot.tls)
+        self._certificates = certificates
+        self._receivers = receivers
         self._all: dict[tuple[str, str], LinkPools] = {}
         counters = LinkCounters()
         self._parts = partial(
@@ -123,14 +133,15 @@ class CallerLinks:
             certificates = self._certificates
             assert certificates is not None  # no config loads without it
             check = _identify({receiver.tls_id: receiver.name})
-            return Way(partial(HelloInitiator, params), certificates.client_context, check)
-        key, psk = self._keys[caller], reveal(receiver.psk) or NO_PSK
+            hello = partial(HelloInitiator, params)
+            return Way(lambda: (hello,), certificates.client_context, check)
+        key, psk, name = self._keys[caller], reveal(receiver.psk) or NO_PSK, receiver.name
 
         def initiate(public_key: bytes) -> Initiator:
-            return Initiator(key, receiver.name, public_key, psk, params, PrivateKey(os.urandom(32)))
+            return Initiator(key, name, public_key, psk, params, PrivateKey(os.urandom(32)))
 
-        first, *others = (partial(initiate, public_key) for public_key in receiver.public_keys)
-        return Way(first, others=tuple(others))
+        by_key = {public_key: partial(initiate, public_key) for public_key in receiver.public_keys}
+        return Way(lambda: [by_key[public_key] for public_key in self._receivers.keys(name)])
 
     def drain(self) -> None:
         """Make no more links, and close those that are there after their last stream."""
@@ -143,13 +154,30 @@ class CallerLinks:
             pools.abort()
 
     async def watch(self) -> None:
-        """Keep up with the certificate files; runs until it is cancelled."""
-        certificates = self._certificates
-        while certificates is not None:
+        """Keep up with certificate files and the dates of keys; runs until it is cancelled."""
+        while self._certificates is not None or not self._receivers.is_lasting:
             await asyncio.sleep(LOOK_EVERY_S)
-            certificates.reload()
-            for pools in self._all.values():
-                pools.revoke(certificates.is_trusted)
+            self.look()
+
+    def look(self) -> None:
+        """Look once, and cut the links off to receivers by what proves them no more.
+
+        Not only when something has changed: a link may have been under way then.
+        """
+        if self._certificates is not None:
+            self._certificates.reload()
+        self._receivers.look()
+        for (_, receiver), pools in self._all.items():
+            if gone := pools.revoke(partial(self._is_trusted, receiver)):
+                _LOG.warning(
+                    "links to a receiver that is trusted no more were cut",
+                    extra={"receiver": receiver, "links": gone},
+                )
+
+    def _is_trusted(self, receiver: str, link: CallerLink) -> bool:
+        if isinstance(link.identity, bytes):
+            return link.identity in self._receivers.keys(receiver)
+        return self._certificates is not None and self._certificates.is_trusted(link)
 
 
 def over_link(snapshot: OutSnapshot, parts: Parts, links: CallerLinks, refusals: Refusals) -> MakeService:
@@ -180,10 +208,16 @@ class ReceiverLinks:
     Args:
         snapshot: the config. parts: of this proxy.
         handler: gets the streams. date_line: the line of a Date field for now.
+        certificates: of this proxy, where links are inside TLS.
     """
 
     def __init__(
-        self, snapshot: InSnapshot, parts: Parts, handler: StreamHandler, date_line: Callable[[], bytes]
+        self,
+        snapshot: InSnapshot,
+        parts: Parts,
+        handler: StreamHandler,
+        date_line: Callable[[], bytes],
+        certificates: Certificates | None,
     ) -> None:
         config = snapshot.config
         section, limits = config.link, config.limits
@@ -191,19 +225,20 @@ class ReceiverLinks:
         settings = _settings(
             section, section.streams, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s
         )
-        self._certificates = _certificates(snapshot.tls)
-        self._known = _callers_by_key(snapshot.callers.values())
-        self._psks = {
-            key: reveal(peer.psk) or NO_PSK for peer in snapshot.callers.values() for key in peer.public_keys
-        }
+        self._certificates = certificates
+        self._known: dict[bytes, str] = {}
+        self._psks: dict[bytes, bytes] = {}
+        self._ended: dict[bytes, str] = {}  # whose key each was that has passed its date
+        self._know(snapshot.callers.values())
         admit = newcomers(section.new_links_per_peer_per_s, limits.rate_states)
         door: Door
         if self._certificates is None:
             responder = Responder(
                 config.name,
                 [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
-                self._psk_of,
+                self._psks.get,
                 settings.params,
+                self._refusal,
             )
             door = NoiseDoor(responder, self._known, admit, os.urandom)
         else:
@@ -230,8 +265,12 @@ class ReceiverLinks:
         self.server.listen(sock, self._certificates.server_context, self._admit)
         return True
 
-    def _psk_of(self, public_key: bytes) -> bytes | None:
-        return self._psks.get(public_key, NO_PSK) if public_key in self._known else None
+    def _refusal(self, public_key: bytes) -> LinkError:
+        """Return why a key doesn't prove a caller; for the log and the metric of this side alone."""
+        name, shown = self._ended.get(public_key), key_id(public_key).hex()
+        if name is None:
+            return LinkError("unknown_caller", f"key id {shown}")
+        return LinkError("key_ended", f"key id {shown} of {name} has passed its date")
 
     async def watch(self) -> None:
         """Keep up with the certificate files; runs until it is cancelled."""
@@ -243,10 +282,19 @@ class ReceiverLinks:
 
     def take_callers(self, callers: Iterable[Peer]) -> None:
         """Know these callers by their keys from now on; the links of all others are cut off."""
-        known = _callers_by_key(callers)
-        self._known.clear()
-        self._known.update(known)
+        self._know(callers)
         self._cut(self._is_key_trusted)
+
+    def _know(self, callers: Iterable[Peer]) -> None:
+        for mapping in (self._known, self._psks, self._ended):
+            mapping.clear()
+        for peer in callers:
+            psk = reveal(peer.psk) or NO_PSK
+            self._ended.update(dict.fromkeys(peer.key_dates, peer.name))
+            for key in peer.public_keys:
+                self._known[key] = peer.name
+                self._psks[key] = psk
+                self._ended.pop(key, None)
 
     def _is_key_trusted(self, link: ReceiverLink) -> bool:
         return isinstance(link.identity, bytes) and self._known.get(link.identity) == link.caller
@@ -256,11 +304,8 @@ class ReceiverLinks:
             _LOG.warning("links of callers that are trusted no more were cut", extra={"links": gone})
 
 
-def _callers_by_key(peers: Iterable[Peer]) -> dict[bytes, str]:
-    return {key: peer.name for peer in peers for key in peer.public_keys}
-
-
-def _certificates(files: TlsFiles | None) -> Certificates | None:
+def certificates_of(files: TlsFiles | None) -> Certificates | None:
+    """Return what a proxy with a certificate proves itself by."""
     if files is None:
         return None
     from fastproxy.app.certificates import Certificates  # noqa: PLC0415 - see there

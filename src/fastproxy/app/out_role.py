@@ -6,6 +6,7 @@ import time
 
 from fastproxy.app.links import CallerLinks, over_link
 from fastproxy.app.parts import Parts
+from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config.schema import OutConfig
 from fastproxy.config.snapshot import OutSnapshot
 from fastproxy.policy.service_choice import ServiceChoice
@@ -13,8 +14,8 @@ from fastproxy.proxy.out_proxy import CallerRule, OutProxy
 from fastproxy.proxy.refusals import Refusals
 
 
-def out_proxy(snapshot: OutSnapshot, parts: Parts, links: CallerLinks) -> OutProxy:
-    """Make the out proxy that a config describes; `links` keeps its links."""
+def out_proxy(snapshot: OutSnapshot, parts: Parts, links: CallerLinks, receivers: KnownReceivers) -> OutProxy:
+    """Make the out proxy that a config describes; `links` keeps its links, `receivers` knows their keys."""
     config = snapshot.config
     refusals = Refusals(config.name, "out", parts.recorder, parts.new_id)
     transports = {"link": over_link(snapshot, parts, links, refusals)}
@@ -22,7 +23,7 @@ def out_proxy(snapshot: OutSnapshot, parts: Parts, links: CallerLinks) -> OutPro
     if "http" in used:
         from fastproxy.app.envelopes import over_http  # noqa: PLC0415 - loaded only where it is used
 
-        transports["http"] = over_http(snapshot, parts, refusals)
+        transports["http"] = over_http(snapshot, parts, refusals, receivers)
     if snapshot.compat is not None:
         from fastproxy.app.compat import over_compat  # noqa: PLC0415
 

@@ -6,25 +6,31 @@ import asyncio
 import gc
 import logging
 import signal
-from collections.abc import Coroutine, Iterator, Sequence
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from dataclasses import replace
 from functools import partial
+from math import inf
 from typing import TYPE_CHECKING, Any
 
 from fastproxy import __version__
-from fastproxy.admin.server import AdminHandler
-from fastproxy.app.callers import CallersFolder, with_callers
+from fastproxy.app.admin import admin_server
+from fastproxy.app.callers import KnownCallers, with_callers
 from fastproxy.app.in_role import in_proxy, privileges_of
-from fastproxy.app.links import CallerLinks, ReceiverLinks
+from fastproxy.app.key_dates import KeyDates
+from fastproxy.app.links import CallerLinks, ReceiverLinks, certificates_of
+from fastproxy.app.memory import MemoryKeeper, give_back
 from fastproxy.app.out_role import out_proxy
 from fastproxy.app.parts import Parts
+from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, Snapshot
-from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.link.server import LinkServer
 from fastproxy.net.listener import bind
-from fastproxy.net.server import Server, ServerLimits
+from fastproxy.net.server import Server
 from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy
 from fastproxy.proxy.out_proxy import OutProxy
+from fastproxy.telemetry.process import resident_bytes
 
 if TYPE_CHECKING:
     from fastproxy.app.envelopes import EnvelopesIn
@@ -39,9 +45,15 @@ class Proxy:
     Args:
         snapshot: the config that it runs.
         loop: the event loop.
+        unix_clock: Unix time in seconds, for the dates of keys.
     """
 
-    def __init__(self, snapshot: Snapshot, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        loop: asyncio.AbstractEventLoop,
+        unix_clock: Callable[[], float] = time.time,
+    ) -> None:
         config = snapshot.config
         self._snapshot = snapshot
         self._loop = loop
@@ -49,19 +61,24 @@ class Proxy:
         self._envelopes: EnvelopesIn | None = None
         self._caller_links: CallerLinks | None = None
         self._receiver_links: ReceiverLinks | None = None
-        self._callers_folder: CallersFolder | None = None
+        self._known_callers: KnownCallers | None = None
+        certificates = certificates_of(snapshot.tls)
+        own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
         proxy: OutProxy | InProxy
         if isinstance(snapshot, OutSnapshot):
             self.parts = parts = Parts(snapshot, "out", snapshot.caller_names, loop)
-            self._caller_links = CallerLinks(snapshot, parts)
-            proxy = out_proxy(snapshot, parts, self._caller_links)
+            dates = KeyDates("receiver", parts.metrics, unix_clock, own_not_after_unix_s)
+            receivers = KnownReceivers(snapshot, dates)
+            self._caller_links = CallerLinks(snapshot, parts, receivers, certificates)
+            proxy = out_proxy(snapshot, parts, self._caller_links, receivers)
             control = CONTROL | {proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
         else:
             self.parts = parts = Parts(snapshot, "in", snapshot.caller_names, loop)
+            dates = KeyDates("caller", parts.metrics, unix_clock, own_not_after_unix_s)
+            known = self._known_callers = KnownCallers(snapshot, dates)
+            snapshot = replace(snapshot, callers={peer.name: peer for peer in known.counting})
             proxy, self._envelopes = in_proxy(snapshot, parts)
-            if snapshot.callers_dir is not None:
-                take = partial(self._take_callers, snapshot, proxy)
-                self._callers_folder = CallersFolder(snapshot, snapshot.callers_dir, take)
+            known.on_change(partial(self._take_callers, snapshot, proxy))
             control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
         self.metrics = parts.metrics
         self.server = parts.server(
@@ -72,16 +89,14 @@ class Proxy:
             is_plain=isinstance(proxy, OutProxy),
         )
         if isinstance(snapshot, InSnapshot) and isinstance(proxy, InProxy) and proxy.link_flow is not None:
-            self._receiver_links = ReceiverLinks(snapshot, parts, proxy.link_flow, self.server.date_line)
+            self._receiver_links = ReceiverLinks(
+                snapshot, parts, proxy.link_flow, self.server.date_line, certificates
+            )
             self.server.links = self._receiver_links.server
-        self._admin = Server(
-            AdminHandler(config.name, self.metrics, self._not_ready),
-            HeadParser(HeadLimits()),
-            ServerLimits(connections=256),
-            parts.wheel,
-            loop,
-        )
-        self._watch(proxy)
+        links = None if self._receiver_links is None else self._receiver_links.server
+        self._admin = admin_server(snapshot, parts, self._not_ready, self.server, links)
+        self._in_flight = lambda: proxy.in_flight
+        self._watch()
 
     async def start(self) -> None:
         """Bind, look endpoints up, and take connections.
@@ -93,7 +108,8 @@ class Proxy:
         mode = int(snapshot.config.listen.socket_mode, 8)
         sockets = [(self.server, bind(snapshot.listen.host, snapshot.listen.port, mode))]
         if snapshot.admin is not None:
-            sockets.append((self._admin, bind(snapshot.admin.host, snapshot.admin.port, 0o600)))
+            admin = snapshot.admin.address
+            sockets.append((self._admin, bind(admin.host, admin.port, 0o600)))
         await self.parts.endpoints.look_up()
         addresses = []
         for server, sock in sockets:
@@ -154,8 +170,8 @@ class Proxy:
             yield self._caller_links.watch()
         if self._receiver_links is not None:
             yield self._receiver_links.watch()
-        if self._callers_folder is not None:
-            yield self._callers_folder.watch()
+        if self._known_callers is not None:
+            yield self._known_callers.watch()
 
     async def _take_callers(self, snapshot: InSnapshot, proxy: InProxy, callers: Sequence[Peer]) -> None:
         """Callers came or went: those who went are cut off, over every way that proves who calls."""
@@ -169,10 +185,12 @@ class Proxy:
         self.metrics.know_callers(changed.caller_names)
 
     async def _keep_house(self) -> None:
+        memory = MemoryKeeper(self._in_flight, resident_bytes, give_back)
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             if self._envelopes is not None:
                 self._envelopes.expire()
+            memory.look()
 
     def _not_ready(self) -> str:
         if self._draining:
@@ -181,8 +199,8 @@ class Proxy:
                 if not source.endpoints]  # fmt: skip
         return f"no endpoint is known for {', '.join(lost)}" if lost else ""
 
-    def _watch(self, proxy: OutProxy | InProxy) -> None:
-        self.metrics.watch("fastproxy_in_flight", lambda: proxy.in_flight)
+    def _watch(self) -> None:
+        self.metrics.watch("fastproxy_in_flight", self._in_flight)
         self.metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
         self.metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
 

@@ -22,7 +22,8 @@ from fastproxy.policy.pattern import parse_pattern
 def check(files: tuple[str, ...], as_json: bool, schema: bool) -> None:
     """Check config files, their keys and names, without starting anything.
 
-    Exit status: 0 when all can be used, 1 when one can't, 2 when the command itself is wrong.
+    Exit status: 0 when all can be used, 1 when one can't, or names somebody whose keys have all ended, 2 when
+    the command itself is wrong.
     """
     if schema:
         # Imported here: only this option needs it.
@@ -53,8 +54,8 @@ def _report(file: str) -> dict[str, Any]:
         }
     return {
         "file": file,
-        "ok": True,
-        "problems": [],
+        "ok": not snapshot.lapsed,
+        "problems": [asdict(problem) for problem in snapshot.lapsed],
         "warnings": [asdict(warning) for warning in snapshot.warnings],
         "summary": _summary(snapshot),
     }
@@ -80,4 +81,5 @@ def _print_for_people(report: dict[str, Any]) -> None:
     if report["ok"]:
         click.echo(f"{report['file']}: ok: {report['summary']}")
     else:
-        click.echo(f"{report['file']}: {len(report['problems'])} problem(s); it can't be used")
+        outcome = "it would run without them" if "summary" in report else "it can't be used"
+        click.echo(f"{report['file']}: {len(report['problems'])} problem(s); {outcome}")

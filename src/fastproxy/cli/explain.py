@@ -6,16 +6,25 @@ Nothing is sent. Service, path and privilege are decided by the code that the pr
 from __future__ import annotations
 
 import sys
+import time
 from collections.abc import Iterable
 
 import click
 
 from fastproxy.app.in_role import privileges_of
 from fastproxy.cli.url import is_listener, split_url
+from fastproxy.config.key_dates import shown_date
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
-from fastproxy.config.snapshot import InSnapshot, LocalService, OutSnapshot, RemoteService
-from fastproxy.errors import CALLER_UNKNOWN, IDENTITY_UNPROVEN, SERVICE_UNKNOWN, Cause, ProxyError
+from fastproxy.config.snapshot import InSnapshot, LocalService, OutSnapshot, Peer, RemoteService
+from fastproxy.errors import (
+    CALLER_UNKNOWN,
+    IDENTITY_UNPROVEN,
+    RECEIVER_KEY_ENDED,
+    SERVICE_UNKNOWN,
+    Cause,
+    ProxyError,
+)
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.pattern import parse_pattern
 from fastproxy.policy.privilege import Explanation, Privileges
@@ -72,12 +81,15 @@ def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, t
         return _refuse(caller, method, target, error.cause, error.phase, _known(snapshot.services))
     service = snapshot.services[name]
     settings = service.settings
+    if service.receiver is not None and _has_lapsed(service.receiver):
+        return _refuse(caller, method, target, RECEIVER_KEY_ENDED, "connect", service.receiver.name)
     _say(f"FORWARDED: {caller} may send {method} {forwarded.decode()} to {name}")
     _say(f"service     {name} ({snapshot.file.name}:{service.line})")
     if service.receiver is not None:
         receiver = service.receiver
         proof, known_as = ("certificate", f" as {receiver.tls_id}") if receiver.tls_id else ("key", "")
         where = f"{snapshot.file.name}:{receiver.line}"
+        known_as += _dates(receiver)
         _say(f"receiver    {receiver.name} ({where}), which proves itself by its {proof}{known_as}")
         _say(f"identity    {caller} proves itself by its {proof}")
         cipher = f", {settings.cipher}" if settings.transport == "http" else ""
@@ -102,6 +114,9 @@ def _explain_out(snapshot: OutSnapshot, caller: str, method: str, host: bytes, t
 def _explain_in(snapshot: InSnapshot, caller: str, method: str, host: bytes, target: bytes) -> bool:
     if caller not in snapshot.caller_names:
         return _refuse(caller, method, target, IDENTITY_UNPROVEN, "open", _known(snapshot.caller_names))
+    if (peer := snapshot.callers.get(caller)) is not None and _has_lapsed(peer):
+        detail = f"every public key of {caller} has passed its date"
+        return _refuse(caller, method, target, IDENTITY_UNPROVEN, "open", detail)
     choice = ServiceChoice("path", snapshot.services)
     try:
         name, inner = choice.choose(target, host, absolute=bool(host))
@@ -144,8 +159,23 @@ def _proof(snapshot: InSnapshot, caller: str) -> str:
         return f"{signs}, over compat"
     where = f"{file}:{peer.line}" if peer.line else f"{config.callers_dir}/{caller}.pub"
     ways = " or ".join(way for way in dict.fromkeys(config.listen.accept) if way != "compat")
-    proof = f"the certificate of {peer.tls_id}" if peer.tls_id else f"one of {len(peer.public_keys)} key(s)"
+    if peer.tls_id:
+        proof = f"the certificate of {peer.tls_id}"
+    else:
+        proof = f"one of {len(peer.at(time.time()).public_keys)} key(s){_dates(peer)}"
     return f"{proof} ({where}), over {ways}"
+
+
+def _dates(peer: Peer) -> str:
+    """Say until when each key of a peer proves it, where one has a date."""
+    keys = peer.at(time.time()).public_keys if peer.key_dates else ()
+    ends = [shown_date(peer.key_dates[key]) if key in peer.key_dates else "further notice" for key in keys]
+    return f", until {' or '.join(ends)}" if ends else ""
+
+
+def _has_lapsed(peer: Peer) -> bool:
+    """Whether every key of a peer has passed its date."""
+    return bool(peer.public_keys) and not peer.at(time.time()).public_keys
 
 
 def _explained(

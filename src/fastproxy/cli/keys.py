@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import os
 import re
+import time
+from math import inf
 from pathlib import Path
 
 import click
 
-from fastproxy.config.keys import KeyMaterialError, read_key_file
+from fastproxy.config.key_dates import DAY_S, shown_date
+from fastproxy.config.keys import KeyMaterialError, read_key_file, read_public_key_file
 from fastproxy.config.schema_parts import NAME_PATTERN
 from fastproxy.wire.identity import PrivateKey, format_public_key, key_id
 
@@ -30,16 +33,25 @@ def keys() -> None:
 @keys.command()
 @click.argument("name")
 @FOLDER_OPTION
-def new(name: str, folder: Path) -> None:
-    """Make a key pair: NAME.key, which only its owner may read, and NAME.pub, which others need."""
+@click.option(
+    "--days", type=click.IntRange(1, 36_500), help="Have the public key end by itself so many days from now."
+)
+def new(name: str, folder: Path, days: int | None) -> None:
+    """Make a key pair: NAME.key, which only its owner may read, and NAME.pub, which others need.
+
+    With --days NAME.pub bears a date, which counts in a folder of callers; in a config it has to be written
+    beside the key, as it is printed here.
+    """
     check_name(name)
     key_file, public_file = folder / f"{name}.key", folder / f"{name}.pub"
     for file in (key_file, public_file):
         refuse_to_overwrite(file)
-    private_key = write_key_pair(name, folder)
+    not_after = "" if days is None else shown_date(time.time() + days * DAY_S)
+    private_key = write_key_pair(name, folder, not_after)
     click.echo(f"{key_file}: private key, keep it on the machine of {name}")
     click.echo(f"{public_file}: public key, for the configs of those who talk to {name}")
-    click.echo(format_public_key(private_key.public_key))
+    public_key = format_public_key(private_key.public_key)
+    click.echo(f"{{key: {public_key}, not_after: {not_after}}}" if not_after else public_key)
 
 
 @keys.command()
@@ -49,13 +61,18 @@ def show(files: tuple[Path, ...]) -> None:
     for file in files:
         is_public = file.suffix == ".pub"
         try:
-            for key in read_key_file(file, secret=not is_public):
-                public_key = key if is_public else PrivateKey(key).public_key
+            dates = read_public_key_file(file) if is_public else _public_keys(file)
+            for public_key, not_after_unix_s in dates.items():
+                date = f"  not_after {shown_date(not_after_unix_s)}" if not_after_unix_s < inf else ""
                 identifier = key_id(public_key).hex()
-                click.echo(f"{file.stem}  {format_public_key(public_key)}  id {identifier}")
+                click.echo(f"{file.stem}  {format_public_key(public_key)}  id {identifier}{date}")
         except KeyMaterialError as exc:
             advice = f"; {exc.suggestion}" if exc.suggestion else ""
             raise click.ClickException(f"{exc.message}{advice}") from exc
+
+
+def _public_keys(file: Path) -> dict[bytes, float]:
+    return {PrivateKey(key).public_key: inf for key in read_key_file(file, secret=True)}
 
 
 def check_name(name: str) -> None:
@@ -78,15 +95,20 @@ def refuse_to_overwrite(file: Path) -> None:
         raise click.ClickException(f"{file} is there already; move it away, or choose another name or folder")
 
 
-def write_key_pair(name: str, folder: Path) -> PrivateKey:
+def write_key_pair(name: str, folder: Path, not_after: str = "") -> PrivateKey:
     """Make a key pair, write NAME.key (mode 0600) and NAME.pub into `folder`, and return it.
+
+    Args:
+        not_after: date of the public key, as configs write it; "" for none.
 
     Raises:
         click.ClickException: a file can't be written, or is there already.
     """
     private_key = PrivateKey(os.urandom(32))
     write_new(folder / f"{name}.key", private_key.reveal() + "\n", mode=0o600)
-    write_new(folder / f"{name}.pub", format_public_key(private_key.public_key) + "\n", mode=0o644)
+    public_key = format_public_key(private_key.public_key)
+    line = f"{public_key} not_after {not_after}" if not_after else public_key
+    write_new(folder / f"{name}.pub", line + "\n", mode=0o644)
     return private_key
 
 

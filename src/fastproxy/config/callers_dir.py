@@ -1,22 +1,24 @@
 """The folder of callers that `callers_dir` names: read when a config loads, and again while a proxy runs.
 
-Each file NAME.pub holds the public keys of the caller NAME. A file that can't be used gives its caller no
-key: whoever had one there before is known no longer. Files that didn't change aren't opened again, so that
-looking once more is cheap; it still asks for the state of each, so give a large folder a thread.
+Each file NAME.pub holds the public keys of the caller NAME, some perhaps with a date. A file that can't be
+used gives its caller no key: whoever had one there before is known no longer. Files that didn't change aren't
+opened again, so that looking once more is cheap; it still asks for the state of each, so give a large folder
+a thread.
 Knows nothing of what is done about a key that is gone.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from math import inf
 from os import DirEntry, scandir
 from pathlib import Path
 
-from fastproxy.config.keys import KeyMaterialError, is_usable_public_key, read_key_file
+from fastproxy.config.keys import KeyMaterialError, is_usable_public_key, read_public_key_file
 from fastproxy.config.schema_parts import NAME_PATTERN
-from fastproxy.config.snapshot import CallersDir
+from fastproxy.config.snapshot import CallersDir, Peer
 
 CALLERS_LIMIT = 100_000
 """Callers in a folder; protects against a wrong one."""
@@ -34,11 +36,11 @@ _Trouble = tuple[str, str]
 class FolderCallers:
     """What a folder held.
 
-    public_keys: 32 bytes each, by caller. troubles: what is wrong and what to do, for each file whose keys
-    aren't among them.
+    callers: by name, whatever the dates of their keys. troubles: what is wrong and what to do, for each file
+    whose caller isn't among them.
     """
 
-    public_keys: Mapping[str, tuple[bytes, ...]]
+    callers: Mapping[str, Peer]
     troubles: tuple[_Trouble, ...]
 
 
@@ -79,10 +81,13 @@ class CallersReader:
 
 @dataclass(frozen=True, slots=True)
 class _File:
-    """What a file held. state: what changes with it; None while a write could pass unseen."""
+    """What a file held. state: what changes with it; None while a write could pass unseen.
+
+    keys: each with its last second in Unix time, or infinity.
+    """
 
     state: _State | None
-    keys: tuple[bytes, ...]
+    keys: Mapping[bytes, float]
     trouble: _Trouble | None
 
 
@@ -113,9 +118,9 @@ def _look(entry: DirEntry[str], now_unix_ns: int, before: _File | None) -> _File
         if now_unix_ns - status.st_ctime_ns < _SETTLED_NS:
             state = None
     try:
-        return _File(state, tuple(read_key_file(Path(entry.path), secret=False)), None)
+        return _File(state, read_public_key_file(Path(entry.path)), None)
     except KeyMaterialError as exc:
-        return _File(None, (), (exc.message, exc.suggestion))
+        return _File(None, {}, (exc.message, exc.suggestion))
 
 
 def _hold_the_same(before: Mapping[str, _File], files: Mapping[str, _File]) -> bool:
@@ -128,20 +133,21 @@ def _hold_the_same(before: Mapping[str, _File], files: Mapping[str, _File]) -> b
 
 def _judge(files: Mapping[str, _File], source: CallersDir) -> FolderCallers:
     """Return the callers whose name and keys are theirs alone."""
-    public_keys: dict[str, tuple[bytes, ...]] = {}
+    callers: dict[str, Peer] = {}
     troubles: list[_Trouble] = []
     key_uses = dict(source.key_uses)
     for name, file in files.items():
         if trouble := file.trouble or _trouble(name, file.keys, source, key_uses):
             troubles.append(trouble)
         else:
-            public_keys[name] = file.keys
+            dates = {key: last_unix_s for key, last_unix_s in file.keys.items() if last_unix_s < inf}
+            callers[name] = Peer(name, tuple(file.keys), "", None, 0, dates)
             key_uses.update(dict.fromkeys(file.keys, f"caller {name}"))
-    return FolderCallers(public_keys, tuple(troubles))
+    return FolderCallers(callers, tuple(troubles))
 
 
 def _trouble(
-    name: str, keys: tuple[bytes, ...], source: CallersDir, key_uses: Mapping[bytes, str]
+    name: str, keys: Iterable[bytes], source: CallersDir, key_uses: Mapping[bytes, str]
 ) -> _Trouble | None:
     file = str(source.folder / f"{name}.pub")
     if not re.search(NAME_PATTERN, name):

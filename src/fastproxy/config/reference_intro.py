@@ -81,6 +81,37 @@ services:
     endpoints: [shop-in.internal:8033]
 ```
 
+## Keys that end, and changing them
+
+A public key may have a date, up to which it proves its name: in a config `{key: …, not_after: …}` in the
+place of the key, in a file of `callers_dir` `not_after` and the date behind it, as `fastproxy keys new NAME
+--days 365` writes it. Dates are in UTC, by the clock of the proxy that has them in its config. After its last
+second its links are cut within a second and it looks like any unknown key from outside; the log says so from
+30 days before, once a day, and `fastproxy_key_not_after_seconds` shows what is left. With a name whose keys
+have all ended a proxy starts all the same, for the others; `fastproxy check` refuses it. Of certificates the
+date is in the certificate.
+
+```yaml
+role: in
+name: shop-in
+listen: {address: 0.0.0.0:8033}
+private_keys: [{file: shop-in-2.key}, {file: shop-in.key}]
+callers:
+  web:
+    public_keys:
+      - 0f2db2a3cb4cbb9b6ac0ef5ec7b7a1e9e1c1fb6a4d9c3f6d5a5f3e7d9c1b2a30
+      - key: 5ab3f1e05b1c0a8f7c1a3f8b3a9b3f0e5d7c9b1a2f4e6d8c0b9a8f7e6d5c4b31
+        not_after: 2030-01-31T00:00:00Z
+services: {cart: {endpoints: ["127.0.0.1:8080"]}}
+privileges: [{callers: [web], services: [cart]}]
+```
+
+A caller changes its key in three steps: the new public key beside the old one at the in proxies, the new
+private key at the out proxy, the old public key away or past its date. A receiver: the new private key in
+front of the old one at the in proxy, the new public key in front of the old one at all out proxies, the old
+private key away. Which of several keys of a receiver an endpoint has is found out by asking, over links and
+over `http`.
+
 ## Certificates instead of keys
 
 Where certificates are issued anyway, they prove both ends of a link: TLS 1.3, both sides verified, and each

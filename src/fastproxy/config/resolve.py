@@ -15,14 +15,15 @@ from fastproxy.config.address import Address, parse_address, parse_center_url
 from fastproxy.config.keys import (
     KeyMaterialError,
     is_usable_public_key,
+    parse_date,
     public_from_private,
     read_secret,
     read_text_secret,
 )
 from fastproxy.config.problem import Path, Problem, dotted, nearest
-from fastproxy.config.schema_parts import NAME_PATTERN, Admin, KeySource
+from fastproxy.config.schema_parts import NAME_PATTERN, Admin, DatedKey, KeySource
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import Center
+from fastproxy.config.snapshot import AdminListener, Center
 from fastproxy.config.structure import Structure
 
 NOWHERE = Address("", 0, "")
@@ -31,7 +32,7 @@ NOWHERE = Address("", 0, "")
 _AT_CENTER = re.compile(rf"center(:(?![0-9]+\Z)(?P<name>{NAME_PATTERN.removeprefix('^')}))?\Z")
 """Endpoints that the center knows. With a number behind the colon it is a host that is called center."""
 _TOKEN = re.compile(r"[A-Za-z0-9._~+/=-]{16,512}\Z")
-"""What the center takes as a token (token68 of RFC 9110, section 11.2)."""
+"""What the center and the admin address take as a token (token68 of RFC 9110, section 11.2)."""
 
 
 class Resolver:
@@ -50,6 +51,7 @@ class Resolver:
         self.folder = folder
         self.now_unix_s = now_unix_s
         self.warnings: list[Problem] = []
+        self.lapsed: list[Problem] = []
         self._environ = environ
         self._key_uses: dict[bytes, tuple[str, int]] = {}
         self._tls_id_uses: dict[str, tuple[str, int]] = {}
@@ -60,9 +62,16 @@ class Resolver:
 
     def warn(self, path: Path, message: str, suggestion: str = "") -> None:
         """Add something that works but is worth a look."""
+        self.warnings.append(self._problem(path, message, suggestion))
+
+    def lapse(self, path: Path, message: str, suggestion: str) -> None:
+        """Add a name that nothing proves any more: time alone has done it, so that it stops no proxy."""
+        self.lapsed.append(self._problem(path, message, suggestion))
+
+    def _problem(self, path: Path, message: str, suggestion: str) -> Problem:
         line = self.structure.line(path)
         setting = dotted(self.structure.original(path))
-        self.warnings.append(Problem(self.structure.document.file, line, setting, message, suggestion))
+        return Problem(self.structure.document.file, line, setting, message, suggestion)
 
     # --- addresses ----------------------------------------------------------------------------------------
 
@@ -81,7 +90,7 @@ class Resolver:
             )
         return address
 
-    def admin(self, admin: Admin | None, listen: Address) -> Address | None:
+    def admin(self, admin: Admin | None, listen: Address) -> AdminListener | None:
         """Resolve the admin listener."""
         if admin is None:
             return None
@@ -90,7 +99,26 @@ class Resolver:
         address = self.plain_listener(admin.address, path, allow_remote=admin.allow_remote, exposes=exposes)
         if address is not NOWHERE and (address.is_unix or address.port) and address == listen:
             self.report(path, "this is the address of `listen` as well", "give each its own port")
-        return address
+        if admin.open and address is not NOWHERE and not address.is_loopback:
+            self.report(
+                ("admin", "open"),
+                f"{address} can be reached from other machines: they could have profiles without a token",
+                "use `token`",
+            )
+        return AdminListener(address, self._admin_token(admin, address), bool(admin.open))
+
+    def _admin_token(self, admin: Admin, address: Address) -> Secret | None:
+        """Resolve the token, and say where it has no effect, or is exposed."""
+        if admin.token is None:
+            return None
+        path = ("admin", "token")
+        if address.is_unix:
+            self.warn(path, "a Unix socket asks for no token: its mode is 0600", "remove it")
+        elif admin.open:
+            self.warn(path, "with `open` nothing asks for it", "remove one of them")
+        elif address is not NOWHERE and not address.is_loopback:
+            self.warn(path, f"it comes to {address} unencrypted")
+        return self._token(admin.token, path)
 
     def endpoints(self, texts: Iterable[str], path: Path) -> tuple[Address, ...]:
         """Resolve addresses to connect to."""
@@ -125,9 +153,7 @@ class Resolver:
             address = parse_center_url(url)
         except ValueError as exc:
             self.report(("center", "url"), str(exc))
-        secret = None if token is None else self.text_secret(token, ("center", "token"))
-        if secret is not None and not _TOKEN.match(secret.reveal().decode()):
-            self.report(("center", "token"), "this is not a token", "16 to 512 letters, digits and ._~+/=-")
+        secret = None if token is None else self._token(token, ("center", "token"))
         if secret is not None and address is not NOWHERE and not address.is_loopback:
             self.warn(("center", "token"), f"it goes to {address} unencrypted")
         return Center(address, secret, advertise)
@@ -156,6 +182,13 @@ class Resolver:
             self.report(path, exc.message, exc.suggestion)
             return None
 
+    def _token(self, source: KeySource, path: Path) -> Secret | None:
+        """Read a token."""
+        secret = self.text_secret(source, path)
+        if secret is not None and not _TOKEN.match(secret.reveal().decode()):
+            self.report(path, "this is not a token", "16 to 512 letters, digits and ._~+/=-")
+        return secret
+
     def psk(self, source: KeySource | None, path: Path, use: str) -> Secret | None:
         """Read a pre-shared key and note its use."""
         if source is None:
@@ -166,16 +199,25 @@ class Resolver:
             self._claim(hashlib.sha256(b"psk" + secret.reveal()).digest(), path, f"psk of {use}")
         return secret
 
-    def public_keys(self, texts: Iterable[str], path: Path, use: str) -> tuple[bytes, ...]:
-        """Decode public keys and note their use."""
+    def public_keys(
+        self, items: Iterable[str | DatedKey], path: Path, use: str
+    ) -> tuple[tuple[bytes, ...], dict[bytes, float]]:
+        """Decode public keys and note their use; return them, and the dates of those that have one."""
         keys: list[bytes] = []
-        for index, text in enumerate(texts):
-            key = bytes.fromhex(text)
+        dates: dict[bytes, float] = {}
+        for index, item in enumerate(items):
+            place = (*path, index)
+            key = bytes.fromhex(item if isinstance(item, str) else item.key)
             if key in keys:
-                self.report((*path, index), "this key is listed twice", "remove one of them")
-            self.claim_key(key, (*path, index), use)
+                self.report(place, "this key is listed twice", "remove one of them")
+            self.claim_key(key, place, use)
             keys.append(key)
-        return tuple(keys)
+            if isinstance(item, DatedKey):
+                try:
+                    dates[key] = parse_date(item.not_after)
+                except ValueError as exc:
+                    self.report((*place, "not_after"), str(exc))
+        return tuple(keys), dates
 
     def claim_key(self, public_key: bytes, path: Path, use: str) -> None:
         """Note that a public key stands for `use`, and report when it can't or stands for another already."""

@@ -8,6 +8,7 @@ from fnmatch import fnmatchcase
 
 from fastproxy.config.address import Address
 from fastproxy.config.callers_dir import CallersReader
+from fastproxy.config.key_dates import check_dates
 from fastproxy.config.keys import KeyMaterialError
 from fastproxy.config.problem import Path
 from fastproxy.config.resolve import NOWHERE, Resolver
@@ -65,6 +66,7 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         center=_center(config, resolver, listen),
         grants=grants,
         warnings=tuple(resolver.warnings),
+        lapsed=tuple(resolver.lapsed),
     )
 
 
@@ -131,8 +133,9 @@ def _callers(config: InConfig, resolver: Resolver) -> tuple[dict[str, Peer], Cal
         return callers, None
     for message, suggestion in found.troubles:
         resolver.report(path, message, suggestion)
-    for name, public_keys in found.public_keys.items():
-        callers[name] = Peer(name, public_keys, "", None, 0)
+    for name, peer in found.callers.items():
+        callers[name] = peer
+        check_dates(peer, path, f"caller {name}", resolver)
     return callers, source
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from fastproxy.config.key_dates import check_dates
 from fastproxy.config.problem import Path, dotted
 from fastproxy.config.resolve import Resolver
 from fastproxy.config.schema import Caller, Receiver, SharedReceiver
@@ -41,13 +42,12 @@ def resolve_peer(
         )
     if described.tls_id:
         resolver.claim_tls_id(described.tls_id, tls_id_path, use)
-    return Peer(
-        name,
-        resolver.public_keys(described.public_keys, (*path, "public_keys"), use),
-        described.tls_id,
-        resolver.psk(described.psk, psk_path, use),
-        resolver.structure.line(path),
-    )
+    keys_path = (*path, "public_keys")
+    keys, key_dates = resolver.public_keys(described.public_keys, keys_path, use)
+    psk = resolver.psk(described.psk, psk_path, use)
+    peer = Peer(name, keys, described.tls_id, psk, resolver.structure.line(path), key_dates)
+    check_dates(peer, keys_path, use, resolver)
+    return peer
 
 
 def resolve_tls(tls: Tls | None, path: Path, use: str, resolver: Resolver) -> TlsFiles | None:

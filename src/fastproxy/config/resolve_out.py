@@ -53,6 +53,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         compat=resolve_compat_out(config, resolver, caller_names),
         center=resolver.center(config.center.url, None, None) if config.center else None,
         warnings=tuple(resolver.warnings),
+        lapsed=tuple(resolver.lapsed),
     )
 
 
@@ -251,8 +252,8 @@ def _check_receivers_agree(services: dict[str, RemoteService], resolver: Resolve
         if peer is None:
             continue
         known = first.setdefault(peer.name, peer)
-        proof = (set(peer.public_keys), peer.tls_id, peer.psk)
-        if (set(known.public_keys), known.tls_id, known.psk) != proof:
+        proof = (set(peer.public_keys), peer.key_dates, peer.tls_id, peer.psk)
+        if (set(known.public_keys), known.key_dates, known.tls_id, known.psk) != proof:
             resolver.report(
                 ("services", service.name, "receiver"),
                 f"the receiver {peer.name} is proven by something else at line {known.line}",

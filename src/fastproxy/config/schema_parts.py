@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta, Struct
+from msgspec import Meta, Struct, field
 
 from fastproxy.config.secret import Secret
 
@@ -15,6 +15,7 @@ from fastproxy.config.secret import Secret
 END = r"$(?!\n)"
 NAME_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}" + END
 KEY_PATTERN = r"^[0-9a-fA-F]{64}" + END
+DATE_PATTERN = r"^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}:[0-9]{2}Z" + END
 
 Name = Annotated[str, Meta(pattern=NAME_PATTERN)]
 NameOrNone = Annotated[str, Meta(pattern=r"^([A-Za-z0-9][A-Za-z0-9._-]{0,127})?" + END)]
@@ -38,15 +39,6 @@ Uids = Annotated[
         description="User ids that may connect to a Unix socket; empty leaves it to `socket_mode`.",
     ),
 ]
-PublicKeys = Annotated[
-    list[PublicKey],
-    Meta(
-        min_length=1,
-        max_length=8,
-        description="Public keys, 64 hex digits each, as `fastproxy keys show` prints them. "
-        "Several are for rotation: any of them proves the name.",
-    ),
-]
 
 
 class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -54,6 +46,32 @@ class Strict(Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
 
 
 # --- keys ---------------------------------------------------------------------------------------------------
+
+
+class DatedKey(Strict, frozen=True, kw_only=True):
+    """A public key that proves its name up to a date."""
+
+    key: Annotated[PublicKey, Meta(description="64 hex digits.")]
+    not_after: Annotated[
+        str,
+        Meta(
+            pattern=DATE_PATTERN,
+            description="Its last second, as in `2027-01-31T00:00:00Z`. After it, its links are cut and it "
+            "proves nothing any more.",
+        ),
+    ]
+
+
+PublicKeys = Annotated[
+    list[PublicKey | DatedKey],
+    Meta(
+        min_length=1,
+        max_length=8,
+        description="Public keys, 64 hex digits each, as `fastproxy keys show` prints them, or "
+        "`{key: …, not_after: …}` for one that ends by itself. Several are for rotation: any of them proves "
+        "the name; of a receiver's, the first is tried first.",
+    ),
+]
 
 
 class KeySource(Strict, frozen=True, kw_only=True):
@@ -84,14 +102,33 @@ Psk = Annotated[
 
 
 class Admin(Strict, frozen=True, kw_only=True):
-    """The listener for health and metrics."""
+    """The listener for health, metrics and profiles."""
 
     address: Annotated[
-        str, Meta(description="`HOST:PORT` or `unix:/PATH` for `/healthz`, `/readyz`, `/metrics`.")
+        str,
+        Meta(
+            description="`HOST:PORT` or `unix:/PATH` for `/healthz`, `/readyz`, `/metrics`, `/debug/pprof/`. "
+            "A Unix socket has mode 0600; it shows profiles to the proxy's own user."
+        ),
     ]
     allow_remote: Annotated[
         bool, Meta(description="Allows an address other than loopback; what it shows is not encrypted.")
     ] = False
+    token: Annotated[
+        KeySource | None,
+        Meta(
+            description="Token with which profiles are shown: 16 to 512 letters, digits and ._~+/=-, as a "
+            "bearer token or as the password of Basic."
+        ),
+    ] = None
+    open: Annotated[
+        list[Literal["profiles"]],
+        Meta(
+            max_length=1,
+            description="`[profiles]` shows profiles without a token to every program of this machine. They "
+            "tell how the proxy works and what it does, and taking them costs it time. Loopback only.",
+        ),
+    ] = field(default_factory=list)
 
 
 class Limits(Strict, frozen=True, kw_only=True):

@@ -7,7 +7,8 @@ Knows nothing of how it came about or what is built from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
+from math import inf
 from pathlib import Path
 
 from fastproxy.config.address import Address
@@ -23,6 +24,7 @@ class Peer:
     public_keys: 32 bytes each; any of them proves the name. tls_id: what its certificate must bear instead;
     "" with keys. psk: 32 bytes, when the pair has one.
     line: where it is described; 0 when it comes from `callers_dir`.
+    key_dates: the last second, in Unix time, of those of its keys that end.
     """
 
     name: str
@@ -30,6 +32,14 @@ class Peer:
     tls_id: str
     psk: Secret | None
     line: int
+    key_dates: Mapping[bytes, float] = field(default_factory=dict)
+
+    def at(self, now_unix_s: float) -> Peer:
+        """Return what proves this peer at a time: without the keys that have passed their date."""
+        if not any(now_unix_s > not_after_unix_s for not_after_unix_s in self.key_dates.values()):
+            return self
+        left = tuple(key for key in self.public_keys if now_unix_s <= self.key_dates.get(key, inf))
+        return replace(self, public_keys=left)
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +128,18 @@ class Center:
 
 
 @dataclass(frozen=True, slots=True)
+class AdminListener:
+    """The admin listener.
+
+    token: shows profiles; None where there is none. is_open: every program of this machine may have them.
+    """
+
+    address: Address
+    token: Secret | None
+    is_open: bool
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteService:
     """A service as the out proxy knows it.
 
@@ -172,13 +194,14 @@ class OutSnapshot:
     config: every setting, for what isn't resolved here. caller: the fixed caller, "" with `callers`.
     caller_names: every caller that can occur. caller_keys: the private key, 32 bytes, of each that has one:
     all of them, unless every service is reached over `compat` or has a receiver with a `tls_id`. tls: the
-    certificate of the fixed caller, for the latter. warnings: worth a look.
+    certificate of the fixed caller, for the latter. warnings: worth a look. lapsed: names that nothing proves
+    any more; a proxy carries on without them.
     """
 
     file: Path
     config: OutConfig
     listen: Address
-    admin: Address | None
+    admin: AdminListener | None
     caller: str
     caller_names: tuple[str, ...]
     caller_keys: Mapping[str, Secret]
@@ -187,6 +210,7 @@ class OutSnapshot:
     compat: CompatOut | None
     center: Center | None
     warnings: tuple[Problem, ...]
+    lapsed: tuple[Problem, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -196,13 +220,13 @@ class InSnapshot:
     config: every setting, for what isn't resolved here. private_keys: 32 bytes each, the newest first; none
     where only `compat` is accepted, nor with a certificate. tls: that certificate. callers: those with an
     identity. callers_dir: where some of them came from, to look again. caller_names: those with an identity
-    and those of `compat`. warnings: worth a look.
+    and those of `compat`. warnings: worth a look. lapsed: as in `OutSnapshot`.
     """
 
     file: Path
     config: InConfig
     listen: Address
-    admin: Address | None
+    admin: AdminListener | None
     private_keys: tuple[Secret, ...]
     tls: TlsFiles | None
     callers: Mapping[str, Peer]
@@ -213,6 +237,7 @@ class InSnapshot:
     center: Center | None
     grants: tuple[Grant, ...]
     warnings: tuple[Problem, ...]
+    lapsed: tuple[Problem, ...]
 
 
 Snapshot = OutSnapshot | InSnapshot

@@ -17,7 +17,7 @@ from fastproxy.config.problem import Path, dotted, nearest
 from fastproxy.config.schema import InConfig, OutConfig
 from fastproxy.config.schema_compat import CONTEXT_PATH_PATTERN
 from fastproxy.config.schema_link import TLS_ID_PATTERN
-from fastproxy.config.schema_parts import KEY_PATTERN, NAME_PATTERN
+from fastproxy.config.schema_parts import DATE_PATTERN, KEY_PATTERN, NAME_PATTERN
 from fastproxy.config.secret import Secret
 
 if TYPE_CHECKING:
@@ -38,6 +38,7 @@ _TYPE_WORDS = {
 }
 _PATTERN_WORDS = {
     KEY_PATTERN: ("this is not a public key", "64 hex digits, as `fastproxy keys show` prints them"),
+    DATE_PATTERN: ("this is not a date", "in UTC, as in `2027-01-31T00:00:00Z`"),
     CONTEXT_PATH_PATTERN: ("this is not a context path", "as in `/inProxy`, without a slash at the end"),
     TLS_ID_PATTERN: (
         "this is neither a SPIFFE URI nor a DNS name",

@@ -15,7 +15,7 @@ from collections.abc import Callable
 from fastproxy.errors import BODY_TOO_LARGE, HEADERS_TOO_LARGE, MALFORMED_REQUEST, Cause, ProxyError
 from fastproxy.model import Headers
 from fastproxy.net.drive import Waiter
-from fastproxy.net.http1 import FORBIDDEN_TRAILERS, TRAILER
+from fastproxy.net.http1 import FORBIDDEN_TRAILERS, TRAILER, HeadLimits
 
 BUFFER_BYTES = 262144
 """A body whose reader is slow is buffered up to this size before its connection stops reading."""
@@ -184,19 +184,28 @@ class Chunked:
         return True
 
 
-def parse_trailers(block: bytes, cause: Cause) -> Headers:
-    """Judge a trailer block that came sealed as strictly as one that came in the clear.
+ParseTrailers = Callable[[bytes], Headers]
+"""Judges a trailer block that came sealed."""
+
+
+def trailer_parser(limits: HeadLimits, broken: Cause, too_large: Cause) -> ParseTrailers:
+    """Make what judges trailer blocks that came sealed, as strictly as those that came in the clear.
 
     Args:
-        block: fields, each with its line end; at least one.
-        cause: row of the error table for what breaks the rules.
-
-    Raises:
-        ProxyError: of `cause`, as in `parse_trailer`.
+        limits: bounds that hold for a head, and so for these.
+        broken, too_large: rows of the error table for what breaks the rules, and the bounds.
     """
-    if not block.endswith(b"\r\n"):
-        raise ProxyError(cause, "the trailer block does not end with a line")
-    return [parse_trailer(line, cause) for line in block[:-2].split(b"\r\n")]
+
+    def parse(block: bytes) -> Headers:
+        if len(block) > limits.header_bytes:
+            raise ProxyError(too_large, f"more than {limits.header_bytes} bytes of trailers")
+        if block.count(b"\n") > limits.header_count:
+            raise ProxyError(too_large, f"more than {limits.header_count} trailer fields")
+        if not block.endswith(b"\r\n"):
+            raise ProxyError(broken, "the trailer block does not end with a line")
+        return [parse_trailer(line, broken) for line in block[:-2].split(b"\r\n")]
+
+    return parse
 
 
 def parse_trailer(line: bytes, cause: Cause) -> tuple[bytes, bytes]:
@@ -276,7 +285,7 @@ class IncomingBody:
         self.started = True
         if not self._buffer:
             if self._error is not None:
-                raise self._error
+                raise self._error.again()
             if self._done:
                 return b""
             if self._on_read is not None:
@@ -293,7 +302,7 @@ class IncomingBody:
                     self._waiter = None
             if not self._buffer:
                 if self._error is not None:
-                    raise self._error
+                    raise self._error.again()
                 return b""
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer.clear()

@@ -128,15 +128,6 @@ def peer_of(tls: ssl.SSLObject) -> TlsPeer:
     return TlsPeer(_identity(certificates[0]), chain, ends.timestamp())
 
 
-def peer_identity(certificate: bytes) -> tuple[str, ...]:
-    """Return whom a certificate, DER, stands for.
-
-    Raises:
-        TlsPeerError: for nobody, or not clearly.
-    """
-    return _identity(_certificate(certificate))
-
-
 def match(peer: TlsPeer, names: Mapping[str, str]) -> str:
     """Return the name of a peer.
 

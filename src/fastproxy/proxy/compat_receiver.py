@@ -11,13 +11,12 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from msgspec import Struct
-
 from fastproxy.errors import NOT_AN_ENVELOPE, ProxyError
-from fastproxy.model import Content, Request, RequestHead, Response, ResponseHead
+from fastproxy.model import Request, RequestHead, Response, ResponseHead
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import ERROR_MESSAGE, PROXY_NAME
 from fastproxy.proxy.held_body import HeldBodies
+from fastproxy.proxy.way_in import Received
 from fastproxy.wire.compat.sealing import CompatAnswer, CompatReceiver
 from fastproxy.wire.records import Packing
 
@@ -36,20 +35,6 @@ class Addressed(NamedTuple):
     caller: str
     service: str
     head: RequestHead
-
-
-class CompatReceived(Struct):
-    """See `way_in.Received`. The format carries neither exchange id nor budget."""
-
-    caller: str
-    binding: CompatAnswer
-    service: str
-    head: RequestHead | None
-    content: Content
-    exchange_id: str = ""
-    budget_ms: int = 0
-    error: ProxyError | None = None
-    kind: bytes = b""
 
 
 class CompatWayIn:
@@ -80,12 +65,12 @@ class CompatWayIn:
         self._bodies = bodies
         self._limit_bytes = bodies.request_limit_bytes
 
-    def receive_single(self, outer: Request) -> CompatReceived | None:
+    def receive_single(self, outer: Request) -> Received | None:
         """Open a message that is here entirely, None for any other."""
         message = outer.content
         return self._received(outer.head, message) if type(message) is bytes else None
 
-    async def receive(self, outer: Request) -> CompatReceived:
+    async def receive(self, outer: Request) -> Received:
         """Wait for the whole message, and open it.
 
         Raises:
@@ -94,10 +79,10 @@ class CompatWayIn:
         self._addressed(outer.head)  # before any of it is held
         return self._received(outer.head, await self._bodies.hold_sealed_request(outer.content))
 
-    def _received(self, head: RequestHead, message: bytes) -> CompatReceived:
+    def _received(self, head: RequestHead, message: bytes) -> Received:
         caller, service, inner = self._addressed(head)
         request = self._open(caller, message, self._limit_bytes)
-        return CompatReceived(caller, request.answer, service, inner, request.body)
+        return Received(caller, request.answer, service=service, head=inner, content=request.body)
 
     def _addressed(self, head: RequestHead) -> Addressed:
         known: Addressed | None = head.plans.get(_ADDRESSED)

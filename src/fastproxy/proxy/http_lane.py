@@ -30,7 +30,7 @@ class HttpLane:
     Args:
         transport: the long way.
         endpoint, pool: where to, and the connections there.
-        session, good_until_s: seals requests, up to this monotonic time in seconds.
+        session: seals requests, as long as it is good.
         epoch: the receiver's.
         outer_start: head of the request to the receiver, but for its framing.
         meta: the sealed head of a request with this exchange id, which all others are as long as.
@@ -44,7 +44,6 @@ class HttpLane:
         "_answers",
         "_before_id",
         "_epoch",
-        "_good_until_s",
         "_id_bytes",
         "_lifetime_ms",
         "_outer_head",
@@ -62,7 +61,6 @@ class HttpLane:
         endpoint: Endpoint,
         pool: Pool,
         session: SenderSession,
-        good_until_s: float,
         epoch: bytes,
         outer_start: bytes,
         meta: bytes,
@@ -76,7 +74,6 @@ class HttpLane:
         self.endpoint = endpoint
         self._pool = pool
         self._session = session
-        self._good_until_s = good_until_s
         self._epoch = epoch
         self._answers = answers
         self._unix_clock = unix_clock
@@ -92,9 +89,10 @@ class HttpLane:
         """Seal a request and send it, if a connection is free; see `Lane`."""
         idle = self._pool.idle
         exchange_id = flight.exchange_id
-        if not idle or now_s >= self._good_until_s or len(exchange_id) != self._id_bytes:
+        session = self._session
+        if not idle or now_s >= session.good_until_s or len(exchange_id) != self._id_bytes:
             return False
-        header, ciphertext = self._session.seal_packed(
+        header, ciphertext = session.seal_packed(
             self._epoch,
             int(self._unix_clock() * 1000) + self._lifetime_ms,
             b"".join((self._before_id, exchange_id, self._after_id, flight.content)),

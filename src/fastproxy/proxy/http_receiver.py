@@ -9,18 +9,19 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
-from msgspec import Struct
-
 from fastproxy.errors import (
     BODY_TOO_LARGE,
+    HEADERS_TOO_LARGE,
     MESSAGE_BROKEN,
     NOT_AN_ENVELOPE,
     ProxyError,
 )
 from fastproxy.model import Body, Content, Request, RequestHead, Response, ResponseHead
+from fastproxy.net.framing import trailer_parser
 from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.proxy.over_http import CONTENT_TYPE, TARGET
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
+from fastproxy.proxy.way_in import Received
 from fastproxy.wire.envelope import (
     RESPONSE_NONCE_BYTES,
     Challenge,
@@ -42,25 +43,6 @@ from fastproxy.wire.responses import ResponseBinding
 ENVELOPE_HEAD = ResponseHead(
     200, b"HTTP/1.1 200 OK\r\ncontent-type: %b\r\ncache-control: no-store\r\n" % CONTENT_TYPE
 )
-
-
-class Received(Struct):
-    """A request whose sender is proven.
-
-    caller: by name. binding: seals the answer. exchange_id, service, budget_ms: from the sealed head.
-    head, content: of the inner request, judged; head is None when `error` says why it can't be served.
-    kind: the sealed head from the service's name on, which requests of one kind have in common.
-    """
-
-    caller: str
-    binding: ResponseBinding
-    exchange_id: str = ""
-    service: str = ""
-    budget_ms: int = 0
-    head: RequestHead | None = None
-    content: Content = b""
-    error: ProxyError | None = None
-    kind: bytes = b""
 
 
 class HttpReceiver:
@@ -86,6 +68,7 @@ class HttpReceiver:
         self._receiver = receiver
         self._heads = parser.requests
         self._limit = body_limit_bytes
+        self._parse_trailers = trailer_parser(parser.limits, MESSAGE_BROKEN, HEADERS_TOO_LARGE)
         self._admit_newcomer = admit_newcomer
         self._unix_clock = unix_clock
         self._random = random
@@ -148,8 +131,9 @@ class HttpReceiver:
                 opener = opened.opener()
                 chunks = [Chunk(b"", chunk.data, last=False), *opener.feed(rest)]
                 content: Content = OpenedBody(
-                    chunks, opener, more, inner.length, self._limit, MESSAGE_BROKEN, BODY_TOO_LARGE
-                )
+                    chunks, opener, more, inner.length, self._limit, MESSAGE_BROKEN, BODY_TOO_LARGE,
+                    self._parse_trailers,
+                )  # fmt: skip
             else:
                 content = chunk.data
                 if len(content) != inner.content_bytes:

@@ -7,14 +7,14 @@ from __future__ import annotations
 
 from typing import cast
 
-from msgspec import Struct
-
-from fastproxy.errors import BODY_TOO_LARGE, MESSAGE_BROKEN, ProxyError
+from fastproxy.errors import BODY_TOO_LARGE, HEADERS_TOO_LARGE, MESSAGE_BROKEN, ProxyError
 from fastproxy.model import Body, Content, RequestHead, Response, ResponseHead
+from fastproxy.net.framing import trailer_parser
 from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.net.link.received_stream import LinkReply, ReceivedStream
 from fastproxy.net.link.receiver import Sealed
 from fastproxy.proxy.fields import is_reserved
+from fastproxy.proxy.way_in import Received
 from fastproxy.wire.envelope import Refusal, ServiceResponse, build_response_head, parse_request_head
 from fastproxy.wire.records import PLAIN, WORD_BYTES, Packing, pack
 
@@ -22,34 +22,25 @@ PACKED_START_BYTES = WORD_BYTES
 """A record's prefix says more than a frame needs: its head begins so far behind."""
 
 
-class LinkRequest(Struct):
-    """A request that came over a link; a `Received`. binding: nothing, the stream says it all."""
-
-    caller: str
-    binding: None = None
-    exchange_id: str = ""
-    service: str = ""
-    budget_ms: int = 0
-    head: RequestHead | None = None
-    content: Content = b""
-    error: ProxyError | None = None
-    kind: bytes = b""
-
-
 class LinkReceiver:
     """Reads requests and makes answers.
 
     Args:
         parser: judges the heads inside. body_limit_bytes: bound on bodies; None for no limit.
+        tunnel_idle_timeout_s: for a connection that has left HTTP, without a byte either way.
     """
 
-    __slots__ = ("_heads", "_limit")
+    __slots__ = ("_heads", "_limit", "_parse_trailers", "_tunnel_idle_timeout_s")
 
-    def __init__(self, parser: HeadParser, body_limit_bytes: int | None) -> None:
+    def __init__(
+        self, parser: HeadParser, body_limit_bytes: int | None, tunnel_idle_timeout_s: float
+    ) -> None:
         self._heads = parser.requests
         self._limit = body_limit_bytes
+        self._tunnel_idle_timeout_s = tunnel_idle_timeout_s
+        self._parse_trailers = trailer_parser(parser.limits, MESSAGE_BROKEN, HEADERS_TOO_LARGE)
 
-    def receive(self, caller: str, sealed: Sealed, stream: ReceivedStream | None) -> LinkRequest:
+    def receive(self, caller: str, sealed: Sealed, stream: ReceivedStream | None) -> Received:
         """Judge a request.
 
         Args:
@@ -59,7 +50,7 @@ class LinkReceiver:
         try:
             head = parse_request_head(sealed.meta)
         except ProxyError as error:
-            return LinkRequest(caller, error=error)
+            return Received(caller, None, error=error)
         content: Content = sealed.data
         try:
             inner = self._heads[head.http]
@@ -67,11 +58,11 @@ class LinkReceiver:
                 self._check_length(inner, len(sealed.data))
             elif stream is not None:
                 limit_bytes = None if inner.upgrade else self._limit  # a tunnel is no body
-                content = stream.incoming(inner.length, limit_bytes, is_reserved)
+                content = stream.incoming(inner.length, limit_bytes, is_reserved, self._parse_trailers)
         except ProxyError as error:
-            return LinkRequest(caller, None, head.exchange_id, head.service, head.budget_ms, error=error)
+            return Received(caller, None, head.exchange_id, head.service, head.budget_ms, error=error)
         kind = sealed.meta[5 + len(head.exchange_id) :] if sealed.is_whole else b""
-        return LinkRequest(
+        return Received(
             caller, None, head.exchange_id, head.service, head.budget_ms, inner, content, None, kind
         )
 
@@ -100,4 +91,4 @@ class LinkReceiver:
             content = b""
         reply_head = ResponseHead(head.status, packed[PACKED_START_BYTES:])
         reply_head.upgrade = head.upgrade
-        return LinkReply(reply_head, content, packing)
+        return LinkReply(reply_head, content, packing, self._tunnel_idle_timeout_s)

@@ -3,30 +3,38 @@
 Each attempt seals the request for one receiver, under a session of this process that is renewed every ten
 minutes, and opens what comes back. What isn't sealed by the receiver is a failure of the transport,
 whatever it says; its content is discarded. `docs/wire.md` has the bytes.
+
+Before an endpoint gets a request it is asked for its epoch, by an envelope that says nothing and can only be
+challenged. A receiver of several keys is asked by one after the other: what a request itself earns in the
+clear proves nothing, so that no request is ever sealed for a second key after it was sent.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from functools import lru_cache
-from typing import NamedTuple, cast
+from typing import cast
 
 from fastproxy.errors import (
     BODY_TOO_LARGE,
     EPOCH_MISMATCH,
+    IDENTITY_UNPROVEN,
+    RECEIVER_KEY_ENDED,
     RESPONSE_BROKEN,
+    RESPONSE_TOO_LARGE,
     RESPONSE_UNSEALED,
     ProxyError,
 )
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, ResponseHead, host_field
 from fastproxy.net.drive import Waiter
+from fastproxy.net.framing import trailer_parser
 from fastproxy.net.http1 import HeadParser, KnownHeads, end_of_head
 from fastproxy.net.pool import Pools
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.http_lane import HttpLane
+from fastproxy.proxy.receiver_sessions import ReceiverSessions, Told
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
 from fastproxy.proxy.transport import Outgoing, connect_in_time
-from fastproxy.wire.ciphers import Cipher
 from fastproxy.wire.envelope import (
     SERVICE_RESPONSE,
     UNKNOWN_EPOCH,
@@ -36,22 +44,17 @@ from fastproxy.wire.envelope import (
     parse_response_head,
     service_field,
 )
-from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.records import MAX_DATA_BYTES, PLAIN, PREFIX_BYTES, Chunk, Packing
 from fastproxy.wire.responses import ResponseOpener
-from fastproxy.wire.sender import SenderSession
 
 TARGET = b"/fastproxy/v2"
 CONTENT_TYPE = b"application/vnd.fastproxy.v2"
-SESSION_S = 600.0
-"""Age at which a session's ephemeral key is replaced, in seconds."""
 LIFETIME_MS = 60_000
 """How far ahead an envelope's expiry lies; what was recorded is of no use after it."""
 _CHALLENGES = 3
 _CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 _PLAIN_RECORD = bytes(4)
 _NOTHING = Outgoing(b"", b"", b"", b"", has_body=False, head=b"\r\n")
-_EPOCHS = 1024
 
 
 @lru_cache(1024)
@@ -82,12 +85,8 @@ def known_answers(parser: HeadParser) -> KnownHeads[ResponseHead | None]:
     return KnownHeads(judge)
 
 
-class ReceiverIdentity(NamedTuple):
-    """The receiver as the config pins it. public_key: 32 bytes. psk: of the pair, if it has one."""
-
-    name: str
-    public_key: bytes
-    psk: bytes | None
+class _UnprovenError(ProxyError):
+    """An endpoint has answered 401 in the clear: it knows no such caller, or hasn't the key."""
 
 
 class OverHttp:
@@ -95,12 +94,10 @@ class OverHttp:
 
     Args:
         service: its name, for the receiver.
-        keys: private keys of the callers that may occur.
-        receiver: whom requests are sealed for.
-        cipher, packing: how they are sealed.
+        sessions: what requests are sealed under. packing: how.
         pools: connections by endpoint.
         parser: judges the heads inside sealed answers. answers: remembers them for the short way.
-        clock: monotonic time in seconds. unix_clock: seconds since 1970. random: n random bytes.
+        clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
     tunnels = False
@@ -108,30 +105,23 @@ class OverHttp:
     def __init__(
         self,
         service: str,
-        keys: Mapping[str, PrivateKey],
-        receiver: ReceiverIdentity,
-        cipher: Cipher,
+        sessions: ReceiverSessions,
         packing: Packing,
         pools: Pools,
         parser: HeadParser,
         answers: KnownHeads[ResponseHead | None],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
-        random: Callable[[int], bytes],
     ) -> None:
         self._service_field = service_field(service)
-        self._keys = keys
-        self._receiver = receiver
-        self._cipher = cipher
+        self._sessions = sessions
         self._packing = packing
         self._pools = pools
         self._heads = parser.responses
+        self._parse_trailers = trailer_parser(parser.limits, RESPONSE_BROKEN, RESPONSE_TOO_LARGE)
         self._answers = answers
         self._clock = clock
         self._unix_clock = unix_clock
-        self._random = random
-        self._sessions: dict[str, SenderSession] = {}
-        self._epochs: dict[Endpoint, bytes] = {}
 
     def lane(
         self,
@@ -143,16 +133,16 @@ class OverHttp:
         timeout_s: float,
     ) -> HttpLane | None:
         """Compile the short way to `endpoint`, once session and epoch are known; see `Transport.lane`."""
-        session, epoch = self._sessions.get(caller), self._epochs.get(endpoint)
-        pool = self._pools.pool(endpoint)
-        if session is None or epoch is None or pool is None:
+        told, pool = self._sessions.told.get(endpoint), self._pools.pool(endpoint)
+        session = None if told is None else self._sessions.find(caller, told.public_key)
+        if session is None or told is None or pool is None:
             return None
         if self._packing is not PLAIN or content_bytes > MAX_DATA_BYTES:
             return None
         meta = build_request_head(int(timeout_s * 1000), exchange_id, self._service_field, outgoing.head)
         return HttpLane(
-            self, endpoint, pool, session, session.born_s + SESSION_S, epoch, _outer_start(endpoint), meta,
-            exchange_id, content_bytes, self._answers, self._unix_clock, LIFETIME_MS,
+            self, endpoint, pool, session, told.epoch, _outer_start(endpoint), meta, exchange_id,
+            content_bytes, self._answers, self._unix_clock, LIFETIME_MS,
         )  # fmt: skip
 
     async def resume(
@@ -169,14 +159,16 @@ class OverHttp:
         outer = await waiting
         exchange.phase = "open"
         try:
-            answer = await self._open(exchange, outgoing, outer, opener)
+            answer = await self._open(exchange, outgoing, outer, opener, endpoint)
         except ProxyError as error:
             error.sent = True
             raise
         if type(answer) is Response:
             return answer
-        self._keep_epoch(endpoint, cast(bytes, answer))
-        return await self.attempt(exchange, outgoing, content, endpoint, self._in_time(exchange))
+        now_s = self._in_time(exchange)
+        if (told := self._sessions.told.get(endpoint)) is not None:
+            self._sessions.keep(endpoint, told.public_key, cast(bytes, answer), now_s)
+        return await self.attempt(exchange, outgoing, content, endpoint, now_s)
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -186,52 +178,78 @@ class OverHttp:
         Every so often the answer is a challenge: the receiver tells its epoch, and has processed nothing.
         """
         for _ in range(_CHALLENGES):
-            epoch = self._epochs.get(endpoint)
-            body: Content
-            if epoch is None:  # ask for it with an envelope that says nothing: it can only be challenged
-                request, body, epoch = _NOTHING, b"", UNKNOWN_EPOCH
-            else:
-                request, body = outgoing, content
-            connection = self._pools.take(endpoint)
-            if connection is None:
-                connection, now_s = await connect_in_time(self._pools, exchange, endpoint, self._clock)
-            exchange.phase = "seal"
-            try:
-                sealed, opener = self._seal(exchange, request, body, epoch, now_s)
-            except BaseException:
-                connection.release()
-                raise
-            exchange.phase = "wait"
-            if type(sealed) is bytes:
-                waiter = connection.send(b"POST", _outer_start(endpoint) + end_of_head(len(sealed)) + sealed)
-            else:
-                waiter = connection.send_stream(
-                    b"POST", _outer_start(endpoint) + _CHUNKED, cast(Body, sealed), chunked=True
-                )
-            try:
-                outer = await waiter
-            except BaseException:
-                connection.abandon(waiter)
-                raise
-            exchange.phase = "open"
-            try:
-                answer = self._open_single(request, outer, opener) or await self._open(
-                    exchange, request, outer, opener
-                )
-            except ProxyError as error:
-                error.sent = True
-                raise
+            told = self._sessions.told.get(endpoint)
+            if told is None or now_s >= told.until_s:
+                told = await self._ask(exchange, endpoint, now_s)
+                now_s = self._in_time(exchange)
+            answer = await self._send(
+                exchange, outgoing, content, endpoint, told.public_key, told.epoch, now_s
+            )
             if type(answer) is Response:
-                if epoch is UNKNOWN_EPOCH:
-                    raise ProxyError(
-                        RESPONSE_BROKEN, f"{endpoint}: the receiver answered what was no request"
-                    )
                 return answer
-            self._keep_epoch(endpoint, cast(bytes, answer))
-            if type(body) is not bytes:
+            now_s = self._clock()
+            self._sessions.keep(endpoint, told.public_key, cast(bytes, answer), now_s)
+            if type(content) is not bytes:
                 raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver has restarted")
-            now_s = self._in_time(exchange)
+            if now_s >= exchange.deadline:
+                raise deadline_passed("seal")
         raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver's epoch changes with every answer")
+
+    async def _ask(self, exchange: Exchange, endpoint: Endpoint, now_s: float) -> Told:
+        """Have an endpoint tell its epoch, and with it which of the receiver's keys it has."""
+        failure = ProxyError(RECEIVER_KEY_ENDED, f"{self._sessions.receiver.name} at {endpoint}")
+        for public_key in self._sessions.receiver.public_keys():
+            try:
+                answer = await self._send(exchange, _NOTHING, b"", endpoint, public_key, UNKNOWN_EPOCH, now_s)
+            except _UnprovenError as error:
+                failure = error.with_traceback(None)
+                now_s = self._in_time(exchange)
+                continue
+            if type(answer) is Response:
+                raise ProxyError(RESPONSE_BROKEN, f"{endpoint}: the receiver answered what was no request")
+            return self._sessions.keep(endpoint, public_key, cast(bytes, answer), now_s)
+        raise failure
+
+    async def _send(
+        self,
+        exchange: Exchange,
+        request: Outgoing,
+        content: Content,
+        endpoint: Endpoint,
+        public_key: bytes,
+        epoch: bytes,
+        now_s: float,
+    ) -> Response | bytes:
+        """Send an envelope under a key of the receiver; return the response, or the epoch of a challenge."""
+        connection = self._pools.take(endpoint)
+        if connection is None:
+            connection, now_s = await connect_in_time(self._pools, exchange, endpoint, self._clock)
+        exchange.phase = "seal"
+        try:
+            sealed, opener = self._seal(exchange, request, content, public_key, epoch, now_s)
+        except BaseException:
+            connection.release()
+            raise
+        exchange.phase = "wait"
+        if type(sealed) is bytes:
+            waiter = connection.send(b"POST", _outer_start(endpoint) + end_of_head(len(sealed)) + sealed)
+        else:
+            waiter = connection.send_stream(
+                b"POST", _outer_start(endpoint) + _CHUNKED, cast(Body, sealed), chunked=True
+            )
+        try:
+            outer = await waiter
+        except BaseException:
+            connection.abandon(waiter)
+            raise
+        exchange.phase = "open"
+        try:
+            return self._open_single(request, outer, opener) or await self._open(
+                exchange, request, outer, opener, endpoint
+            )
+        except ProxyError as error:
+            error.sent = True
+            raise
 
     def _in_time(self, exchange: Exchange) -> float:
         """Return the monotonic time in seconds, before the exchange's deadline; raise when that has come."""
@@ -240,19 +258,18 @@ class OverHttp:
             raise deadline_passed("seal")
         return now_s
 
-    def _keep_epoch(self, endpoint: Endpoint, epoch: bytes) -> None:
-        if len(self._epochs) >= _EPOCHS:
-            self._epochs.clear()
-        self._epochs[endpoint] = epoch
-
     # --- sealing ------------------------------------------------------------------------------
 
     def _seal(
-        self, exchange: Exchange, request: Outgoing, content: Content, epoch: bytes, now_s: float
+        self,
+        exchange: Exchange,
+        request: Outgoing,
+        content: Content,
+        public_key: bytes,
+        epoch: bytes,
+        now_s: float,
     ) -> tuple[Content, ResponseOpener]:
-        session = self._sessions.get(exchange.caller)
-        if session is None or now_s - session.born_s > SESSION_S:
-            session = self._new_session(exchange.caller, now_s)
+        session = self._sessions.take(exchange.caller, public_key, now_s)
         expiry_ms = int(self._unix_clock() * 1000) + LIFETIME_MS
         meta = build_request_head(
             int((exchange.deadline - now_s) * 1000) or 1, exchange.id, self._service_field, request.head
@@ -265,19 +282,6 @@ class OverHttp:
         sealer = session.seal(epoch, expiry_ms, self._packing)
         first = sealer.record(meta, b"", last=False)  # the receiver judges before the body has come
         return SealedBody(sealer, first, cast(Body, content)), sealer.opener()
-
-    def _new_session(self, caller: str, now_s: float) -> SenderSession:
-        receiver = self._receiver
-        session = self._sessions[caller] = SenderSession(
-            self._keys[caller],
-            receiver.name,
-            receiver.public_key,
-            self._random(32),
-            cipher=self._cipher,
-            psk=receiver.psk,
-            born_s=now_s,
-        )
-        return session
 
     # --- opening ------------------------------------------------------------------------------
 
@@ -295,15 +299,22 @@ class OverHttp:
         return Response(head, chunk.data)
 
     async def _open(
-        self, exchange: Exchange, request: Outgoing, outer: Response, opener: ResponseOpener
+        self,
+        exchange: Exchange,
+        request: Outgoing,
+        outer: Response,
+        opener: ResponseOpener,
+        endpoint: Endpoint,
     ) -> Response | bytes:
         """Open whatever comes: a response, or the epoch of a challenge."""
         sealed = outer.content
         try:
-            if outer.head.status != 200:
-                raise ProxyError(
-                    RESPONSE_UNSEALED, f"{exchange.endpoint} answered {outer.head.status} in the clear"
-                )
+            status = outer.head.status
+            if status == IDENTITY_UNPROVEN.status:
+                self._sessions.doubt(exchange.caller, endpoint)
+            if status != 200:
+                kind = _UnprovenError if status == IDENTITY_UNPROVEN.status else ProxyError
+                raise kind(RESPONSE_UNSEALED, f"{endpoint} answered {status} in the clear")
             chunks: list[Chunk] = []
             if isinstance(sealed, bytes):
                 chunks = opener.feed(sealed)
@@ -341,5 +352,8 @@ class OverHttp:
         chunks[0] = Chunk(b"", chunks[0].data, chunks[0].last)
         outer = NO_MORE if isinstance(sealed, bytes) else sealed
         return Response(
-            head, OpenedBody(chunks, opener, outer, length, None, RESPONSE_BROKEN, BODY_TOO_LARGE)
+            head,
+            OpenedBody(
+                chunks, opener, outer, length, None, RESPONSE_BROKEN, BODY_TOO_LARGE, self._parse_trailers
+            ),
         )

@@ -11,7 +11,7 @@ from typing import Protocol
 
 from fastproxy.errors import Cause, ProxyError
 from fastproxy.model import Body, Headers
-from fastproxy.net.framing import parse_trailers
+from fastproxy.net.framing import ParseTrailers
 from fastproxy.net.http1 import write_fields
 from fastproxy.proxy.fields import is_reserved
 from fastproxy.wire.records import MAX_DATA_BYTES, Chunk
@@ -112,6 +112,7 @@ class OpenedBody:
         limit_bytes: refuse more than this; None for no limit.
         broken: the row of the error table for a body that isn't what its head says.
         too_large: the row for one over the limit.
+        parse_trailers: judges those in the last record.
     """
 
     __slots__ = (
@@ -121,6 +122,7 @@ class OpenedBody:
         "_limit",
         "_opener",
         "_outer",
+        "_parse_trailers",
         "_received",
         "_too_large",
         "length",
@@ -137,7 +139,9 @@ class OpenedBody:
         limit_bytes: int | None,
         broken: Cause,
         too_large: Cause,
+        parse_trailers: ParseTrailers,
     ) -> None:
+        self._parse_trailers = parse_trailers
         self._chunks = chunks
         self._opener = opener
         self._outer = outer
@@ -199,7 +203,7 @@ class OpenedBody:
         if last.last:
             self._ended = True
             if last.meta:
-                trailers = parse_trailers(last.meta, self._broken)
+                trailers = self._parse_trailers(last.meta)
                 self.trailers = [field for field in trailers if not is_reserved(field[0])]
         return data
 

@@ -9,16 +9,19 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any, NamedTuple, Protocol
 
+from msgspec import Struct
+
 from fastproxy.errors import ProxyError
 from fastproxy.model import Content, Request, RequestHead, Response
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.wire.records import Packing
 
 
-class Received(Protocol):
+class Received(Struct):
     """A request of a caller that counts as proven.
 
-    caller: by name. binding: what its receiver seals the answer with. exchange_id, service: "" if not known.
+    caller: by name. binding: what its receiver seals the answer with; None where the stream says it all.
+    exchange_id, service: "" if not known.
     budget_ms: time left for the exchange, as the message says; 0 when it doesn't.
     head, content: of the request inside; head is None when `error` says why it can't be served.
     kind: what requests that are decided alike have in common; b"" where there is no short way.
@@ -26,13 +29,13 @@ class Received(Protocol):
 
     caller: str
     binding: Any
-    exchange_id: str
-    service: str
-    budget_ms: int
-    head: RequestHead | None
-    content: Content
-    error: ProxyError | None
-    kind: bytes
+    exchange_id: str = ""
+    service: str = ""
+    budget_ms: int = 0
+    head: RequestHead | None = None
+    content: Content = b""
+    error: ProxyError | None = None
+    kind: bytes = b""
 
 
 class AnswerSealer(Protocol):

@@ -15,13 +15,16 @@ from typing import TYPE_CHECKING, Any
 from fastproxy.telemetry.metrics import (
     DURATION_BOUNDS_S,
     GAUGES,
+    LISTED_BY,
     SPLIT_BY,
     TALLIES,
     Durations,
     Metrics,
     Read,
+    ReadAll,
     Series,
 )
+from fastproxy.telemetry.process import resident_bytes
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -80,11 +83,13 @@ class _Collector:
         yield self._durations()
         yield self._counter("fastproxy_challenges", {"": lambda: metrics.challenges})
         yield self._counter("fastproxy_process_cpu_seconds", {"": lambda: sum(os.times()[:2])})
-        yield self._gauge("fastproxy_process_resident_bytes", {"": _resident_bytes})
+        yield self._gauge("fastproxy_process_resident_bytes", {"": resident_bytes})
         for name, by_service in metrics.watched.items():
             yield self._gauge(name, by_service) if name in GAUGES else self._counter(name, by_service)
         for name, counts in metrics.counted.items():
             yield self._counted(name, counts)
+        for name, read in metrics.listed.items():
+            yield self._listed(name, read)
 
     def _by_series(self) -> Iterator[Metric]:
         def outcomes(series: Series) -> dict[str, float]:
@@ -151,6 +156,14 @@ class _Collector:
             family.add_metric((self._metrics.role, value), count)
         return family
 
+    def _listed(self, name: str, read: ReadAll) -> Metric:
+        from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415
+
+        family = GaugeMetricFamily(name, LEVELS[name], labels=("role", *LISTED_BY[name]))
+        for values, value in read().items():
+            family.add_metric((self._metrics.role, *values), value)
+        return family
+
     def _read(self, name: str, by_service: dict[str, Read]) -> Iterator[tuple[tuple[str, ...], float]]:
         count = len(_labels(name, by_service))
         for service, read in by_service.items():
@@ -169,11 +182,3 @@ def _labels(name: str, by_service: dict[str, Read]) -> tuple[str, ...]:
 def _cumulated(durations: Durations) -> list[Any]:
     """Buckets as OpenMetrics has them: each counts all that took no longer."""
     return list(zip(_BUCKETS, map(float, accumulate(durations.counts)), strict=True))
-
-
-def _resident_bytes() -> float | None:
-    try:
-        with open("/proc/self/statm", "rb") as statm:
-            return int(statm.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
-    except OSError:  # no /proc: the gauge is left out
-        return None

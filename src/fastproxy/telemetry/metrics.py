@@ -37,6 +37,7 @@ GAUGES = {
     "fastproxy_upstream_connections_open": "Connections open to services or receivers",
     "fastproxy_links_open": "Links that are open, or being made",
     "fastproxy_link_streams_open": "Exchanges under way on links",
+    "fastproxy_key_not_after_seconds": "Seconds until the next key of a name ends, or the own certificate",
     "fastproxy_compat_weaknesses": "Callers over compat whose messages are open to something, by weakness",
     "fastproxy_compat_claimed_callers": "Callers over compat that are taken at their word",
 }
@@ -64,8 +65,13 @@ SPLIT_BY = {
 }
 """What the values of one name are told apart by, where that isn't the service."""
 
+LISTED_BY = {"fastproxy_key_not_after_seconds": ("kind", "name")}
+"""What the values of one name are told apart by, where which there are changes from scrape to scrape."""
+
 Read = Callable[[], float | None]
 """Reads a value when somebody scrapes; None when there is none now."""
+ReadAll = Callable[[], Mapping[tuple[str, ...], float]]
+"""Reads all values of one name, by their labels' values, of which there is a bounded number."""
 
 
 class Durations:
@@ -167,6 +173,7 @@ class Metrics:
     challenges: answers by which this receiver told a sender its epoch; counted up by who sends them.
     watched: by metric and service (see `SPLIT_BY`), what is read at each scrape.
     counted: by metric, counts by the label's value that somebody else keeps.
+    listed: by metric (see `LISTED_BY`), what reads all its values at each scrape.
 
     Args:
         role: "out" or "in".
@@ -184,6 +191,7 @@ class Metrics:
         "challenges",
         "counted",
         "known",
+        "listed",
         "role",
         "version",
         "watched",
@@ -207,6 +215,7 @@ class Metrics:
         self.challenges = 0
         self.watched: dict[str, dict[str, Read]] = {}
         self.counted: dict[str, Mapping[str, int]] = {}
+        self.listed: dict[str, ReadAll] = {}
 
     def know_callers(self, callers: Iterable[str]) -> None:
         """Count these callers by their names from now on; what was counted stays."""
@@ -241,6 +250,16 @@ class Metrics:
         if metric not in TALLIES or metric not in SPLIT_BY:
             raise ValueError(f"there is no split tally named {metric}")
         self.counted[metric] = counts
+
+    def show(self, metric: str, read: ReadAll) -> None:
+        """Ask at each scrape which values there are.
+
+        Args:
+            metric: a name from `GAUGES` that stands in `LISTED_BY`. read: returns them.
+        """
+        if metric not in GAUGES or metric not in LISTED_BY:
+            raise ValueError(f"there is no listed gauge named {metric}")
+        self.listed[metric] = read
 
     def _first_time(self, caller: str, service: str) -> Series:
         key = (

@@ -37,7 +37,8 @@ from fastproxy.wire.responses import (
 class SenderSession:
     """Seals requests to one receiver.
 
-    born_s: as given, for whoever renews sessions. response_aead: what responses are sealed with.
+    good_until_s: as given, for whoever renews sessions, and earlier when it is to end before that.
+    response_aead: what responses are sealed with.
     """
 
     __slots__ = (
@@ -46,7 +47,7 @@ class SenderSession:
         "_counter",
         "_header_end",
         "_header_start",
-        "born_s",
+        "good_until_s",
         "response_aead",
     )
 
@@ -59,7 +60,7 @@ class SenderSession:
         *,
         cipher: Cipher = AES_256_GCM,
         psk: bytes | None = None,
-        born_s: float,
+        good_until_s: float,
     ) -> None:
         """Set up a session; costs two curve operations and two public keys.
 
@@ -70,7 +71,7 @@ class SenderSession:
             ephemeral_random_32: 32 fresh random bytes, of no other use.
             cipher: seals records.
             psk: the pair's pre-shared key, at least 32 bytes, if it has one.
-            born_s: now, on whatever clock the renewal uses.
+            good_until_s: when it is to be renewed, on whatever clock the renewal uses.
 
         Raises:
             ValueError: a name or key of the wrong length.
@@ -98,7 +99,7 @@ class SenderSession:
         )
         self._header_end = name
         self._counter = 0
-        self.born_s = born_s
+        self.good_until_s = good_until_s
 
     def seal(self, epoch: bytes, expiry_ms: int, packing: Packing = PLAIN) -> RequestSealer:
         """Begin a request that is sealed record by record; takes the next counter.

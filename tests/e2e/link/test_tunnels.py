@@ -364,6 +364,20 @@ def test_a_tunnel_in_which_nobody_speaks_is_closed(make: Maker, services: Servic
     assert line["cause"] == "tunnel_idle"
 
 
+def test_the_in_proxy_closes_a_tunnel_in_which_nobody_speaks_by_its_own_limit(
+    make: Maker, services: Services
+) -> None:
+    pair = make.pair(
+        {"talk": [services["talk"].endpoint]}, inner={"limits": {"tunnel_idle_timeout_s": SHORT_S}}
+    )
+    with tunnel(pair) as client:
+        assert client.is_closed()
+    services["talk"].wait_for_connections(0)
+    wait_for_nothing_under_way(pair)
+    (line,) = pair.inner.access.find(path="/open/")
+    assert line["cause"] == "tunnel_idle"
+
+
 # --- draining ---------------------------------------------------------------------------------------------
 
 

@@ -11,8 +11,9 @@ from collections.abc import Awaitable, Callable, Coroutine
 from itertools import count
 from typing import Any, Generic, Protocol, TypeVar, cast
 
-from fastproxy.errors import ProxyError
+from fastproxy.errors import HEADERS_TOO_LARGE, MESSAGE_BROKEN, ProxyError
 from fastproxy.model import Body, Content, Response, ResponseHead
+from fastproxy.net.framing import trailer_parser
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.link.call_stream import CallStream
 from fastproxy.net.link.caller import CallerLink, known_link_answers
@@ -56,6 +57,7 @@ PEER_PARAMS = Params(1 << 20, 1 << 22, 64)
 CALLER = "web"
 OK = b"HTTP/1.1 200 OK\r\ndate: Sun, 06 Nov 1994 08:49:37 GMT\r\n"
 POST = b"POST /things HTTP/1.1\r\nhost: api\r\n\r\n"
+TRAILERS_OF_CALLERS = trailer_parser(HeadLimits(), MESSAGE_BROKEN, HEADERS_TOO_LARGE)
 _End = TypeVar("_End", bound=Link)
 
 
@@ -200,7 +202,7 @@ class Service:
 
 def body_of(stream: ReceivedStream, length: int | None = None, limit_bytes: int | None = None) -> Body:
     """The content of a request that is still on its way."""
-    return stream.incoming(length, limit_bytes, lambda name: False)
+    return stream.incoming(length, limit_bytes, lambda name: False, TRAILERS_OF_CALLERS)
 
 
 async def echo(stream: ReceivedStream, request: Sealed) -> None:

@@ -112,6 +112,7 @@ OUT_OF_FORM = {
     "a goodbye for no reason": frame(GOAWAY, 0, bytes((0, 0, 0, 0, 9))),
     "a goodbye to a stream": OPEN + frame(GOAWAY, 1, build_goaway(0, 0)),
     "a rekey that says something": frame(REKEY, 0, b"a"),
+    "a rekey in front of something": frame(REKEY, 0, b"") + frame(PAD, 0, b""),
     "a rekey of a stream": OPEN + frame(REKEY, 1, b""),
     "padding that says something": frame(PAD, 0, b"\0a"),
     "padding on a stream": OPEN + frame(PAD, 1, b"\0"),

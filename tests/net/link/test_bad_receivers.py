@@ -94,6 +94,7 @@ OUT_OF_FORM = {
     "an interim answer that is final": frame(INTERIM, 1, build_interim(200, b"")),
     "credit that is cut": frame(WINDOW, 1, b"\0\0\1"),
     "a rekey that says something": frame(REKEY, 0, b"a"),
+    "a rekey in front of something": frame(REKEY, 0, b"") + frame(PAD, 0, b""),
     "padding that says something": frame(PAD, 0, b"a"),
     **{f"kind {kind}": frame(kind << 4, 1, b"") for kind in (0, 13, 14, 15)},
 }

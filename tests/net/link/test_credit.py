@@ -37,6 +37,7 @@ from tests.net.link.ends import (
     LINK_WINDOW_BYTES,
     PEER_PARAMS,
     STREAM_WINDOW_BYTES,
+    TRAILERS_OF_CALLERS,
     Answer,
     Calling,
     Pair,
@@ -358,7 +359,7 @@ def test_trailers_come_behind_the_content_and_are_judged() -> None:
     seen: list[list[tuple[bytes, bytes]]] = []
 
     async def answer(stream: ReceivedStream, request: Sealed) -> None:
-        body = stream.incoming(None, None, lambda name: name == b"x-mine")
+        body = stream.incoming(None, None, lambda name: name == b"x-mine", TRAILERS_OF_CALLERS)
         while await body.read():
             pass
         seen.append(body.trailers)
@@ -371,6 +372,33 @@ def test_trailers_come_behind_the_content_and_are_judged() -> None:
     assert seen == [[(b"a", b"b")]]
     assert len(end.service.errors) == 1
     assert not end.ended
+
+
+MANY = b"".join(b"x-%d: y\r\n" % number for number in range(101))
+LARGE = b"x: %b\r\n" % bytes(ord("y") for _ in range(32_768))
+
+
+@pytest.mark.parametrize("trailers", [MANY, LARGE])
+def test_trailers_of_a_request_are_bounded_as_its_head_is(trailers: bytes) -> None:
+    end = Receiving()
+    end.peer.send(request(1, b"abc", flags=0), frame(TRAILERS | END, 1, trailers))
+    assert [error.cause.label for error in end.service.errors] == ["headers_too_large"]  # type: ignore[attr-defined]
+    end.peer.send(request(2, b"abc", flags=0), frame(TRAILERS | END, 2, MANY.partition(b"\r\n")[2]))
+    assert len(end.service.errors) == 1, "100 are not too many"
+    assert not end.ended
+
+
+@pytest.mark.parametrize("trailers", [MANY, LARGE])
+def test_trailers_of_an_answer_are_bounded_as_its_head_is(trailers: bytes) -> None:
+    end = Calling()
+    answer = end.call()
+    end.peer.send(response(1, b"abc", flags=0, length=None), frame(TRAILERS | END, 1, trailers))
+    with pytest.raises(ProxyError) as refused:
+        Run(answer.body.read()).value()
+    assert refused.value.cause.label == "response_too_large"
+    assert end.peer.hear()[-1].kind == RESET
+    assert not end.ended
+    assert end.is_settled
 
 
 def test_content_is_asked_for_when_somebody_reads_it() -> None:

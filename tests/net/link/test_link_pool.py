@@ -69,7 +69,7 @@ class Scene:
             settings, limits, LinkCounters(), Wheel(loop), loop, parser, known_link_answers(parser),
             lambda name: False, lambda: chance,
         )  # fmt: skip
-        self.way = Way(self._initiate)
+        self.way = Way(lambda: [self._initiate])
         self.pool = LinkPool(endpoint, self.way, self.parts)
 
     def _initiate(self) -> Initiator:

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.link import terms
 from fastproxy.wire.link.errors import LinkError
-from fastproxy.wire.link.frames import MAX_CREDIT_BYTES
+from fastproxy.wire.link.frames import MAX_CREDIT_BYTES, MAX_DATA_BYTES
 from fastproxy.wire.link.handshake import MAC_BYTES, NO_PSK, Initiator, Responder
 from fastproxy.wire.link.noise import Transcript
 from fastproxy.wire.link.terms import (
@@ -331,8 +331,13 @@ def test_an_offer_that_is_changed_on_the_way_is_refused(versions: int, features:
     assert refused(answer, make_responder(), with_mac(opening + MESSAGE_1[OPENING.size :])) == "handshake"
 
 
-def test_windows_beyond_what_credit_can_be_are_refused() -> None:
-    for params in (Params(MAX_CREDIT_BYTES + 1, 1, 0), Params(1, MAX_CREDIT_BYTES + 1, 0)):
+def test_windows_beyond_what_credit_can_be_or_less_than_a_frame_holds_are_refused() -> None:
+    least, most = MAX_DATA_BYTES, MAX_CREDIT_BYTES
+    for params in (
+        Params(most + 1, least, 0),
+        Params(least, most + 1, 0),
+        Params(least - 1, least, 0),
+    ):
         with pytest.raises(ValueError, match="window"):
             Initiator(CALLER_KEY, NAME, RECEIVER_KEY.public_key, NO_PSK, params, ephemeral(1))
         with pytest.raises(ValueError, match="window"):

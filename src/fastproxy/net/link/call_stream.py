@@ -22,7 +22,6 @@ from fastproxy.errors import (
 from fastproxy.model import Body, Content, Headers, Response, ResponseHead
 from fastproxy.net.client import INTERIM_LIMIT
 from fastproxy.net.drive import Drive
-from fastproxy.net.framing import parse_trailers
 from fastproxy.net.link.stream import SMALL_BYTES, ContentSender, LinkBody, unpack_content
 from fastproxy.net.upgrade import check_switch
 from fastproxy.wire.envelope import Challenge, Refusal, parse_response_head
@@ -158,7 +157,8 @@ class CallStream:
         if answered is not None:
             answered.fail(error)
         if self._body is not None:
-            self._body.fail(error)
+            body, self._body = self._body, None
+            body.fail(error)
 
     # --- the receiver's frames ----------------------------------------------------------------------------
 
@@ -180,7 +180,7 @@ class CallStream:
             elif base == INTERIM:
                 self._take_interim(payload)
             elif base == TRAILERS:
-                self._take_end(parse_trailers(payload, RESPONSE_BROKEN), kind)
+                self._take_end(link.parse_trailers(payload), kind)
             else:
                 self._take_end_of_stream(base, parse_label(payload))
         except ProxyError as error:

@@ -12,10 +12,13 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 
 from fastproxy.errors import (
     CONNECTION_LOST,
+    RESPONSE_BROKEN,
+    RESPONSE_TOO_LARGE,
     STREAM_REFUSED,
     ProxyError,
 )
 from fastproxy.model import Content, ResponseHead
+from fastproxy.net.framing import trailer_parser
 from fastproxy.net.http1 import HeadParser, KnownHeads
 from fastproxy.net.link.call_stream import Answered, CallStream
 from fastproxy.net.link.counters import LinkCounters
@@ -38,6 +41,7 @@ from fastproxy.wire.link.frames import (
     PING,
     PING_BYTES,
     REFUSED,
+    REKEY,
     REQUEST,
     RESET,
     RESPONSE,
@@ -86,7 +90,7 @@ class CallerLink(Link):
     """The end of a link that opens streams.
 
     next_stream: id of the next one. max_streams: how many the receiver takes at a time.
-    parser, is_reserved: as below.
+    parser, is_reserved: as below. parse_trailers: judges those of answers.
 
     Args:
         initiator: shakes hands. parser: judges the heads of answers. answers: remembers the ordinary ones.
@@ -109,6 +113,7 @@ class CallerLink(Link):
         "is_reserved",
         "max_streams",
         "next_stream",
+        "parse_trailers",
         "parser",
     )
 
@@ -131,6 +136,7 @@ class CallerLink(Link):
         super().__init__(settings, counters, wheel, loop)
         self._initiator = initiator
         self.parser = parser
+        self.parse_trailers = trailer_parser(parser.limits, RESPONSE_BROKEN, RESPONSE_TOO_LARGE)
         self._answers = answers
         self._on_ready = on_ready
         self._on_end = on_end
@@ -167,6 +173,7 @@ class CallerLink(Link):
             return
         established, rest = finished
         self.max_streams = established.params.max_streams
+        self.identity = established.peer_public_key or self.identity  # what TLS has proven stands already
         self._establish(established)
         self._begin()
         self.send(frame(PING, 0, bytes(PING_BYTES)))  # a first record: only that proves this end to the other
@@ -271,6 +278,8 @@ class CallerLink(Link):
                     continue
             if self.closed:
                 return
+            if kind == REKEY and at < end:
+                raise LinkError("frame", "a rekey that isn't the last of its record")
             self._take_other(kind, stream_id, plaintext[start:at], answered)
         if self.draining:
             self.finished()

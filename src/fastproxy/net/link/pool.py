@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,7 @@ from fastproxy.errors import (
     CONNECT_TIMEOUT,
     LINK_REFUSED,
     POOL_EXHAUSTED,
+    RECEIVER_KEY_ENDED,
     Cause,
     ProxyError,
 )
@@ -61,15 +62,14 @@ Initiate = Callable[[], Initiator | HelloInitiator]
 class Way(Struct, frozen=True):
     """How a link to a receiver is made.
 
-    initiate: begins a handshake. tls: makes TLS's settings for a connection, None for none.
-    check: judges who TLS has proven to be there; raises LinkError when it isn't the receiver.
-    others: begin handshakes by the receiver's other keys, while it changes them.
+    initiates: returns what begins a handshake by each of the receiver's keys that count now: several while it
+    changes them, none when all have passed their date. tls: makes TLS's settings for a connection, None for
+    none. check: judges who TLS has proven to be there; raises LinkError when it isn't the receiver.
     """
 
-    initiate: Initiate
+    initiates: Callable[[], Sequence[Initiate]]
     tls: Callable[[], ssl.SSLContext] | None = None
     check: Callable[[TlsPeer], object] | None = None
-    others: tuple[Initiate, ...] = ()
 
 
 class LinkParts(Struct, frozen=True):
@@ -113,8 +113,8 @@ class LinkPool:
         "_failures",
         "_has_stood",
         "_hopes",
-        "_initiates",
         "_is_refused",
+        "_last",
         "_line",
         "_links",
         "_opening",
@@ -130,7 +130,7 @@ class LinkPool:
         self.endpoint = endpoint
         self.current: CallerLink | None = None
         self._way = way
-        self._initiates = [way.initiate, *way.others]
+        self._last: Initiate | None = None  # by which the receiver was there last
         self._parts = parts
         self._links: set[CallerLink] = set()
         self._line: list[Waiter[None]] = []
@@ -174,7 +174,8 @@ class LinkPool:
         """Return the link, made anew if need be.
 
         Raises:
-            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED or POOL_EXHAUSTED; nothing was sent.
+            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, RECEIVER_KEY_ENDED or POOL_EXHAUSTED;
+                nothing was sent.
         """
         link = self.take()
         if link is not None:
@@ -182,6 +183,8 @@ class LinkPool:
         parts = self._parts
         if self._closed:
             raise ProxyError(CONNECT_REFUSED, f"{self.endpoint}: no more links are made")
+        if not self._way.initiates():
+            raise ProxyError(RECEIVER_KEY_ENDED, f"{self.endpoint}: nothing there proves itself any more")
         if self._opening is None:
             if self._failures and parts.loop.time() < self._retry_s:
                 if self._is_refused:  # which no call should wait for, as it does for what was lost
@@ -238,13 +241,12 @@ class LinkPool:
 
         Which of several keys the receiver has shows only by trying; the one that it had last comes first.
         """
-        made = await self._connect_by(self._initiates[0])
-        for place, initiate in enumerate(self._initiates[1:], 1):
-            if made[1] is not LINK_REFUSED:
-                break
+        made: tuple[CallerLink | None, Cause, str] = None, RECEIVER_KEY_ENDED, "its last key has just ended"
+        for initiate in sorted(self._way.initiates(), key=lambda initiate: initiate != self._last):
             made = await self._connect_by(initiate)
             if made[0] is not None:
-                self._initiates.insert(0, self._initiates.pop(place))
+                self._last = initiate
+            if made[1] is not LINK_REFUSED:
                 break
         return made
 

@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any, cast
 from fastproxy.errors import (
     BODY_TOO_LARGE,
     MESSAGE_BROKEN,
+    TUNNEL_IDLE,
     ProxyError,
 )
-from fastproxy.model import Body, Exchange, Response, ResponseHead
+from fastproxy.model import Body, Content, Exchange, Headers, Response, ResponseHead
 from fastproxy.net.drive import Drive
-from fastproxy.net.framing import parse_trailers
+from fastproxy.net.framing import ParseTrailers
 from fastproxy.net.link.link import added_credit
 from fastproxy.net.link.stream import SMALL_BYTES, ContentSender, LinkBody, pack_content, unpack_content
 from fastproxy.wire.link.errors import LinkError
@@ -40,9 +41,36 @@ if TYPE_CHECKING:
 
 
 class LinkReply(Response):
-    """An answer as the link carries it. head.start: length and head; packing: of its content."""
+    """An answer as the link carries it.
+
+    head.start: length and head. packing: of its content.
+    idle_timeout_s: for a connection that leaves HTTP by it, without a byte either way.
+    """
 
     packing: Packing = PLAIN
+    idle_timeout_s: float = 0.0
+
+
+class _Said:
+    """What a service says after a 101, with a note of each time; a `Body`."""
+
+    __slots__ = ("_body", "_note", "length", "started", "trailers")
+
+    def __init__(self, body: Body, note: Callable[[], None]) -> None:
+        self._body = body
+        self._note = note
+        self.length = body.length
+        self.started = False
+        self.trailers: Headers = []
+
+    async def read(self) -> bytes:
+        self.started = True
+        said = await self._body.read()
+        self._note()
+        return said
+
+    def close(self) -> None:
+        self._body.close()
 
 
 class ReceivedStream:
@@ -62,8 +90,10 @@ class ReceivedStream:
         "_exchange",
         "_expects",
         "_has_ended",
+        "_idle_timeout_s",
         "_is_answered",
         "_link",
+        "_parse_trailers",
         "_sender",
         "_stream_id",
         "_until_s",
@@ -81,7 +111,8 @@ class ReceivedStream:
         self._sender: ContentSender | None = None
         self._has_ended = is_whole  # the caller's side
         self._is_answered = False
-        self._until_s = inf  # for what answers in the place of an exchange whose time is up
+        self._until_s = inf  # for a tunnel, and what answers in the place of an exchange whose time is up
+        self._idle_timeout_s = 0.0  # of a tunnel
         self._early_bytes = 0  # credit that came before anything could use it
         self.bytes_in = 0
         self.bytes_out = 0
@@ -117,13 +148,15 @@ class ReceivedStream:
         length: int | None,
         limit_bytes: int | None,
         is_reserved: Callable[[bytes], bool],
+        parse_trailers: ParseTrailers,
     ) -> Body:
         """Return the content that is still on its way.
 
         Args:
             length: as the head declares it. limit_bytes: refuse more; None for no limit.
-            is_reserved: says which trailers end here.
+            is_reserved: says which trailers end here. parse_trailers: judges them.
         """
+        self._parse_trailers = parse_trailers
         body = self._body = LinkBody(
             self._link, self._stream_id, length, limit_bytes, MESSAGE_BROKEN, BODY_TOO_LARGE,
             is_reserved, self._unwanted, self._ask if self._expects else None,
@@ -135,9 +168,16 @@ class ReceivedStream:
         self._exchange = exchange
         self._link.arm(exchange.deadline)
 
-    def clear_deadline(self) -> None:
-        """The exchange has become a tunnel, which ends when either side ends it."""
+    def _become_tunnel(self, content: Content, idle_timeout_s: float) -> Content:
+        """HTTP is left: from now on either side ends it, or nothing said for too long."""
         self._exchange = None
+        self._idle_timeout_s = idle_timeout_s
+        self._note_said()
+        self._link.arm(self._until_s)
+        return content if type(content) is bytes else _Said(cast(Body, content), self._note_said)
+
+    def _note_said(self) -> None:
+        self._until_s = self._link.time() + self._idle_timeout_s
 
     def inform(self, head: ResponseHead) -> None:
         """Pass an interim answer on."""
@@ -178,7 +218,7 @@ class ReceivedStream:
                 frame(RESPONSE, self._stream_id, reply.head.start), b"", reply.packing.pad_to_bytes
             )
             if reply.head.upgrade:
-                self.clear_deadline()
+                content = self._become_tunnel(content, reply.idle_timeout_s)
             self.bytes_out = await sender.send(content)
             if reply.head.upgrade and self._body is not None:  # the caller may go on after the service's end
                 await self._body.over
@@ -223,7 +263,7 @@ class ReceivedStream:
             raise LinkError("frame", "trailers that don't end their stream")
         if body is not None:
             try:
-                body.finish(parse_trailers(payload, MESSAGE_BROKEN))
+                body.finish(self._parse_trailers(payload))
             except ProxyError as error:
                 body.fail(error)
 
@@ -234,6 +274,8 @@ class ReceivedStream:
                 link.bother(1)
             data = unpack_content(kind, payload)
             self.bytes_in += len(data)
+            if self._idle_timeout_s:
+                self._note_said()
             if body is not None:
                 body.push(data)
             else:  # refused by its head: nobody wants it
@@ -245,6 +287,8 @@ class ReceivedStream:
 
     def throw(self, error: ProxyError) -> None:
         """Its time is up."""
+        if self._idle_timeout_s:
+            error = ProxyError(TUNNEL_IDLE, f"{self._idle_timeout_s:g} s without a byte")
         self._exchange = None
         self._until_s = self._link.answer_until()  # told once more when what answers in its place can't leave
         self._drive.throw(error)
@@ -267,6 +311,8 @@ class ReceivedStream:
         link, self._exchange = self._link, None
         if self._body is not None:
             self._body.close()  # what came and wasn't read gives its credit back
+            self._body = None
+        self._drive.retire()
         if link.streams.pop(self._stream_id, None) is not None and not link.closed:
             if error is not None or not self._has_ended:
                 label = error.cause.label if isinstance(error, ProxyError) else ""

@@ -35,6 +35,7 @@ from fastproxy.wire.link.frames import (
     LENGTH_MASK,
     PING,
     REFUSED,
+    REKEY,
     REQUEST,
     RESET,
     TRAILERS,
@@ -184,6 +185,8 @@ class ReceiverLink(Link):
                     continue
                 self._open(kind, stream_id, payload)
             else:
+                if kind == REKEY and at < end:
+                    raise LinkError("frame", "a rekey that isn't the last of its record")
                 self._take_other(kind, stream_id, payload)
             if self.closed:
                 return
@@ -278,6 +281,10 @@ class ReceiverLink(Link):
         """Look at this link's streams when this time has come, in seconds of the loop's clock."""
         if deadline < self._deadline.armed:
             self._deadline.set(deadline)
+
+    def time(self) -> float:
+        """What the loop's clock says, in seconds."""
+        return self._loop.time()
 
     def answer_until(self) -> float:
         """Until when an answer that is due now has to be sent, in seconds of the loop's clock."""

@@ -40,6 +40,10 @@ _WORTH_A_JOIN_BYTES = 16_384
 """Pieces of this size go on one by one: joining them would cost a copy."""
 
 
+def _tell_nobody() -> None:
+    pass
+
+
 def pack_content(data: bytes, packing: Packing) -> tuple[int, bytes]:
     """Return a piece of content as a frame carries it, and the flag that says how."""
     compressor = packing.compressor
@@ -240,7 +244,7 @@ class LinkBody:
             finally:
                 self._waiter = None
         if self._error is not None:
-            raise self._error
+            raise self._error.again()
         pieces = self._pieces
         if not pieces:
             self.over.set(None)
@@ -290,6 +294,7 @@ class LinkBody:
         if self._error is not None:
             return
         self._done = True
+        self._on_close = _tell_nobody  # a stream that this holds, and that holds this, would outlive its end
         self.trailers = [field for field in trailers if not self._is_reserved(field[0])]
         held, self._held = self._held, b""
         if held and not self._closed:
@@ -311,8 +316,9 @@ class LinkBody:
         if not self._closed:
             self._closed = True
             self._drop()
-            if not self._done:
-                self._on_close()
+            on_close, self._on_close = self._on_close, _tell_nobody
+            self._on_read = None
+            on_close()
             self.over.set(None)
 
     def _consumed(self, size_bytes: int) -> None:

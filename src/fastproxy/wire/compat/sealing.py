@@ -87,9 +87,6 @@ class CompatSender:
         sign: SignKey | None,
         encrypt: EncryptKey | None,
         compression_id: int | None,
-        *,
-        idle_sign_key_name: str = "",
-        idle_encrypt_key_name: str = "",
     ) -> None:
         """Make a sender.
 
@@ -97,9 +94,6 @@ class CompatSender:
             sign: signs, if the caller does.
             encrypt: encrypts, and must have encrypted the response, if the caller does.
             compression_id: 0 for snappy, 1 for gzip, None for none. The response may use any of them.
-            idle_sign_key_name: what to name where nothing signs: the original names a configured key that is
-                switched off. No receiver needs it.
-            idle_encrypt_key_name: the same where nothing encrypts.
 
         Raises:
             ValueError: an unknown compression id, a name longer than 255 bytes.
@@ -113,9 +107,9 @@ class CompatSender:
             RequestSettings(
                 compress=compression_id is not None,
                 sign_enable=sign is not None,
-                sign_key_name=sign.wire_name if sign else idle_sign_key_name.encode(),
+                sign_key_name=sign.wire_name if sign else b"",
                 encrypt_enable=encrypt is not None,
-                encrypt_key_name=encrypt.wire_name if encrypt else idle_encrypt_key_name.encode(),
+                encrypt_key_name=encrypt.wire_name if encrypt else b"",
                 compress_algorithm=compression_id or 0,
             )
         )

@@ -115,6 +115,11 @@ class Initiator:
         return established, rest
 
 
+def unknown_caller(public_key: bytes) -> LinkError:
+    """Return what a handshake with a key that isn't any caller's ends in."""
+    return LinkError("unknown_caller", f"key id {key_id(public_key).hex()}")
+
+
 class Responder:
     """The receiver's side of all handshakes.
 
@@ -124,12 +129,13 @@ class Responder:
         caller_psk: says by a caller's public key what its pre-shared key is: 32 bytes, `NO_PSK` when it has
             none. None means that there is no such caller.
         params: what this side takes.
+        refusal: says by the public key of nobody who is known why that is so; the peer never learns it.
 
     Raises:
         ValueError: a name or a window of an impossible size.
     """
 
-    __slots__ = ("_caller_psk", "_keys", "_name", "_params")
+    __slots__ = ("_caller_psk", "_keys", "_name", "_params", "_refusal")
 
     def __init__(
         self,
@@ -137,8 +143,10 @@ class Responder:
         keys: Sequence[PrivateKey],
         caller_psk: Callable[[bytes], bytes | None],
         params: Params,
+        refusal: Callable[[bytes], LinkError] = unknown_caller,
     ) -> None:
         build_params(params)
+        self._refusal = refusal
         self._name = _name_bytes(name)
         self._keys = [(mac_key(key.public_key), key) for key in keys]
         self._caller_psk = caller_psk
@@ -177,7 +185,7 @@ class Responder:
 
         Raises:
             LinkError: handshake, not made for this key and name, or changed; version, no version in common;
-                unknown_caller, a key that isn't any caller's. Nothing is sent then, whatever it is.
+                or what `refusal` returned, a key that isn't any caller's. Nothing is sent then.
         """
         opening = message[: OPENING.size]
         noise = NoiseResponder(key, prologue(self._name, opening))
@@ -189,7 +197,7 @@ class Responder:
             NO_PSK if psk is None else psk, ephemeral, build_choice(version, features, self._params)
         )
         if psk is None:
-            raise LinkError("unknown_caller", f"key id {key_id(noise.peer_public_key).hex()}")
+            raise self._refusal(noise.peer_public_key)
         sealer, opener = Sealer(keys.from_responder), Opener(keys.from_initiator)
         established = Established(sealer, opener, noise.peer_public_key, version, features, params)
         return LENGTH.pack(len(sealed)) + sealed, established

@@ -10,7 +10,7 @@ import struct
 from typing import NamedTuple
 
 from fastproxy.wire.link.errors import LinkError
-from fastproxy.wire.link.frames import MAX_CREDIT_BYTES
+from fastproxy.wire.link.frames import MAX_CREDIT_BYTES, MAX_DATA_BYTES
 from fastproxy.wire.link.records import AnyOpener, AnySealer
 
 MAX_MESSAGE_BYTES = 512
@@ -117,7 +117,7 @@ def build_params(params: Params) -> bytes:
     """Return them as a message 1 holds them.
 
     Raises:
-        ValueError: a window that is larger than any credit may be.
+        ValueError: a window of an impossible size.
     """
     _check_windows(params)
     return _PARAMS.pack(*params)
@@ -151,7 +151,7 @@ def build_choice(version: int, features: int, params: Params) -> bytes:
     """Return what the responder says: its choice and its params.
 
     Raises:
-        ValueError: a window that is larger than any credit may be.
+        ValueError: a window of an impossible size.
     """
     _check_windows(params)
     return _CHOICE.pack(version, features, *params)
@@ -180,5 +180,9 @@ def _parsed(params: Params) -> Params:
 
 
 def _check_windows(params: Params) -> None:
-    if max(params.stream_window_bytes, params.link_window_bytes) > MAX_CREDIT_BYTES:
+    windows = params.stream_window_bytes, params.link_window_bytes
+    if max(windows) > MAX_CREDIT_BYTES:
         raise ValueError(f"a window is at most {MAX_CREDIT_BYTES} bytes")
+    # A message of one frame fits into its stream's first credit: whoever sends one looks at the link's alone.
+    if params.stream_window_bytes < MAX_DATA_BYTES:
+        raise ValueError(f"a stream's window is at least {MAX_DATA_BYTES} bytes")
