@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
@@ -29,10 +30,11 @@ LEFT_BYTES = 8 * MIB
 """What that many uploads may leave of 30 MiB (24 MiB, while it was left to the garbage collector)."""
 
 
-def counting(conversation: Conversation) -> None:
-    """Answers with the number of bytes that came."""
+def counting(conversation: Conversation, begin: threading.Event | None = None) -> None:
+    """Answers with the number of bytes that came; reads none before it may."""
     while True:
         head = read_head(conversation.stream)
+        assert begin is None or begin.wait(BACK_S)
         size = sum(map(len, body_pieces(conversation.stream, head, [])))
         conversation.send(sized(b"%d" % size))
 
@@ -90,11 +92,7 @@ def test_a_large_download_passes_in_little_memory(pair: Pair, nginx: Nginx) -> N
 def test_memory_comes_back_when_a_load_is_over(make_shared: Maker) -> None:
     begin = threading.Event()
 
-    def counting_late(conversation: Conversation) -> None:
-        assert begin.wait(BACK_S)
-        counting(conversation)
-
-    service = make_shared.service(counting_late)
+    service = make_shared.service(partial(counting, begin=begin))
     pair = make_shared.pair({"count": [service.endpoint]}, out=PATIENT, inner=PATIENT)
     begin.set()
     upload(pair, 4)  # what is loaded and kept once isn't counted

@@ -18,7 +18,7 @@ from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.link.call_stream import CallStream
 from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
-from fastproxy.net.link.link import Link
+from fastproxy.net.link.link import Link, landing
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.net.link.server import DoorLimits, LinkServer
@@ -266,9 +266,9 @@ class CallerStage(Stage):
         self._readings: list[Run] = []
         parser = HeadParser(HeadLimits(), sealed=True)
         link = CallerLink(
-            SETTINGS, LinkCounters(), Wheel(clock.loop), clock.loop, HelloInitiator(SETTINGS.params), parser,
-            known_link_answers(parser), lambda: None, lambda link, reason: None, lambda link: None,
-            lambda name: False, "127.0.0.1:1",
+            SETTINGS, LinkCounters(), landing(), Wheel(clock.loop), clock.loop,
+            HelloInitiator(SETTINGS.params), parser, known_link_answers(parser),
+            lambda: None, lambda link, reason: None, lambda link: None, lambda name: False, "127.0.0.1:1",
         )  # fmt: skip
         wire = SocketDouble(link)
         responder = HelloResponder(Params(100_000, 150_000, MAX_STREAMS))

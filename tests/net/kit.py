@@ -17,11 +17,18 @@ from fastproxy.net.client import ClientConnection
 from fastproxy.net.connection import Connection, complete
 from fastproxy.net.drive import Drive
 
+READ_BYTES = 262_144
+"""What a loop reads at once at most."""
+
 
 class Wire(asyncio.Transport):
     """One end of a connection; the other end is the test."""
 
-    def __init__(self, protocol: asyncio.Protocol, peer: object = ("192.0.2.1", 4711)) -> None:
+    def __init__(
+        self,
+        protocol: asyncio.Protocol | asyncio.BufferedProtocol,
+        peer: object = ("192.0.2.1", 4711),
+    ) -> None:
         super().__init__({"peername": peer})
         self.protocol = protocol
         self.written = b""
@@ -68,7 +75,10 @@ class Wire(asyncio.Transport):
         for piece in pieces:
             if self.closing and not self.half_closed:
                 return
-            self.protocol.data_received(piece)
+            if isinstance(self.protocol, asyncio.BufferedProtocol):
+                _read_into(self.protocol, piece)
+            else:
+                self.protocol.data_received(piece)
 
     def lose(self, error: Exception | None = None) -> None:
         """The connection is gone; also what follows a close or an abort."""
@@ -85,6 +95,16 @@ class Wire(asyncio.Transport):
         """What was written since the last time."""
         written, self.written = self.written, b""
         return written
+
+
+def _read_into(protocol: asyncio.BufferedProtocol, piece: bytes) -> None:
+    """Hand bytes over as an event loop does, and use their place for something else at once."""
+    for at in range(0, len(piece), READ_BYTES):
+        part = piece[at : at + READ_BYTES]
+        place = memoryview(protocol.get_buffer(-1))
+        place[: len(part)] = part
+        protocol.buffer_updated(len(part))
+        place[: len(part)] = bytes(len(part))
 
 
 class Clock:

@@ -81,7 +81,7 @@ def test_none_comes_after_the_final_answer() -> None:
     assert wire.take() == SENT_HINTS
     informing.go_on.set(None)
     assert wire.take() == ok(b"")
-    wire.protocol.inform(HINTS)  # type: ignore[attr-defined]  # whose exchange is over
+    wire.protocol.inform(HINTS)  # type: ignore[union-attr]  # whose exchange is over
     assert wire.take() == b""
 
 

@@ -130,7 +130,7 @@ class Scene:
 
     def _paused(self) -> list[Wire]:
         wires = [*(caller.wire for caller in self.callers), *(link.far for link in self.stage.links)]
-        return [wire for wire in wires if wire.protocol._drained is not None]  # type: ignore[attr-defined]
+        return [wire for wire in wires if wire.protocol._drained is not None]  # type: ignore[union-attr]
 
     def read_on(self, _: int) -> None:
         for wire in self._paused():
@@ -150,7 +150,7 @@ class Scene:
         self.stage.restart_inner()
 
     def drain(self, which: int) -> None:
-        self.callers[which].wire.protocol.drain()  # type: ignore[attr-defined]
+        self.callers[which].wire.protocol.drain()  # type: ignore[union-attr]
 
 
 ASK = st.tuples(st.just("ask"), st.integers(0, 2), st.just(""))

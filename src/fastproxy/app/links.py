@@ -23,7 +23,7 @@ from fastproxy.config.schema_link import Link as LinkSection
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, TlsFiles
 from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
-from fastproxy.net.link.link import LinkSettings
+from fastproxy.net.link.link import LinkSettings, landing
 from fastproxy.net.link.pool import LinkParts, LinkPoolLimits, LinkPools, Way
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
 from fastproxy.net.link.server import Door, DoorLimits, LinkServer, NoiseDoor, TlsDoor
@@ -101,6 +101,7 @@ class CallerLinks:
             LinkParts,
             _settings(section, 0, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s),
             counters=counters,
+            landing=landing(),
             wheel=parts.wheel,
             loop=parts.loop,
             parser=parts.sealed_parser,

@@ -18,7 +18,7 @@ from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.link.call_stream import CallStream
 from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
-from fastproxy.net.link.link import Link, LinkSettings
+from fastproxy.net.link.link import Link, LinkSettings, landing
 from fastproxy.net.link.received_stream import LinkReply, ReceivedStream
 from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.net.link.server import DoorLimits, LinkServer, NoiseDoor
@@ -355,7 +355,7 @@ def make_caller_link(clock: Clock, settings: LinkSettings = SETTINGS, number: in
     parser = HeadParser(HeadLimits(), sealed=True)
     params = settings.params._replace(max_streams=0)
     return CallerLink(
-        settings, LinkCounters(), Wheel(clock.loop), clock.loop,
+        settings, LinkCounters(), landing(), Wheel(clock.loop), clock.loop,
         Initiator(CALLER_KEY, NAME, RECEIVER_KEY.public_key, NO_PSK, params, ephemeral(number)),
         parser, known_link_answers(parser), lambda: None, lambda link, reason: None, lambda link: None,
         lambda name: False, "127.0.0.1:1",

@@ -18,7 +18,7 @@ from fastproxy.net.drive import until
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
-from fastproxy.net.link.link import LinkSettings
+from fastproxy.net.link.link import LinkSettings, landing
 from fastproxy.net.link.pool import LinkParts, LinkPool, LinkPoolLimits, LinkPools, Way
 from fastproxy.net.link.server import LinkServer
 from fastproxy.net.timers import Wheel
@@ -66,8 +66,8 @@ class Scene:
         self.made = 0
         self._key = key
         self.parts = LinkParts(
-            settings, limits, LinkCounters(), Wheel(loop), loop, parser, known_link_answers(parser),
-            lambda name: False, lambda: chance,
+            settings, limits, LinkCounters(), landing(), Wheel(loop), loop, parser,
+            known_link_answers(parser), lambda name: False, lambda: chance,
         )  # fmt: skip
         self.way = Way(lambda: [self._initiate])
         self.pool = LinkPool(endpoint, self.way, self.parts)

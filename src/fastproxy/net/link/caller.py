@@ -121,6 +121,7 @@ class CallerLink(Link):
         self,
         settings: LinkSettings,
         counters: LinkCounters,
+        landing: memoryview,
         wheel: Wheel,
         loop: asyncio.AbstractEventLoop,
         initiator: Initiator | HelloInitiator,
@@ -133,7 +134,7 @@ class CallerLink(Link):
         name: str,
         check: Callable[[TlsPeer], object] | None = None,
     ) -> None:
-        super().__init__(settings, counters, wheel, loop)
+        super().__init__(settings, counters, landing, wheel, loop)
         self._initiator = initiator
         self.parser = parser
         self.parse_trailers = trailer_parser(parser.limits, RESPONSE_BROKEN, RESPONSE_TOO_LARGE)

@@ -75,13 +75,14 @@ class Way(Struct, frozen=True):
 class LinkParts(Struct, frozen=True):
     """What all links of an out proxy share.
 
-    parser: judges the heads of answers. answers: remembers the ordinary ones.
+    landing: what they read into. parser: judges the heads of answers. answers: remembers the ordinary ones.
     is_reserved: says by name which trailers end here. chance: a random number between 0 and 1.
     """
 
     settings: LinkSettings
     limits: LinkPoolLimits
     counters: LinkCounters
+    landing: memoryview
     wheel: Wheel
     loop: asyncio.AbstractEventLoop
     parser: HeadParser
@@ -263,9 +264,9 @@ class LinkPool:
             settle(reason)
 
         link = CallerLink(
-            parts.settings, parts.counters, parts.wheel, parts.loop, initiate(), parts.parser,
-            parts.answers, lambda: settle(""), ended, self._leave, parts.is_reserved, str(endpoint),
-            way.check,
+            parts.settings, parts.counters, parts.landing, parts.wheel, parts.loop, initiate(),
+            parts.parser, parts.answers, lambda: settle(""), ended, self._leave, parts.is_reserved,
+            str(endpoint), way.check,
         )  # fmt: skip
         self._links.add(link)
         tls = None if way.tls is None else way.tls()

@@ -127,7 +127,7 @@ class ReceiverLink(Link):
     )
 
     def __init__(self, server: LinkServer, peer: str) -> None:
-        super().__init__(server.settings, server.counters, server.wheel, server.loop)
+        super().__init__(server.settings, server.counters, server.landing, server.wheel, server.loop)
         self._server = server
         self._handler = server.handler
         self._greeting = b""  # what has come of the handshake

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Protocol
 
 from fastproxy.errors import ProxyError
 from fastproxy.net.link.counters import LinkCounters
-from fastproxy.net.link.link import LinkSettings, handshake_error
+from fastproxy.net.link.link import LinkSettings, handshake_error, landing
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
 from fastproxy.net.timers import Wheel
 from fastproxy.wire.identity import PrivateKey
@@ -133,7 +133,8 @@ def _within_rate(admit: Callable[[str], None], peer: str) -> None:
 class LinkServer:
     """All links of an in proxy.
 
-    settings, counters, wheel, loop, handler: what links share. links: those that are open, or being made.
+    settings, counters, landing, wheel, loop, handler: what links share.
+    links: those that are open, or being made.
     note_refusal: told from where a link was wanted that didn't come about, and why.
 
     Args:
@@ -160,6 +161,7 @@ class LinkServer:
         self.door = door
         self.settings = settings
         self.counters = counters
+        self.landing = landing()
         self.wheel = wheel
         self.loop = loop
         self.date_line = date_line

@@ -128,7 +128,7 @@ class _Reader:
     def _open(self, sealed: memoryview) -> bytes:
         raise NotImplementedError
 
-    def feed(self, data: bytes) -> Iterable[bytes]:
+    def feed(self, data: bytes | memoryview) -> Iterable[bytes]:
         """Take the next bytes and yield the plaintexts that they complete.
 
         Each record is opened when it is asked for, so that a `rekey` in between counts for the next one. What
@@ -147,7 +147,7 @@ class _Reader:
         self._is_broken = False
         return (plaintext,)
 
-    def _records(self, data: bytes) -> Iterator[bytes]:
+    def _records(self, data: bytes | memoryview) -> Iterator[bytes]:
         view = memoryview(data)  # a slice of it is opened without being copied first
         at = 0
         if self._buffer:
