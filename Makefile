@@ -1,14 +1,15 @@
 # Everything runs in the virtual environment .venv, which is made when first needed.
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test test-long lint packages bench docs fuzz
+.PHONY: help setup demo test test-long lint packages bench bench-micro docs fuzz
 
 BIN := .venv/bin
 READY := .venv/.ready
-ROUNDS ?= 5
+BENCH ?=
+MICRO ?=
 FUZZ_SECONDS ?= 60
 
 help:  ## list these targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-10s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-11s %s\n", $$1, $$2}' Makefile
 
 setup: $(READY)  ## make .venv and install the package with its tools into it
 
@@ -34,9 +35,12 @@ lint: $(READY)  ## style, format, types and import rules
 packages:  # the Debian packages that tests and measurements need
 	@scripts/setup-debian.sh
 
-bench: $(READY) packages  ## measure against HAProxy, nginx and Envoy (ROUNDS=5)
+bench: $(READY) packages  ## measure against HAProxy, nginx and Envoy (BENCH=--quick for 3 minutes)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,bench]' -c constraints.txt
-	PATH="$(CURDIR)/$(BIN):$$PATH" $(BIN)/python -m fastproxy.bench.compare --rounds $(ROUNDS)
+	$(BIN)/fastproxy bench $(BENCH)
+
+bench-micro: $(READY)  ## measure single operations in process (MICRO="request seal" for some)
+	$(BIN)/python -m tests.micro $(MICRO)
 
 fuzz: $(READY)  ## fuzz the link's handshake and frames, guided by coverage (FUZZ_SECONDS=60 each)
 	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[dev,fuzz]' -c constraints.txt
@@ -46,3 +50,4 @@ fuzz: $(READY)  ## fuzz the link's handshake and frames, guided by coverage (FUZ
 docs: $(READY)  ## write the pages that are made from code anew
 	$(BIN)/python -m fastproxy.config.reference > docs/configuration.md
 	$(BIN)/python scripts/errors_page.py > docs/errors.md
+	$(BIN)/python -m fastproxy.bench.performance_page docs/performance.json > docs/performance.md
