@@ -8,11 +8,10 @@ Knows nothing of HTTP messages, sockets, logs or metrics.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from msgspec import Struct
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(Struct, frozen=True):
     """One row of the error table.
 
     label: name in metrics, logs, answers and docs; never changes its meaning.

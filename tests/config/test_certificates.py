@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import time
 from collections.abc import Callable
@@ -13,6 +12,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.rsa import generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from msgspec import structs
 
 from fastproxy.config.certificates import CertificateError, contents_digest, read_credentials
 from fastproxy.config.snapshot import TlsFiles
@@ -149,7 +149,7 @@ def test_the_own_certificate_must_prove_a_name(
 
 def test_a_key_belongs_to_its_certificate(files: TlsFiles, tmp_path: Path) -> None:
     other = write_files(tmp_path, "other", AUTHORITY.issue([WEB]), AUTHORITY.pem)
-    found = problems(dataclasses.replace(files, private_key=other.private_key))
+    found = problems(structs.replace(files, private_key=other.private_key))
     assert "is not the key of the certificate" in found["private_key"]
 
 
@@ -161,7 +161,7 @@ def test_nobody_is_asked_for_the_password_of_a_key(tmp_path: Path) -> None:
 def test_a_file_of_certificate_and_key_is_as_secret_as_the_key(files: TlsFiles) -> None:
     files.certificate.write_bytes(files.certificate.read_bytes() + files.private_key.read_bytes())
     files.certificate.chmod(0o644)
-    both = dataclasses.replace(files, private_key=files.certificate)
+    both = structs.replace(files, private_key=files.certificate)
     assert problems(both).keys() == {"certificate", "private_key"}
     files.certificate.chmod(0o600)
     assert read_credentials(both, NOW_S).tls_ids == (WEB, "web.example")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import dataclasses
 
 import pytest
+from msgspec.structs import replace
 
 from fastproxy.errors import (
     ENVELOPE_EXPIRED,
@@ -141,7 +142,7 @@ def test_whatever_fails_before_the_tag_looks_the_same() -> None:
 
 
 def test_a_caller_with_a_pre_shared_key_must_use_it() -> None:
-    receiver = make_receiver(callers=(replace(CALLER, psk=PSK),))
+    receiver = make_receiver(callers=(dataclasses.replace(CALLER, psk=PSK),))
     assert_unproven(receiver, seal(make_session()))
     assert_unproven(receiver, seal(make_session(psk=b"\x56" * 32)))
     opened(receiver, seal(make_session(psk=PSK)))

@@ -12,10 +12,11 @@ import asyncio
 import signal
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from math import ceil
 from typing import Protocol
 from urllib.parse import parse_qsl
+
+from msgspec import Struct
 
 from fastproxy.admin.answers import AdminError, answer
 from fastproxy.model import Response
@@ -39,8 +40,7 @@ _FIELDS = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Kind:
+class Kind(Struct, frozen=True):
     """One kind of profile.
 
     name: of its file. claims: what only one profile at a time can have. words: what it shows.

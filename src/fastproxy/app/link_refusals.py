@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 from fastproxy.wire.link.errors import LinkError
 
@@ -42,8 +43,7 @@ _ADVICE = {
 _OTHER_ADVICE = "somebody there doesn't keep to the protocol of links"
 
 
-@dataclass(slots=True)
-class _Written:
+class _Written(Struct):
     """What was written of one cause. since_s: when its period began."""
 
     since_s: float

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from contextlib import redirect_stdout
-from dataclasses import replace
 from tempfile import TemporaryDirectory, TemporaryFile
 
 import msgspec
-from msgspec.structs import replace as change
+from msgspec.structs import replace
 
 from fastproxy.app.running import Proxy
 from fastproxy.config.address import parse_address
@@ -46,7 +45,7 @@ async def call_once(snapshot: OutSnapshot, request: bytes, take: Callable[[bytes
             proxy = Proxy(_listening_in(folder, snapshot), asyncio.get_running_loop())
         await proxy.start()
         try:
-            await _exchange(_socket_in(folder), request, take)
+            await _exreplace(_socket_in(folder), request, take)
         finally:
             await proxy.drain()
         access_log.seek(0)
@@ -69,18 +68,18 @@ def _listening_in(folder: str, snapshot: OutSnapshot) -> OutSnapshot:
         raise StartError(f"can't listen in {folder}: {error}; set TMPDIR to a shorter one") from error
     return replace(
         snapshot,
-        config=change(
+        config=replace(
             config,
-            listen=change(config.listen, socket_mode="0600", allowed_uids=[]),
-            log=change(config.log, access="on"),
-            drain=change(config.drain, grace_s=0.0),
+            listen=replace(config.listen, socket_mode="0600", allowed_uids=[]),
+            log=replace(config.log, access="on"),
+            drain=replace(config.drain, grace_s=0.0),
         ),
         listen=address,
         admin=None,
     )
 
 
-async def _exchange(socket_path: str, request: bytes, take: Callable[[bytes], None]) -> None:
+async def _exreplace(socket_path: str, request: bytes, take: Callable[[bytes], None]) -> None:
     reader, writer = await asyncio.open_unix_connection(socket_path)
     try:
         writer.write(request)  # nobody waits for it to leave: a refusal may come before all of it is taken

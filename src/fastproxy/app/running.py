@@ -8,10 +8,11 @@ import logging
 import signal
 import time
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from dataclasses import replace
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
+
+from msgspec.structs import replace
 
 from fastproxy import __version__
 from fastproxy.app.admin import admin_server

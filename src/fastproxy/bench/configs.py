@@ -28,7 +28,7 @@ SINK_PATH = "/api/sink"
 FILES_PATH = "/api/files"
 MIB = 1 << 20
 GIB = 1 << 30
-BODY_BYTES = tuple(64 * 8**step for step in range(7))
+BODY_BYTES = (64, 512, 4096, 32_768, 262_144, MIB, 16 * MIB)
 """From 64 B to 16 MiB."""
 
 FILE_BYTES = {"gib": GIB, "endless": 1 << 40} | {str(size): size for size in BODY_BYTES}

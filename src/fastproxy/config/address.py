@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import ipaddress
 import re
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _HOST_NAME = re.compile(r"(?!-)[A-Za-z0-9_-]{1,63}(?<!-)(\.(?!-)[A-Za-z0-9_-]{1,63}(?<!-))*\.?\Z")
 _UNIX_PATH_LIMIT_BYTES = 107
 """`sun_path` of Linux holds 108 bytes, the last of them zero."""
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
+class Address(Struct, frozen=True):
     """Where to listen or connect.
 
     host: IP address or name; for a Unix socket its path. port: 0 for a Unix socket, and for

@@ -11,10 +11,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from math import inf
 from os import DirEntry, scandir
 from pathlib import Path
+
+from msgspec import Struct
 
 from fastproxy.config.keys import KeyMaterialError, is_usable_public_key, read_public_key_file
 from fastproxy.config.schema_parts import NAME_PATTERN
@@ -32,8 +33,7 @@ _Trouble = tuple[str, str]
 """What is wrong, and what to do."""
 
 
-@dataclass(frozen=True, slots=True)
-class FolderCallers:
+class FolderCallers(Struct, frozen=True):
     """What a folder held.
 
     callers: by name, whatever the dates of their keys. troubles: what is wrong and what to do, for each file
@@ -79,8 +79,7 @@ class CallersReader:
         return self._found
 
 
-@dataclass(frozen=True, slots=True)
-class _File:
+class _File(Struct, frozen=True):
     """What a file held. state: what changes with it; None while a write could pass unseen.
 
     keys: each with its last second in Unix time, or infinity.

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_pem_private_key
+from msgspec import Struct
 
 from fastproxy.config.keys import KeyMaterialError, read_file
 from fastproxy.config.snapshot import TlsFiles
@@ -42,8 +42,7 @@ class CertificateError(Exception):
         super().__init__("; ".join(f"{setting}: {error.message}" for setting, error in problems.items()))
 
 
-@dataclass(frozen=True, slots=True)
-class Credentials:
+class Credentials(Struct, frozen=True):
     """A set of certificate files that can be used.
 
     certificate: the own one, DER. tls_ids: whom it stands for. not_after_unix_s: end of its validity.

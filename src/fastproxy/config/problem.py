@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
+
+from msgspec import Struct
 
 _KEY_LIKE = re.compile("[0-9a-fA-F]{32}")
 
@@ -15,8 +16,7 @@ Path = tuple[str | int, ...]
 """Where a value stands in a file: keys of mappings and indexes of lists, from the root."""
 
 
-@dataclass(frozen=True, slots=True)
-class Problem:
+class Problem(Struct, frozen=True):
     """One thing to correct.
 
     file: the config file, as it was named.

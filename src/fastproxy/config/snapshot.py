@@ -7,9 +7,10 @@ Knows nothing of how it came about or what is built from it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, field, replace
 from math import inf
 from pathlib import Path
+
+from msgspec import Struct, structs
 
 from fastproxy.config.address import Address
 from fastproxy.config.problem import Problem
@@ -17,8 +18,7 @@ from fastproxy.config.schema import InConfig, InService, OutConfig, OutService, 
 from fastproxy.config.secret import Secret
 
 
-@dataclass(frozen=True, slots=True)
-class Peer:
+class Peer(Struct, frozen=True):
     """A receiver as an out proxy knows it, or a caller as an in proxy knows it.
 
     public_keys: 32 bytes each; any of them proves the name. tls_id: what its certificate must bear instead;
@@ -32,18 +32,17 @@ class Peer:
     tls_id: str
     psk: Secret | None
     line: int
-    key_dates: Mapping[bytes, float] = field(default_factory=dict)
+    key_dates: Mapping[bytes, float] = {}
 
     def at(self, now_unix_s: float) -> Peer:
         """Return what proves this peer at a time: without the keys that have passed their date."""
         if not any(now_unix_s > not_after_unix_s for not_after_unix_s in self.key_dates.values()):
             return self
         left = tuple(key for key in self.public_keys if now_unix_s <= self.key_dates.get(key, inf))
-        return replace(self, public_keys=left)
+        return structs.replace(self, public_keys=left)
 
 
-@dataclass(frozen=True, slots=True)
-class TlsFiles:
+class TlsFiles(Struct, frozen=True):
     """Where the certificates of links inside TLS are; `certificates.read_credentials` reads them."""
 
     certificate: Path
@@ -51,8 +50,7 @@ class TlsFiles:
     authorities: Path
 
 
-@dataclass(frozen=True, slots=True)
-class CallersDir:
+class CallersDir(Struct, frozen=True):
     """A folder of callers, and what its files must not say again; `callers_dir.CallersReader` reads it.
 
     folder: where it is. names: the callers that the config itself describes. key_uses: whom each public key
@@ -64,8 +62,7 @@ class CallersDir:
     key_uses: Mapping[bytes, str]
 
 
-@dataclass(frozen=True, slots=True)
-class CompatSender:
+class CompatSender(Struct, frozen=True):
     """How a caller's messages are made over `compat`.
 
     Each key with the name that messages carry; "" and None where the caller doesn't sign or encrypt.
@@ -79,8 +76,7 @@ class CompatSender:
     compress: str
 
 
-@dataclass(frozen=True, slots=True)
-class CompatOut:
+class CompatOut(Struct, frozen=True):
     """The out proxy's side of `compat`.
 
     context_path: "" or begins with a slash and doesn't end with one. callers: every caller that can occur.
@@ -94,16 +90,14 @@ class CompatOut:
     callers: Mapping[str, CompatSender]
 
 
-@dataclass(frozen=True, slots=True)
-class CompatDemand:
+class CompatDemand(Struct, frozen=True):
     """What a caller's messages must be: signed, encrypted with one of the keys named; empty: need not."""
 
     sign: tuple[str, ...]
     encrypt: tuple[str, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class CompatIn:
+class CompatIn(Struct, frozen=True):
     """The in proxy's side of `compat`. context_path: as in `CompatOut`. Keys by name."""
 
     caller_header: str
@@ -115,8 +109,7 @@ class CompatIn:
     callers: Mapping[str, CompatDemand]
 
 
-@dataclass(frozen=True, slots=True)
-class Center:
+class Center(Struct, frozen=True):
     """The registry that endpoints are asked of.
 
     advertise: the address to register this receiver under; None where nothing is registered.
@@ -127,8 +120,7 @@ class Center:
     advertise: Address | None
 
 
-@dataclass(frozen=True, slots=True)
-class AdminListener:
+class AdminListener(Struct, frozen=True):
     """The admin listener.
 
     token: shows profiles; None where there is none. is_open: every program of this machine may have them.
@@ -139,8 +131,7 @@ class AdminListener:
     is_open: bool
 
 
-@dataclass(frozen=True, slots=True)
-class RemoteService:
+class RemoteService(Struct, frozen=True):
     """A service as the out proxy knows it.
 
     receiver: None over `compat`, which knows no identity. endpoints: those of the in proxy.
@@ -156,8 +147,7 @@ class RemoteService:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class LocalService:
+class LocalService(Struct, frozen=True):
     """A service as the in proxy knows it.
 
     center_name: its name at the center; "" when its endpoints are fixed. settings: defaults applied.
@@ -170,8 +160,7 @@ class LocalService:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class Grant:
+class Grant(Struct, frozen=True):
     """One item of `privileges` with its globs expanded.
 
     callers, services: names that exist. methods: empty for all. index: place in the file, from 0.
@@ -187,8 +176,7 @@ class Grant:
     line: int
 
 
-@dataclass(frozen=True, slots=True)
-class OutSnapshot:
+class OutSnapshot(Struct, frozen=True):
     """All that an out proxy is built from.
 
     config: every setting, for what isn't resolved here. caller: the fixed caller, "" with `callers`.
@@ -213,8 +201,7 @@ class OutSnapshot:
     lapsed: tuple[Problem, ...]
 
 
-@dataclass(frozen=True, slots=True)
-class InSnapshot:
+class InSnapshot(Struct, frozen=True):
     """All that an in proxy is built from.
 
     config: every setting, for what isn't resolved here. private_keys: 32 bytes each, the newest first; none

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from dataclasses import dataclass
 from math import inf
+
+from msgspec import Struct
 
 from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED, ProxyError
 from fastproxy.model import Endpoint
@@ -19,8 +20,7 @@ from fastproxy.net.http1 import HeadParser
 from fastproxy.net.timers import Timer, Wheel
 
 
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
+class PoolLimits(Struct, frozen=True):
     """Bounds on the connections to one endpoint.
 
     connections: open at a time. waiting: exchanges that may wait for one.

@@ -9,7 +9,8 @@ Knows nothing of how a caller proved itself, nor of what happens to an exchange 
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+
+from msgspec import Struct
 
 from fastproxy.errors import AMBIGUOUS_PATH, NO_PRIVILEGE, ProxyError
 from fastproxy.policy.path import canonical_path
@@ -17,8 +18,7 @@ from fastproxy.policy.pattern import ANY_METHOD, PatternTable, parse_pattern
 from fastproxy.policy.ratelimit import Rate
 
 
-@dataclass(frozen=True, slots=True)
-class Privilege:
+class Privilege(Struct, frozen=True):
     """One privilege as the config grants it, globs resolved to names.
 
     callers, services: names. methods: as in requests, case matters; None for all.
@@ -37,8 +37,7 @@ class Privilege:
     line: int = 0
 
 
-@dataclass(frozen=True, slots=True)
-class Route:
+class Route(Struct, frozen=True):
     """The route that a request was found to be on, and what holds there.
 
     pattern: the path pattern as the config spells it, for metrics and logs.
@@ -51,15 +50,14 @@ class Route:
     rate: Rate | None = None
     rate_key: str = ""
     allow_ambiguous: bool = False
-    privilege: Privilege | None = field(default=None, repr=False)
+    privilege: Privilege | None = None
 
 
 NO_ROUTE = Route("none")
 """Stands for the route of a request without privilege, where refusals are reported instead of enforced."""
 
 
-@dataclass(frozen=True, slots=True)
-class NearMiss:
+class NearMiss(Struct, frozen=True):
     """A privilege that would have held, had it not been for one thing.
 
     lacks: the one of "caller", "service", "method" and "path" that isn't in it.
@@ -69,8 +67,7 @@ class NearMiss:
     lacks: str
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Explanation(Struct, frozen=True):
     """Why a request is let through or refused.
 
     route: what `Privileges.decide` answers; None when it refuses.

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import replace
 from typing import cast
+
+from msgspec.structs import replace
 
 from fastproxy.errors import AMBIGUOUS_PATH, METHOD_UNSUPPORTED, RECEIVER_REFUSED, ProxyError
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, ResponseHead, host_field

@@ -7,11 +7,11 @@ header of its envelopes; an id that isn't in `CIPHERS` is refused.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Protocol
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM, ChaCha20Poly1305
+from msgspec import Struct
 
 NONCE_BYTES = 12
 TAG_BYTES = 16
@@ -33,8 +33,7 @@ class Aead(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
-class Cipher:
+class Cipher(Struct, frozen=True):
     """One AEAD: its HPKE id, its name in configs, the length of its key in bytes, and how to key it."""
 
     aead_id: int

@@ -13,11 +13,12 @@ from __future__ import annotations
 
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from functools import lru_cache
 from importlib import import_module
 from types import MappingProxyType
 from typing import Any
+
+from msgspec import Struct
 
 
 @lru_cache(1)
@@ -117,8 +118,7 @@ def _gunzip(data: bytes, limit_bytes: int) -> bytes:
     return content
 
 
-@dataclass(frozen=True, slots=True)
-class Compressor:
+class Compressor(Struct, frozen=True):
     """One form of compression: its id on the wire, its name in configs, and both directions.
 
     decompress takes the data and the bound in bytes; it raises `BrokenDataError`.

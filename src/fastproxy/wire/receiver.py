@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from msgspec import Struct
@@ -70,8 +69,7 @@ from fastproxy.wire.responses import (
 from fastproxy.wire.sessions import CallerKey, Session, SessionTable
 
 
-@dataclass(frozen=True, slots=True)
-class ReceiverLimits:
+class ReceiverLimits(Struct, frozen=True):
     """The bounds that a receiver keeps.
 
     max_age_ms: how far ahead an expiry may lie. max_clock_skew_ms: by how much the clocks may differ.

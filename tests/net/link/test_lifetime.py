@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import cast
 
 import pytest
+from msgspec.structs import replace
 
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link import link as link_module

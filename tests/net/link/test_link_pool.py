@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import asynccontextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import uvloop
+from msgspec.structs import replace
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Endpoint

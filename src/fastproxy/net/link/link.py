@@ -12,10 +12,12 @@ rule ends the link, and everything that a peer can make this end hold or do is b
 from __future__ import annotations
 
 import asyncio
+import mmap
 import ssl
 from collections import deque
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
+
+from msgspec import Struct
 
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link.counters import LinkCounters
@@ -71,8 +73,7 @@ LAST_STREAM = 2**32 - 1
 _PING = b"\0" * PING_BYTES
 
 
-@dataclass(frozen=True, slots=True)
-class LinkSettings:
+class LinkSettings(Struct, frozen=True):
     """How a proxy keeps its links; times in seconds.
 
     params: what it grants the peer. handshake_timeout_s: for the whole handshake.
@@ -613,8 +614,8 @@ class Link(asyncio.BufferedProtocol):
 
 
 def landing() -> memoryview:
-    """Return a place that the links of one loop read into, each in turn."""
-    return memoryview(bytearray(_LANDING_BYTES))
+    """Return a place that the links of one loop read into, each in turn; it takes the memory that they use."""
+    return memoryview(mmap.mmap(-1, _LANDING_BYTES))
 
 
 def _whole_frames(out: list[bytes | memoryview]) -> list[tuple[list[bytes | memoryview], int]]:

@@ -11,7 +11,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -43,8 +42,7 @@ _FIRST_PAUSE_S = 0.05
 _LONGEST_PAUSE_S = 1.0
 
 
-@dataclass(frozen=True, slots=True)
-class LinkPoolLimits:
+class LinkPoolLimits(Struct, frozen=True):
     """Bounds on links to one endpoint; times in seconds.
 
     waiting: exchanges that may wait for a link. connect_timeout_s: for the TCP handshake.

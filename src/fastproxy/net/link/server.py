@@ -11,8 +11,9 @@ import socket
 import ssl
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
+
+from msgspec import Struct
 
 from fastproxy.errors import ProxyError
 from fastproxy.net.link.counters import LinkCounters
@@ -32,8 +33,7 @@ _BACKLOG = 1024
 _ACCEPT_PAUSE_S = 0.1
 
 
-@dataclass(frozen=True, slots=True)
-class DoorLimits:
+class DoorLimits(Struct, frozen=True):
     """Bounds on who comes in. handshakes: under way at a time. links_per_caller: open at a time."""
 
     handshakes: int = 256
