@@ -23,6 +23,7 @@ test: $(READY) packages lint  ## lint, types, import rules and all tests but the
 	$(BIN)/pytest
 
 test-long: $(READY) packages  ## the tests that take minutes, and properties by examples of their own
+	@scripts/setup-debian.sh long
 	$(BIN)/pytest -m long
 	HYPOTHESIS_PROFILE=search $(BIN)/pytest tests/wire tests/policy tests/net tests/config tests/proxy
 

@@ -614,7 +614,7 @@ class Link(asyncio.BufferedProtocol):
 
 
 def landing() -> memoryview:
-    """Return a place that the links of one loop read into, each in turn. It takes what memory they use of it."""
+    """Return a place that the links of one loop read into, each in turn; it takes what they use of it."""
     return memoryview(mmap.mmap(-1, _LANDING_BYTES))
 
 
