@@ -89,9 +89,26 @@ def test_a_request_without_a_host_is_honest_on_a_unix_socket_only() -> None:
         OPEN.check(head)
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1:9090", "127.0.0.1", "LOCALHOST:1", "[::1]:9090", "10.0.0.1"])
-def test_ip_addresses_and_localhost_are_no_names_that_could_be_rebound(host: str) -> None:
-    assert refusal(OPEN, host=host) == 0
+@pytest.mark.parametrize("access", [OPEN, WITH_TOKEN, UNIX])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1:9090", "127.0.0.2", "LOCALHOST:1", "[::1]:9090", "[::ffff:127.0.0.1]:9090"]
+)
+def test_loopback_addresses_and_localhost_are_no_names_that_could_be_rebound(
+    access: Access, host: str
+) -> None:
+    assert refusal(access, BEARER, host=host) == 0
+
+
+@pytest.mark.parametrize(
+    ("host", "with_token"),
+    [("10.0.0.1", 0), ("[fd00::1]:9090", 0), ("0.0.0.0:9090", 403), ("[::]", 403), ("[::ffff:0.0.0.0]", 403)],
+)
+def test_pages_reach_nothing_open_by_addresses_of_which_browsers_tell_no_origin(
+    host: str, with_token: int
+) -> None:
+    """A token isn't a page's to send, so that addresses of the network are good enough with one."""
+    assert refusal(OPEN, host=host) == 403
+    assert refusal(WITH_TOKEN, BEARER, host=host) == with_token
 
 
 @pytest.mark.parametrize("access", [OPEN, WITH_TOKEN, CLOSED, UNIX])

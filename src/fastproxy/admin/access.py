@@ -4,7 +4,8 @@ By a Unix socket, which is made with mode 0600: the proxy's own user. By TCP: wh
 the config opens it to the machine, every program on it. In all cases the request must not be a web page's
 doing: the Host header says an IP address, `localhost` or the listener's own name (a page whose name was made
 to lead here, by DNS rebinding, says another), and what browsers tell of the page that asks, says that it is
-this listener's own.
+this listener's own. They tell nothing of a page that only makes a request, whose answer it can't read, unless
+the address is one of loopback (W3C Fetch Metadata): where no token is needed, it must be one.
 Tokens are kept as SHA-256 digests, compared in constant time, and never told.
 Knows nothing of what is revealed.
 """
@@ -86,16 +87,20 @@ class Access:
             raise AdminError(403, "a page of another origin asks for this")
 
     def _is_own_host(self, host: bytes) -> bool:
-        """Whether a Host header, well-formed or empty, says what only an honest client would."""
+        """Whether a Host header, well-formed or empty, says what only an honest client would.
+
+        0.0.0.0 is nobody's address, but leads to this machine: pages use it to get past a browser's guard.
+        """
         if not host:
             return self._is_unix
         text = host.decode("ascii")
         name = text[1:].partition("]")[0] if text.startswith("[") else text.partition(":")[0]
         try:
-            ipaddress.ip_address(name)
+            address = ipaddress.ip_address(name)
         except ValueError:
             return _plain(name) in ("localhost", self._host)
-        return True
+        address = getattr(address, "ipv4_mapped", None) or address
+        return address.is_loopback if self._is_open else not address.is_unspecified
 
 
 def _presented(authorization: bytes) -> bytes:
