@@ -74,6 +74,14 @@ def test_another_process_makes_both_formats() -> None:
     assert data_of(run_render(PROFILE, "flamegraph").decode()) == data_of(page(PROFILE))
 
 
+def test_what_lies_where_the_proxy_was_started_is_not_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "gzip.py").write_text("raise SystemExit('planted')")
+    monkeypatch.chdir(tmp_path)
+    assert pprof.read(run_render(PROFILE, "pprof"), LIMIT_BYTES) == PROFILE
+
+
 def test_a_process_that_fails_is_told_of(tmp_path: Path) -> None:
     with pytest.raises(RenderError), asyncio.Runner() as runner:
         runner.run(render_recording(tmp_path / "missing", "heap", "pprof"))

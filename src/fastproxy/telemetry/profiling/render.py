@@ -18,6 +18,8 @@ from fastproxy.telemetry.profiling.profile import Profile
 
 FORMATS = ("pprof", "flamegraph")
 _TIMEOUT_S = 120.0
+_COMMAND = (sys.executable, "-P", "-m", "fastproxy.telemetry.profiling.render")
+"""With -P: what lies in the folder that the proxy was started in, by whosever hand, isn't run."""
 
 
 class RenderError(Exception):
@@ -44,7 +46,7 @@ async def render_recording(file: Path, kind: str, form: str) -> bytes:
 async def _run(arguments: list[str], given: bytes) -> bytes:
     try:
         process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", __name__, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
+            *_COMMAND, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
         )
     except OSError as error:
         raise RenderError(f"no process can be started: {error.strerror}") from error
