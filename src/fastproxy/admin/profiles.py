@@ -159,10 +159,10 @@ class Profiles:
 
         try:
             recorder = MemoryRecorder()
+            recorder.start()
         except RecordingError as error:
             raise AdminError(501, str(error)) from error
         try:
-            recorder.start()
             try:
                 end_s = self._loop.time() + seconds
                 while (left_s := end_s - self._loop.time()) > 0 and not recorder.is_full:

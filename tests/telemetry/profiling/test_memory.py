@@ -78,3 +78,36 @@ def test_without_memray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setitem(__import__("sys").modules, "memray", None)
     with pytest.raises(RecordingError, match=r"pip install 'fastproxy-link\[profile\]'"):
         MemoryRecorder()
+
+
+def test_without_a_folder_for_the_file_it_says_what_it_needs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(RecordingError, match="TMPDIR"):
+        MemoryRecorder()
+
+
+def test_a_file_that_can_not_be_made_or_written_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    recorder = MemoryRecorder()
+    monkeypatch.setattr(recorder, "_tracker", _FullTracker())
+    with pytest.raises(RecordingError, match="TMPDIR"):
+        recorder.start()
+    monkeypatch.setattr("memray.FileDestination", _no_file)
+    with pytest.raises(RecordingError, match="TMPDIR"):
+        MemoryRecorder()
+    assert not list(tmp_path.iterdir())
+
+
+class _FullTracker:
+    """Does what memray's does where the disk is full."""
+
+    def __enter__(self) -> None:
+        raise RuntimeError("Failed to write output header: No space left on device")
+
+
+def _no_file(*_: object, **__: object) -> None:
+    raise OSError("Could not create output file")

@@ -43,7 +43,7 @@ class MemoryRecorder:
     """Records allocations to a file.
 
     Raises:
-        RecordingError: memray is not installed.
+        RecordingError: memray is not installed, or there is no place for the file.
     """
 
     __slots__ = ("_folder", "_tracker", "file")
@@ -55,16 +55,31 @@ class MemoryRecorder:
             raise RecordingError(
                 "memory profiles need memray: pip install 'fastproxy-link[profile]', then restart the proxy"
             ) from error
-        self._folder = Path(mkdtemp(prefix=f"fastproxy-memory-{os.getpid()}-"))  # of mode 0700
+        try:
+            self._folder = Path(mkdtemp(prefix=f"fastproxy-memory-{os.getpid()}-"))  # of mode 0700
+        except OSError as error:
+            raise _no_room(error) from error
         self.file = self._folder / "allocations"
-        self._tracker: memray.Tracker = memray.Tracker(
-            destination=memray.FileDestination(self.file, compress_on_exit=False),
-            trace_python_allocators=True,
-        )
+        try:
+            self._tracker: memray.Tracker = memray.Tracker(
+                destination=memray.FileDestination(self.file, compress_on_exit=False),
+                trace_python_allocators=True,
+            )
+        except OSError as error:
+            self.remove()
+            raise _no_room(error) from error
 
     def start(self) -> None:
-        """Begin."""
-        self._tracker.__enter__()
+        """Begin.
+
+        Raises:
+            RecordingError: nothing can be written; what was there of the file is removed.
+        """
+        try:
+            self._tracker.__enter__()
+        except RuntimeError as error:  # how memray tells it
+            self.remove()
+            raise _no_room(error) from error
 
     @property
     def is_full(self) -> bool:
@@ -79,6 +94,13 @@ class MemoryRecorder:
         """Remove the file."""
         self.file.unlink(missing_ok=True)
         self._folder.rmdir()
+
+
+def _no_room(error: Exception) -> RecordingError:
+    return RecordingError(
+        f"a recording of memory needs a folder for temporary files with {RECORD_LIMIT_BYTES // 2**20} MiB of "
+        f"room: set TMPDIR to one, then restart the proxy ({error})"
+    )
 
 
 def read_recording(file: Path, kind: str) -> Profile:
