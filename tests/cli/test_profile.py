@@ -78,6 +78,15 @@ def test_a_token_in_a_url_is_taken_and_not_shown() -> None:
     assert find_target("unix:/run/admin.sock").address.is_unix
 
 
+@pytest.mark.parametrize("password", ["0123456789%0d%0aabcdef", "0123456789%E2%82%ACabcdef"])
+def test_what_can_be_no_token_is_told_of_and_not_shown(
+    call: Call, proxy: ProxyProcess, password: str
+) -> None:
+    result = call("profile", f"http://x:{password}@127.0.0.1:{proxy.admin[1]}")
+    assert (result.exit_code, "no token" in result.output) == (1, True)
+    assert "0123456789" not in result.output
+
+
 @pytest.mark.parametrize("target", ["https://h:1", "http://h", "http://h:1/debug", "h", "ftp://h:1"])
 def test_what_is_no_target_is_a_usage_error(call: Call, target: str) -> None:
     assert call("profile", target).exit_code == 2

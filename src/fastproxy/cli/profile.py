@@ -97,6 +97,8 @@ def _fetch(target: Target, path: str, kind: str, duration_s: float) -> bytes:
         connection.sock.settimeout(_ANSWER_TIMEOUT_S)
         response = connection.getresponse()
         content = response.read(_ANSWER_LIMIT_BYTES)
+    except ValueError:  # says the token
+        raise click.ClickException("this is no token: it has what can't stand in a header") from None
     except (OSError, http.client.HTTPException) as error:
         raise click.ClickException(
             f"{target.address} does not answer as a proxy's admin address: {error}"
