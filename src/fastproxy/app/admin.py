@@ -57,12 +57,10 @@ def _exchanges(
 ) -> Iterator[tuple[str, Coroutine[Any, Any, Any] | None]]:
     """Tell which exchanges are under way: where each stands, and its coroutine; the short way has none."""
     for connection in server.connections:
-        exchange, coroutine = connection._exchange, connection._drive._coroutine
-        if exchange is not None:
-            yield f"exchange, {exchange.phase}", coroutine
-        elif coroutine is not None:
-            yield "exchange, read", coroutine
+        if (under_way := connection.under_way) is not None:
+            phase, coroutine = under_way
+            yield f"exchange, {phase}", coroutine
     for link in links.links if links is not None else ():
         for stream in link.streams.values():
-            coroutine = stream._drive._coroutine if isinstance(stream, ReceivedStream) else None
+            coroutine = stream.coroutine if isinstance(stream, ReceivedStream) else None
             yield f"exchange, {stream.phase}", coroutine

@@ -453,6 +453,14 @@ class Connection(asyncio.Protocol):
         self._write(head.start + b"\r\n")
 
     @property
+    def under_way(self) -> tuple[str, Coroutine[Any, None, Any] | None] | None:
+        """The phase of the exchange, and its coroutine: the short way has none. None without an exchange."""
+        coroutine = self._drive.coroutine
+        if self._exchange is not None:
+            return self._exchange.phase, coroutine
+        return None if coroutine is None else ("read", coroutine)
+
+    @property
     def date_line(self) -> bytes:
         """The line of a Date field for now."""
         return self._server.date_line()

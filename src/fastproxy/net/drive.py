@@ -81,6 +81,11 @@ class Drive:
         """Whether nothing is under way."""
         return self._coroutine is None
 
+    @property
+    def coroutine(self) -> Coroutine[Any, None, Any] | None:
+        """What is under way."""
+        return self._coroutine
+
     def start(self, coroutine: Coroutine[Any, None, Any]) -> None:
         """Run a coroutine up to its first suspension, or to its end; the last one has ended."""
         self._coroutine = coroutine

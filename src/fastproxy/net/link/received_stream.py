@@ -139,6 +139,11 @@ class ReceivedStream:
         """Where it stands."""
         return "open" if self._exchange is None else self._exchange.phase
 
+    @property
+    def coroutine(self) -> Coroutine[Any, None, Any] | None:
+        """What answers it."""
+        return self._drive.coroutine
+
     def start(self, coroutine: Coroutine[Any, None, None]) -> None:
         """Answer it."""
         self._drive.start(coroutine)
