@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from fastproxy.app.key_dates import LINES, SHOWN, KeyDates
 from fastproxy.config.snapshot import Peer
@@ -113,6 +115,60 @@ def test_a_folder_of_keys_that_end_together_does_not_flood_the_log(watched: Watc
     assert told[-1][0] == "more public keys end, or have ended"
     watched.look(peers)
     assert watched.told() == []
+
+
+def test_a_day_has_no_more_lines_than_that_however_the_dates_lie(watched: Watched) -> None:
+    keys = [number.to_bytes(32, "big") for number in range(3 * LINES)]
+    peers = tuple(
+        Peer(f"c{place}", (key,), "", None, 0, {key: START_S + 30 * DAY_S + place * 60})
+        for place, key in enumerate(keys)
+    )
+    watched.look(peers)
+    for _ in range(3 * LINES):
+        watched.now_s += 60
+        watched.look(tuple(peers))
+    told = [what for what, _, _ in watched.told()]
+    assert told.count("a public key ends soon") == LINES
+    assert told.count("more public keys end, or have ended") == 1
+
+
+class Asked(tuple[Peer, ...]):
+    """Peers that may be gone through, or not."""
+
+    is_over = False
+
+    def __iter__(self) -> Iterator[Peer]:
+        assert not self.is_over
+        return super().__iter__()
+
+
+def test_a_date_concerns_its_own_peer_alone(watched: Watched) -> None:
+    """With 100,000 callers, going through all of them for each date would hold everybody up."""
+    peers = Asked((peer("web", KEYS[1], key1=40), peer("bot", KEYS[2], key2=50), peer("cart", KEYS[3])))
+    assert len(watched.look(peers)) == 3
+    peers.is_over = True
+    for days, left in ((15, 2), (41, 1), (51, 0)):
+        watched.now_s = START_S + days * DAY_S
+        assert sum(bool(keys) for keys in watched.look(peers).values()) == left + 1
+
+
+@given(
+    st.lists(st.dictionaries(st.sampled_from(KEYS), st.integers(-3, 70), max_size=3), max_size=5),
+    st.lists(st.integers(-4, 75), min_size=1, max_size=12),
+)
+def test_whichever_way_the_clock_jumps_the_keys_are_those_of_the_time(
+    dates: list[dict[bytes, int]], days: list[int]
+) -> None:
+    peers = tuple(
+        Peer(f"c{place}", tuple(KEYS), "", None, 0, {key: START_S + day * DAY_S for key, day in one.items()})
+        for place, one in enumerate(dates)
+    )
+    now_s = START_S
+    metrics = Metrics("in", "1", [], [])
+    known = KeyDates("caller", metrics, lambda: now_s)
+    for day in days:
+        for now_s in (START_S + day * DAY_S, START_S + day * DAY_S + 0.5):
+            assert list(known.counting(peers)) == [peer.at(now_s) for peer in peers]
 
 
 def left_s(watched: Watched) -> dict[str, float]:
