@@ -1,6 +1,7 @@
 """The callers of an in proxy while it runs: who comes to the folder of callers is known, who goes from it or
 whose keys pass their date is not; all without a restart.
 
+Dates hold whatever becomes of the folder: while it is being read, and when it can't be.
 Knows nothing of what is done about a caller that came or went.
 """
 
@@ -15,7 +16,7 @@ from fnmatch import fnmatchcase
 from msgspec.structs import replace
 
 from fastproxy.app.key_dates import KeyDates
-from fastproxy.config.callers_dir import CallersReader
+from fastproxy.config.callers_dir import CallersReader, FolderCallers
 from fastproxy.config.keys import KeyMaterialError
 from fastproxy.config.snapshot import InSnapshot, Peer
 
@@ -45,6 +46,7 @@ class KnownCallers:
         self._peers: Sequence[Peer] = tuple(snapshot.callers.values())
         self._dates = dates
         self._takers: list[TakeCallers] = []
+        self._reading: asyncio.Task[FolderCallers] | None = None
         self._found: Mapping[str, Peer] = {}
         self._troubles: tuple[tuple[str, str], ...] = ()
         self.counting = dates.counting(self._peers)
@@ -68,6 +70,10 @@ class KnownCallers:
         """Look at the folder and the dates once."""
         if self._reader is not None:
             await self._look_into(self._reader)
+        await self._take()
+
+    async def _take(self) -> None:
+        """Look at the dates, and have whoever wants to know get the callers if they have changed."""
         before, self.counting = self.counting, self._dates.counting(self._peers)
         if self.counting is before:
             return
@@ -83,9 +89,14 @@ class KnownCallers:
         _LOG.info("callers have changed", extra=extra)
 
     async def _look_into(self, reader: CallersReader) -> None:
-        """Read the folder."""
+        """Read the folder. Meanwhile dates are looked at, however long a file system takes to answer."""
+        if self._reading is None:
+            self._reading = asyncio.create_task(asyncio.to_thread(reader.read, time.time_ns()))
+        while not (await asyncio.wait((self._reading,), timeout=LOOK_EVERY_S))[0]:
+            await self._take()
+        reading, self._reading = self._reading, None
         try:
-            found = await asyncio.to_thread(reader.read, time.time_ns())
+            found = reading.result()
         except KeyMaterialError as error:
             self._tell(((error.message, "the callers stay as they were until it can be read"),))
             return

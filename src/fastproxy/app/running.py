@@ -63,6 +63,7 @@ class Proxy:
         self._caller_links: CallerLinks | None = None
         self._receiver_links: ReceiverLinks | None = None
         self._known_callers: KnownCallers | None = None
+        self._caller_names: tuple[str, ...] = ()  # whom the privileges are compiled for
         certificates = certificates_of(snapshot.tls)
         own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
         proxy: OutProxy | InProxy
@@ -77,6 +78,7 @@ class Proxy:
             self.parts = parts = Parts(snapshot, "in", snapshot.caller_names, loop)
             dates = KeyDates("caller", parts.metrics, unix_clock, own_not_after_unix_s)
             known = self._known_callers = KnownCallers(snapshot, dates)
+            self._caller_names = tuple(peer.name for peer in known.counting)
             snapshot = replace(snapshot, callers={peer.name: peer for peer in known.counting})
             proxy, self._envelopes = in_proxy(snapshot, parts)
             known.on_change(partial(self._take_callers, snapshot, proxy))
@@ -175,15 +177,17 @@ class Proxy:
             yield self._known_callers.watch()
 
     async def _take_callers(self, snapshot: InSnapshot, proxy: InProxy, callers: Sequence[Peer]) -> None:
-        """Callers came or went: those who went are cut off, over every way that proves who calls."""
-        changed = with_callers(snapshot, callers)
-        privileges = await asyncio.to_thread(privileges_of, changed)
+        """Callers or keys came or went: those that went are cut off, over every way that proves who calls."""
+        names = tuple(peer.name for peer in callers)
+        if names != self._caller_names:  # a key that ends needn't wait for privileges: they go by name
+            changed = with_callers(snapshot, callers)
+            proxy.take_privileges(await asyncio.to_thread(privileges_of, changed))
+            self.metrics.know_callers(changed.caller_names)
+            self._caller_names = names
         if self._receiver_links is not None:
             self._receiver_links.take_callers(callers)
         if self._envelopes is not None:
             self._envelopes.take_callers(callers)
-        proxy.take_privileges(privileges)
-        self.metrics.know_callers(changed.caller_names)
 
     async def _keep_house(self) -> None:
         memory = MemoryKeeper(self._in_flight, resident_bytes, give_back)
