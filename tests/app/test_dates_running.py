@@ -29,6 +29,8 @@ class Running:
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
+        self.service_answers = asyncio.Event()
+        self.service_answers.set()
         self.in_s = self.out_s = NOW_S
 
     def key(self, name: str) -> str:
@@ -60,9 +62,10 @@ class Running:
             "receivers": {"in": {"public_keys": receiver, "endpoints": [place["in"]]}},
             "services": {"api": {"receiver": "in", "transport": transport}},
             "link": {"wait_s": 0},
+            "limits": {"connections_per_endpoint": 1},
             "log": quiet,
         }
-        self._service = await asyncio.start_unix_server(_answer, folder / "service")
+        self._service = await asyncio.start_unix_server(self._answer, folder / "service")
         loop = asyncio.get_running_loop()
         made = []
         for name, config, clock in (("in", inner, lambda: self.in_s), ("out", outer, lambda: self.out_s)):
@@ -96,20 +99,25 @@ class Running:
         while await self.call() != outcome:
             pass
 
+    async def until_so(self, is_so: Callable[[], bool]) -> None:
+        """Let all others run until something is so."""
+        while not is_so():  # noqa: ASYNC110 - neither metrics nor logs tell of a change
+            await asyncio.sleep(0)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        try:
+            while await reader.readuntil(b"hi"):
+                await self.service_answers.wait()
+                writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
+        except asyncio.IncompleteReadError:  # the proxy is done with it
+            writer.close()
+            await writer.wait_closed()
+
     def counted(self, proxy: Proxy, metric: str, /, **labels: str) -> float:
         """A metric's value, over all series with these labels."""
         lines = [line for line in render(proxy.metrics).decode().splitlines() if line.startswith(metric)]
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(float(line.split()[-1]) for line in lines if all(one in line for one in wanted))
-
-
-async def _answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    try:
-        while await reader.readuntil(b"hi"):
-            writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\n\r\n")
-    except asyncio.IncompleteReadError:  # the proxy is done with it
-        writer.close()
-        await writer.wait_closed()
 
 
 def dated(key: str) -> list[object]:
@@ -184,6 +192,25 @@ def test_a_receivers_key_passes_its_date(running: Running, transport: str) -> No
         assert running.counted(running.outer, "fastproxy_refusals_total", cause="receiver_key_ended") >= 2
         running.out_s = NOW_S
         await running.until("200")
+
+    play(running, scene)
+
+
+def test_a_call_that_waits_for_a_connection_is_not_sealed_for_a_key_that_ends_meanwhile(
+    running: Running, caplog: pytest.LogCaptureFixture
+) -> None:
+    caller, receiver = running.key("web"), running.key("in")
+
+    async def scene() -> None:
+        await running.start("http", [caller], dated(receiver))
+        assert await running.call() == "200"
+        running.service_answers.clear()
+        calls = [asyncio.create_task(running.call()) for _ in range(2)]
+        await running.until_so(lambda: running.counted(running.outer, "fastproxy_in_flight") == 2)
+        running.out_s = AFTER_S
+        await running.until_so(lambda: "a public key has passed its date" in caplog.text)
+        running.service_answers.set()
+        assert sorted([await call for call in calls]) == ["200", "502 receiver_key_ended"]
 
     play(running, scene)
 

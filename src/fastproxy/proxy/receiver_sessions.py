@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
+from fastproxy.errors import RECEIVER_KEY_ENDED, ProxyError
 from fastproxy.model import Endpoint
 from fastproxy.wire.ciphers import Cipher
 from fastproxy.wire.identity import PrivateKey
@@ -75,9 +76,15 @@ class ReceiverSessions:
         return self._sessions.get((caller, public_key))
 
     def take(self, caller: str, public_key: bytes, now_s: float) -> SenderSession:
-        """Return the session under this key of the receiver, made anew if need be."""
+        """Return the session under this key of the receiver, made anew if need be.
+
+        Raises:
+            ProxyError: the key has passed its date since it was chosen, while a connection was waited for.
+        """
         session = self._sessions.get((caller, public_key))
         if session is None or now_s >= session.good_until_s:
+            if public_key not in self.receiver.public_keys():
+                raise ProxyError(RECEIVER_KEY_ENDED, f"a key of {self.receiver.name}")
             session = self._sessions[caller, public_key] = SenderSession(
                 self._keys[caller],
                 self.receiver.name,
