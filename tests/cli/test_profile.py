@@ -126,6 +126,12 @@ def test_what_answers_otherwise_is_told_of(call: Call) -> None:
     assert (result.exit_code, "does not answer" in result.output) == (1, True)
 
 
+def test_a_file_that_can_not_be_written_is_told_of_before_anything_is_asked(call: Call) -> None:
+    result = call("profile", "127.0.0.1:1", "-o", "missing/x.pb.gz")
+    assert (result.exit_code, "missing/x.pb.gz can't be written" in result.output) == (1, True)
+    assert "does not answer" not in result.output
+
+
 def test_a_kind_has_its_bounds(call: Call) -> None:
     assert call("profile", "127.0.0.1:1", "--kind", "heap", "--seconds", "61").exit_code == 2
     assert call("profile", "127.0.0.1:1", "--seconds", "301").exit_code == 2

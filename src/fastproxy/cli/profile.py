@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import os
 import select
 import socket
 import time
@@ -68,14 +69,18 @@ def profile(
     duration_s = its_kind.default_s if seconds is None else seconds
     if duration_s > its_kind.most_s:
         raise click.UsageError(f"--seconds: a profile of kind {kind} takes at most {its_kind.most_s:g} s")
+    file = output or Path(time.strftime(f"{kind}-%Y%m%d-%H%M%S.{'html' if flamegraph else 'pb.gz'}"))
+    if not os.access(file if file.exists() else file.parent, os.W_OK):  # said before the seconds are spent
+        raise click.ClickException(f"{file} can't be written; name another with --output")
     answer = _fetch(where, f"{path}?seconds={duration_s:g}", kind, duration_s)
     try:
         taken = read(answer, _UNPACKED_LIMIT_BYTES)
     except PprofError as error:
         raise click.ClickException(f"what {where.address} answered can't be used: {error}") from error
-    ending = "html" if flamegraph else "pb.gz"
-    file = output or Path(time.strftime(f"{kind}-%Y%m%d-%H%M%S.{ending}"))
-    file.write_bytes(page(taken).encode() if flamegraph else answer)
+    try:
+        file.write_bytes(page(taken).encode() if flamegraph else answer)
+    except OSError as error:
+        raise click.ClickException(f"{file} can't be written: {error.strerror}") from error
     Console().print(_table(taken))
     click.echo(f"{file}: " + ("open it in a browser" if flamegraph else f"go tool pprof -http :8081 {file}"))
 
