@@ -251,6 +251,13 @@ def test_a_key_file_that_others_can_read_is_refused(folder: Path) -> None:
     assert key_of("web").reveal() not in ended.stderr
 
 
+def test_what_lies_in_the_current_folder_is_not_run(folder: Path) -> None:
+    (folder / "uvloop.py").write_text("raise SystemExit('planted')")
+    command = [sys.executable, "-P", "-m", "fastproxy", "run", "missing.yaml"]
+    done = subprocess.run(command, cwd=folder, capture_output=True, check=False)
+    assert (done.returncode, b"planted" in done.stderr) == (2, False)
+
+
 def test_mistakes_in_a_config_are_all_told_and_nothing_starts(folder: Path) -> None:
     config = in_config({"api": ["127.0.0.1:1"]}, {"web": key_of("web")})
     mistakes = {"timeout": 3, "enforce": "maybe", "limits": {"conections": 3}}

@@ -18,6 +18,7 @@ def run(file: str) -> None:
     """
     from fastproxy.app.memory import ALLOCATOR  # noqa: PLC0415 - as all that a command needs
 
-    # The same process goes on as the proxy alone, without the libraries of the command line.
-    command = [sys.executable, "-m", "fastproxy.app", file]
+    # The same process goes on as the proxy alone, without the libraries of the command line. With -P: what
+    # lies in the current folder, by whosever hand, is no module of its own.
+    command = [sys.executable, "-P", "-m", "fastproxy.app", file]
     os.execve(sys.executable, command, {**ALLOCATOR, **os.environ})  # noqa: S606 - no shell is wanted
