@@ -17,3 +17,4 @@ settings.register_profile(
     "search", deadline=None, suppress_health_check=[HealthCheck.too_slow], print_blob=True
 )
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "same"))
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
