@@ -6,11 +6,15 @@ request holds and leaves behind.
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
+
 import pytest
 
-from tests.micro.counting import Count, count
-from tests.micro.played_pair import TRANSPORTS, PlayedPair
-from tests.micro.requests import PARALLEL, hop
+from tests.micro.counting import Count
+from tests.micro.played_pair import TRANSPORTS
+from tests.micro.requests import PARALLEL
 
 BUDGETS = {
     # transport, hop, calls at a time: bytecodes, blocks, bytes
@@ -28,17 +32,24 @@ by a tenth on what the interpreter's free lists hold, and stands 15 to 25 % abov
 bytes; 46 to 49, 3852; 21, 2684; 25, 2709; 34, 3975; 48, 4469; 34, 2661; 55, 6029."""
 
 
-@pytest.mark.parametrize(("transport", "role", "calls"), BUDGETS, ids=str)
-def test_a_request_costs_no_more_than_its_budget(transport: str, role: str, calls: int) -> None:
-    pair = PlayedPair(transport, calls)
-    try:
-        found = count(hop(pair, role))
-    finally:
-        pair.close()
-    budget = BUDGETS[transport, role, calls]
-    assert found.bytecodes <= budget.bytecodes
-    assert found.blocks <= budget.blocks
-    assert found.size_bytes <= budget.size_bytes
+@pytest.fixture(scope="module")
+def found() -> dict[tuple[str, str, int], Count]:
+    """What each costs, counted in a process of its own."""
+    command = [sys.executable, "-m", "tests.budgets.count_requests", json.dumps(list(BUDGETS))]
+    finished = subprocess.run(command, capture_output=True, text=True)
+    assert finished.returncode == 0, finished.stderr
+    counts = (Count(*each) for each in json.loads(finished.stdout))
+    return dict(zip(BUDGETS, counts, strict=True))
+
+
+@pytest.mark.parametrize("counted", BUDGETS, ids=str)
+def test_a_request_costs_no_more_than_its_budget(
+    found: dict[tuple[str, str, int], Count], counted: tuple[str, str, int]
+) -> None:
+    cost, budget = found[counted], BUDGETS[counted]
+    assert cost.bytecodes <= budget.bytecodes
+    assert cost.blocks <= budget.blocks
+    assert cost.size_bytes <= budget.size_bytes
 
 
 def test_every_transport_and_hop_has_a_budget() -> None:
