@@ -120,29 +120,49 @@ def test_it_fails_when_the_in_proxy_lets_pass_what_it_should_refuse(tmp_path: Pa
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(
-    ("number", "status"), [(signal.SIGINT, 0), (signal.SIGTERM, 128 + signal.SIGTERM)], ids=str
-)
-def test_kept_running_it_can_be_tried_and_ends_without_a_trace(
-    tmp_path: Path, number: signal.Signals, status: int
-) -> None:
-    with subprocess.Popen(
-        [*DEMO, "--keep"], env=environment(tmp_path), stdout=subprocess.PIPE, text=True, process_group=0
-    ) as demo:
-        assert demo.stdout is not None
-        printed = ""
-        for line in demo.stdout:
-            printed += line
-            if line.startswith("Ctrl-C"):
-                break
+def started(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    """Start the demo; its output is to be read."""
+    return subprocess.Popen(
+        [*DEMO, *arguments],
+        env=environment(folder),
+        stdout=subprocess.PIPE,
+        text=True,
+        process_group=0,
+    )
+
+
+def printed_until(demo: subprocess.Popen[str], line_start: str) -> str:
+    """Read what it prints up to a line that begins so."""
+    assert demo.stdout is not None
+    printed = ""
+    for line in demo.stdout:
+        printed += line
+        if line.startswith(line_start):
+            return printed
+    raise AssertionError(printed)
+
+
+def test_kept_running_it_can_be_tried_and_ends_without_a_trace(tmp_path: Path) -> None:
+    with started(tmp_path, "--keep") as demo:
+        printed = printed_until(demo, "Ctrl-C")
         assert len(running_in(tmp_path)) == 5
         commands = [line.strip() for line in printed.splitlines() if line.startswith("  curl ")]
         answers = [status_of(command) for command in commands]
         # Whether the rate is used up depends on how long ago the scene was.
         assert answers.pop(3) in ("200", "429")
         assert answers == ["200", "200", "403", "504", "502", "502", "200", "200", "200", "200", "200"]
-        demo.send_signal(number)
-        assert demo.wait(LIMIT_S) == status
+        demo.send_signal(signal.SIGINT)
+        assert demo.wait(LIMIT_S) == 0
+    assert list(tmp_path.iterdir()) == []
+    assert running_in(tmp_path) == []
+
+
+def test_told_to_end_while_it_plays_it_leaves_no_trace(tmp_path: Path) -> None:
+    with started(tmp_path, "--keep") as demo:  # so that it can't have ended by itself
+        printed_until(demo, "1. ")
+        assert running_in(tmp_path)
+        demo.send_signal(signal.SIGTERM)
+        assert demo.wait(LIMIT_S) == 128 + signal.SIGTERM
     assert list(tmp_path.iterdir()) == []
     assert running_in(tmp_path) == []
 
