@@ -71,20 +71,19 @@ def test_interrupted_it_leaves_no_process_keeps_its_turns_and_goes_on(call: Call
     for name in ("bench.md", "bench.html"):
         assert "Interrupted after" in (tmp_path / "out" / name).read_text()
 
-    refused = call("bench", *asked, "2", "--resume")
+    refused = call("bench", *asked, "1", "--resume")
     assert refused.exit_code == 2
-    assert "peak rounds: 50 then, 2 now" in " ".join(refused.output.split())
+    assert "peak rounds: 50 then, 1 now" in " ".join(refused.output.split())
     assert turns_of(tmp_path / "out") == kept
 
     file = tmp_path / "out" / "bench.json"
-    file.write_text(file.read_text().replace('"rounds": 50', '"rounds": 2'))  # as if these had been planned
-    resumed = call("bench", *asked, "2", "--resume")
+    file.write_text(file.read_text().replace('"rounds": 50', '"rounds": 1'))  # as if that had been planned
+    resumed = call("bench", *asked, "1", "--resume")
     assert resumed.exit_code == 0
-    assert "Complete: 4 turns were measured." in resumed.output
+    assert "Complete: 2 turns were measured." in resumed.output
     turns = turns_of(tmp_path / "out")
     assert turns[: len(kept)] == kept
-    names = [(turn["round"], turn["chain"]) for turn in turns]
-    assert sorted(names) == [(number, name) for number in (1, 2) for name in ("fastproxy-link", "none")]
+    assert [(turn["round"], turn["chain"]) for turn in turns] == [(1, "none"), (1, "fastproxy-link")]
 
 
 def test_it_ends_in_order_when_it_is_told_to(tmp_path: Path) -> None:
