@@ -29,6 +29,36 @@ def test_endpoints_may_come_and_go_between_picks() -> None:
     assert turns(balancer, (B, C), 4) == {B: 2, C: 2}
 
 
+def test_those_who_take_turns_and_those_who_pick_share_one_order() -> None:
+    balancer = Balancer()
+    endpoints = (A, B, C)
+    picked = [next(balancer.turns(endpoints)), balancer.pick(endpoints, (), 0.0)]
+    assert [*picked, next(balancer.turns(endpoints)), balancer.pick(endpoints, (), 0.0)] == [A, B, C, A]
+
+
+def test_a_turn_that_is_given_back_is_the_next_to_be_picked() -> None:
+    balancer = Balancer()
+    endpoints = (A, B, C)
+    for endpoint in (A, B, C, A):
+        balancer.give_back(next(balancer.turns(endpoints)))
+        assert balancer.pick(endpoints, (), 0.0) == endpoint
+    balancer.give_back(next(balancer.turns(endpoints)))
+    assert balancer.pick(endpoints, (B,), 0.0) == C, "it was tried"
+    balancer.mark_failing(A, 0.0)
+    balancer.give_back(next(balancer.turns(endpoints)))
+    assert balancer.pick(endpoints, (), 1.0) == B, "it is avoided"
+    balancer.mark_failing(C, 3.0)
+    assert [next(balancer.turns(endpoints)) for _ in range(2)] == [C, A]
+    balancer.give_back(A)
+    assert balancer.pick(endpoints, (), 6.0) == A, "it is avoided no longer, though another is"
+
+
+def test_a_turn_that_is_given_back_ends_with_its_endpoints() -> None:
+    balancer = Balancer()
+    balancer.give_back(next(balancer.turns((A, B))))
+    assert balancer.pick((B, C), (), 0.0) == B
+
+
 def test_a_failing_endpoint_is_avoided_for_a_while() -> None:
     balancer = Balancer(avoid_s=5.0)
     balancer.mark_failing(B, 10.0)

@@ -28,6 +28,7 @@ from fastproxy.policy.balance import Balancer
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import CONTROL, HopFields
 from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.lanes import LaneRoom
 from fastproxy.proxy.out_proxy import CallerRule, OutProxy, RemoteService
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
@@ -121,6 +122,7 @@ class OneHop:
             self._timeout_s,
             True,
             time.monotonic,
+            LaneRoom(),
         )
         recorder = Recorder(self.metrics, AccessLog("proxy", 0, None), time.monotonic, time.time)
         ids = map("{:08x}".format, count()).__next__

@@ -13,7 +13,6 @@ import pytest
 from fastproxy.model import Endpoint
 from fastproxy.net.connection import Connection
 from fastproxy.proxy.fields import PLANS_PER_HEAD
-from fastproxy.proxy.forward import LANES
 from fastproxy.proxy.http_lane import HttpLane
 from fastproxy.proxy.in_flow import InFlight
 from fastproxy.proxy.known_call import KNOWN_CALLS
@@ -24,7 +23,8 @@ from tests.proxy.stage import OPEN_TO_ALL, Stage, answer, request
 from tests.proxy.twice import ASKED, perform_twice
 
 KNOWN_CALL_BYTES = 8192
-"""What `in_flow` says of each call that it knows."""
+"""What `known_call` says of each call that it knows, with lanes to so many endpoints."""
+ENDPOINTS = 4
 OTHER = Endpoint("192.0.2.77", 80)
 CHUNKED = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n"
 
@@ -266,7 +266,7 @@ def test_a_mistake_while_sending_is_answered_and_costs_no_connection(
 
 def test_what_is_known_of_calls_takes_no_more_than_it_may(tmp_path: Path) -> None:
     """As many calls as an in proxy remembers, with heads of the greatest length, to as many endpoints."""
-    places = [f"192.0.2.{number}:80" for number in range(20, 20 + LANES)]
+    places = [f"192.0.2.{number}:80" for number in range(20, 20 + ENDPOINTS)]
     stage = Stage(tmp_path, inner={**OPEN_TO_ALL, "services": {"search_service": {"endpoints": places}}})
     parsers = [
         stage.outer.server.parser,
@@ -275,7 +275,7 @@ def test_what_is_known_of_calls_takes_no_more_than_it_may(tmp_path: Path) -> Non
     known = stage.inner.server.handler.flow.known  # type: ignore[attr-defined]
     with stage.playing():
         caller = stage.warm_up()
-        for _ in range(2 * LANES):
+        for _ in range(2 * ENDPOINTS):
             stage.call(caller, ASKED)
         tracemalloc.start()
         try:

@@ -27,6 +27,7 @@ from fastproxy.policy.balance import Balancer
 from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
 from fastproxy.proxy.fields import CONTROL, HopFields
 from fastproxy.proxy.forward import NextHop, Recover
+from fastproxy.proxy.lanes import LaneRoom
 from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Transport
@@ -62,6 +63,7 @@ class Parts:
         self.wheel = Wheel(loop)
         self.endpoints = Endpoints(snapshot, self.wheel, loop)
         self.sources: list[Source] = []
+        self._lane_room = LaneRoom()
         self.pools: list[Pools] = []
         self.metrics = Metrics(role, __version__, callers, snapshot.services)
         access = {"on": 1.0, "off": 0.0}.get(str(config.log.access))
@@ -166,6 +168,7 @@ class Parts:
             settings.timeout_s,
             settings.repeat_idempotent,
             time.monotonic,
+            self._lane_room,
             recover,
         )
 

@@ -7,7 +7,8 @@ Knows nothing of connections, names or how endpoints become known.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from itertools import chain, cycle, islice
 
 from fastproxy.errors import NO_ENDPOINT, ProxyError
 from fastproxy.model import Endpoint
@@ -24,14 +25,43 @@ class Balancer:
             new addresses.
     """
 
-    __slots__ = ("_all_well_s", "_avoid_s", "_failing_limit", "_turn", "failing")
+    __slots__ = (
+        "_all_well_s",
+        "_avoid_s",
+        "_failing_limit",
+        "_given_back",
+        "_turns",
+        "_turns_of",
+        "failing",
+    )
 
     def __init__(self, avoid_s: float = 5.0, failing_limit: int = 1024) -> None:
         self._avoid_s = avoid_s
         self._failing_limit = failing_limit
         self.failing: dict[Endpoint, float] = {}
         self._all_well_s = 0.0
-        self._turn = 0
+        self._turns_of: tuple[Endpoint, ...] = ()
+        self._turns: Iterator[Endpoint] = iter(())
+        self._given_back: Endpoint | None = None
+
+    def turns(self, endpoints: tuple[Endpoint, ...]) -> Iterator[Endpoint]:
+        """Return the endpoints in the order of their turns, without end; `pick` goes on in the same order.
+
+        For calls that take an endpoint only if they can go there at once. When one can't, its turn is to be
+        given back: else an endpoint that nothing leads to yet might never be picked.
+
+        Args:
+            endpoints: all that are known now; with others a new order begins.
+        """
+        if endpoints is not self._turns_of:
+            self._turns_of = endpoints
+            self._turns = cycle(endpoints)
+            self._given_back = None
+        return self._turns
+
+    def give_back(self, endpoint: Endpoint) -> None:
+        """Leave a turn that was taken from `turns` to whoever picks next."""
+        self._given_back = endpoint
 
     def pick(
         self, endpoints: tuple[Endpoint, ...], tried: Collection[Endpoint], now_s: float
@@ -51,18 +81,17 @@ class Balancer:
         """
         if not endpoints:
             raise ProxyError(NO_ENDPOINT)
-        count = len(endpoints)
         failing = self.failing
         if failing and now_s >= self._all_well_s:
             failing.clear()
-        if count == 1 and not tried:
+        if len(endpoints) == 1 and not tried:
             return endpoints[0]
-        turn = self._turn = (self._turn + 1) % count
+        turns = self.turns(endpoints)
+        given_back, self._given_back = self._given_back, None
         if not failing and not tried:
-            return endpoints[turn]
+            return given_back or next(turns)
         second_choice = None
-        for step in range(turn, turn + count):
-            endpoint = endpoints[step % count]
+        for endpoint in chain(filter(None, (given_back,)), islice(turns, len(endpoints))):
             if endpoint in tried:
                 continue
             if failing.get(endpoint, now_s) <= now_s:

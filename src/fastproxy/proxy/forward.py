@@ -15,11 +15,10 @@ from fastproxy.policy.balance import Balancer
 from fastproxy.policy.deadline import deadline_passed
 from fastproxy.policy.retry import may_repeat
 from fastproxy.proxy.kept_body import KeptBody
+from fastproxy.proxy.lanes import LaneRoom, Lanes
 from fastproxy.proxy.transport import Begun, Lane, Outgoing, Transport
 
 _NO_CONNECTION = (CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED)
-LANES = 4
-"""Endpoints to which the short way is known at most: with 96 heads (`HeadParser`) of 4 peers, 3 MiB."""
 _MAY_RETURN = (CONNECT_REFUSED, LINK_REFUSED, STREAM_REFUSED)
 Recover = Callable[[Exchange, tuple[Endpoint, ...]], Awaitable[bool]]
 ATTEMPTS = 5
@@ -46,6 +45,7 @@ class NextHop:
         timeout_s: for the whole exchange.
         repeat_idempotent: whether an idempotent request goes out again after its connection was lost.
         clock: monotonic time in seconds.
+        room: bounds the lanes of all hops of a proxy.
         recover: waits for one of the endpoints to return after none took a connection, or all refused to take
             the request; False when it gives up. None where nobody waits, and nobody refuses.
     """
@@ -54,6 +54,7 @@ class NextHop:
         "_clock",
         "_recover",
         "_repeat_idempotent",
+        "_room",
         "balancer",
         "name",
         "source",
@@ -70,6 +71,7 @@ class NextHop:
         timeout_s: float,
         repeat_idempotent: bool,
         clock: Callable[[], float],
+        room: LaneRoom,
         recover: Recover | None = None,
     ) -> None:
         self.name = name
@@ -79,20 +81,29 @@ class NextHop:
         self.transport = transport
         self._repeat_idempotent = repeat_idempotent
         self._clock = clock
+        self._room = room
         self._recover = recover
 
-    def lanes(self, caller: str, outgoing: Outgoing, content_bytes: int, exchange_id: str) -> list[Lane]:
-        """Compile the short way to each endpoint (`Transport.lane`); none when it can't be done for all."""
-        endpoints = self.source.endpoints
-        if len(endpoints) > LANES:
-            return []
-        found = []
-        for endpoint in endpoints:
-            lane = self.transport.lane(caller, outgoing, endpoint, content_bytes, exchange_id, self.timeout_s)
-            if lane is None:
-                return []
-            found.append(lane)
-        return found
+    def lanes(
+        self, caller: str, outgoing: Outgoing, content_bytes: int, exchange_id: str, endpoint: Endpoint
+    ) -> Lanes[Lane] | None:
+        """Compile the short way to the endpoints of now (`Transport.lane`).
+
+        Args:
+            caller, outgoing, content_bytes, exchange_id: as for `Transport.lane`.
+            endpoint: the one that an exchange has just gone to.
+
+        Returns:
+            None when there is none to that one: then there will hardly be one to the others.
+        """
+        transport, timeout_s = self.transport, self.timeout_s
+
+        def make(place: Endpoint) -> Lane | None:
+            return transport.lane(caller, outgoing, place, content_bytes, exchange_id, timeout_s)
+
+        if make(endpoint) is None:
+            return None
+        return Lanes(self.source.endpoints, self.balancer, make, self._room)
 
     async def forward(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun | None = None

@@ -101,13 +101,19 @@ class InFlow(ShortWay):
             or not self._is_open(call)
         ):
             return self._pass_on(edge, head, packed)
+        lane, failing = next(call.lanes.in_turn), call.hop.balancer.failing
+        if lane is None:
+            return self._pass_on(edge, head, packed)
+        if failing and lane.endpoint in failing:
+            call.lanes.leave(lane)
+            return self._pass_on(edge, head, packed)
         now_s = self._clock()
         if call.rate is not None:  # within its rate?
             try:
                 self._limiter.check(call.rate_key, call.rate, now_s)
             except ProxyError:
                 return self._pass_on(edge, head, packed)
-        lane, left_s = next(call.lanes), call.hop.timeout_s
+        left_s = call.hop.timeout_s
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000
         try:
@@ -116,6 +122,7 @@ class InFlow(ShortWay):
             begun = Begun(now_s, lane, Waiter(done=True, error=error))
             return self._pass_on(edge, head, packed, is_counted=True, begun=begun)
         if upstream is None:
+            call.lanes.leave(lane)
             return self._pass_on(edge, head, packed, is_counted=True)
         flight = InFlight(self, call, lane, upstream, exchange_id, now_s, now_s + left_s, edge, head, packed)
         upstream.carry(flight)

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from itertools import cycle
 from typing import Any, NamedTuple, Protocol, cast
 
 from msgspec import Struct
@@ -35,6 +34,7 @@ from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.known_call import KnownCall, Taken
+from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.link_flow import LinkFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
@@ -287,14 +287,15 @@ class InProxy:
             return
         if plan.service.packing is not PLAIN or not may_remember(received.kind):
             return
-        lanes = hop.lanes(received.caller, plan.outgoing, head.content_bytes, "")
-        if lanes:
+        assert exchange.endpoint is not None
+        lanes = hop.lanes(received.caller, plan.outgoing, head.content_bytes, "", exchange.endpoint)
+        if lanes is not None:
             call = KnownCall(
                 plan.route.rate,
                 plan.rate_key,
                 hop,
                 hop.source.endpoints,
-                cycle(cast(list[ServiceLane], lanes)),
+                cast(Lanes[ServiceLane], lanes),
                 head.content_bytes,
                 exchange,
                 self._recorder.series(received.caller, received.service),

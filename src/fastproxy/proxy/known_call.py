@@ -6,7 +6,7 @@ its rules.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Protocol
 
 from msgspec import Struct
@@ -17,6 +17,7 @@ from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
 from fastproxy.policy.ratelimit import Rate, RateLimiter
 from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Begun
@@ -24,14 +25,14 @@ from fastproxy.proxy.way_in import Received
 from fastproxy.telemetry.metrics import Series
 
 KNOWN_CALLS = 256
-"""Bounds memory: each takes up to 8 KiB, with four endpoints (`forward.LANES`)."""
+"""Bounds memory: each takes up to 8 KiB with lanes to four endpoints; `lanes.LANES` bounds all lanes."""
 
 
 class KnownCall(Struct, frozen=True):
     """What is decided on the requests of one caller with one sealed head, from one peer.
 
     rate, rate_key: how often, and whose rate it counts towards.
-    hop: the way to the service. endpoints: its endpoints then. lanes: one for each, again and again.
+    hop: the way to the service. endpoints: its endpoints then. lanes: to each of them.
     content_bytes: length of the content.
     exchange: the one that showed the way; the access log's lines of the others are like its own.
     series: where calls are counted.
@@ -41,7 +42,7 @@ class KnownCall(Struct, frozen=True):
     rate_key: tuple[str, str]
     hop: NextHop
     endpoints: tuple[Endpoint, ...]
-    lanes: Iterator[ServiceLane]
+    lanes: Lanes[ServiceLane]
     content_bytes: int
     exchange: Exchange
     series: Series
@@ -96,11 +97,8 @@ class ShortWay:
 
     def _is_open(self, call: KnownCall) -> bool:
         """Whether all is as it was when the call was made known."""
-        hop = call.hop
         return (
-            self._long_way.in_flight < self._in_flight_limit
-            and hop.source.endpoints is call.endpoints
-            and not hop.balancer.failing
+            self._long_way.in_flight < self._in_flight_limit and call.hop.source.endpoints is call.endpoints
         )
 
     def _end(

@@ -94,8 +94,13 @@ class LinkFlow(ShortWay):
             or not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
             or self._long_way.in_flight >= self._in_flight_limit
             or hop.source.endpoints is not call.endpoints
-            or hop.balancer.failing
         ):
+            return False
+        lane, failing = next(call.lanes.in_turn), hop.balancer.failing
+        if lane is None:
+            return False
+        if failing and lane.endpoint in failing:
+            call.lanes.leave(lane)
             return False
         now_s = self._clock()
         if call.rate is not None:  # within its rate?
@@ -106,7 +111,7 @@ class LinkFlow(ShortWay):
         if content_bytes:
             link.arrived(content_bytes)
             link.consumed(content_bytes)
-        lane, left_s = next(call.lanes), hop.timeout_s
+        left_s = hop.timeout_s
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000
         try:
@@ -115,6 +120,7 @@ class LinkFlow(ShortWay):
             begun = Begun(now_s, lane, Waiter(done=True, error=error))
             return self._pass_on(link, stream_id, payload, begun)
         if upstream is None:
+            call.lanes.leave(lane)
             return self._pass_on(link, stream_id, payload, None)
         deadline = now_s + left_s
         flight = LinkFlight(

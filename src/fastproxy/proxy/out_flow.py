@@ -13,7 +13,6 @@ that had to step aside is dropped, and the long way makes another.
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine
-from itertools import cycle
 from typing import Any, Protocol
 
 from msgspec import Struct
@@ -26,6 +25,7 @@ from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import end_of_head
 from fastproxy.net.link.caller import CallerLink
 from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun, OutLane
 from fastproxy.telemetry.metrics import CALLER_GONE, Series
@@ -126,7 +126,7 @@ class OutFlow:
 
     Args:
         proxy: goes on with whatever is not ordinary.
-        hop: the way to the service's receiver. lanes: one for each of its endpoints.
+        hop: the way to the service's receiver. lanes: to each of its endpoints.
         known: the exchange that showed the way; the access log's lines of the others are like its own.
         recorder: writes them. series: where calls are counted.
         own_fields: lines of this proxy for each answer, up to the exchange id.
@@ -153,7 +153,7 @@ class OutFlow:
         self,
         proxy: LongWay,
         hop: NextHop,
-        lanes: list[OutLane],
+        lanes: Lanes[OutLane],
         known: Exchange,
         recorder: Recorder,
         series: Series,
@@ -165,7 +165,7 @@ class OutFlow:
         self._proxy = proxy
         self._hop = hop
         self._endpoints = hop.source.endpoints
-        self._lanes = cycle(lanes)
+        self._lanes = lanes
         self._timeout_s = hop.timeout_s
         self._known = known
         self._recorder = recorder
@@ -178,19 +178,21 @@ class OutFlow:
     def begin(self, edge: Connection, head: RequestHead, content: bytes) -> bool:
         """Seal a request and send it; False, when that takes more than this, nothing having been done."""
         proxy, hop = self._proxy, self._hop
-        if (
-            proxy.in_flight >= self._in_flight_limit
-            or hop.source.endpoints is not self._endpoints
-            or hop.balancer.failing
-        ):
+        if proxy.in_flight >= self._in_flight_limit or hop.source.endpoints is not self._endpoints:
             return self._step_aside(edge, head)
+        lane, failing = next(self._lanes.in_turn), hop.balancer.failing
+        if lane is None:
+            return False
+        if failing and lane.endpoint in failing:
+            self._lanes.leave(lane)
+            return False
         now_s = self._clock()
-        lane = next(self._lanes)
         exchange_id = self._new_id().encode()
         flight = OutFlight(self, edge, head, content, exchange_id, now_s, now_s + self._timeout_s, lane)
         try:
             if not lane.send(flight, now_s):
-                return self._step_aside(edge, head)
+                self._lanes.leave(lane)
+                return False
         except Exception as error:  # the long way has an answer to everything
             self._pass_on(flight, Waiter(done=True, error=error))
             return True

@@ -21,6 +21,7 @@ from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
+from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.out_flow import OutFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
@@ -177,12 +178,13 @@ class OutProxy:
             return
         if request.peer in flows or len(flows) >= PLANS_PER_HEAD:
             return
-        lanes = hop.lanes(plan.caller, plan.outgoing, head.content_bytes, self._new_id())
-        if lanes:
+        assert exchange.endpoint is not None
+        lanes = hop.lanes(plan.caller, plan.outgoing, head.content_bytes, self._new_id(), exchange.endpoint)
+        if lanes is not None:
             flows[request.peer] = OutFlow(
                 self,
                 hop,
-                cast(list[OutLane], lanes),
+                cast(Lanes[OutLane], lanes),
                 exchange,
                 self._recorder,
                 self._recorder.series(plan.caller, hop.name),
