@@ -52,12 +52,17 @@ Content = bytes | Body
 
 
 class RequestHead:
-    """A request's head, judged and taken apart. Requests with the same head share it: only `plans` changes.
+    """The deciding part of a request's head, judged and taken apart (`net.parting`).
 
+    Requests whose heads decide the same share it: only `plans`, `flows` and `spelled` change. Fields that
+    decide nothing, a trace id or a token say, are each request's own (`Request.rest`).
+
+    deciding: its bytes, a head of its own. field_count: how many fields it has.
     method: as sent, e.g. b"POST". minor: HTTP/1.minor.
     target: origin form (path and query); b"*" for OPTIONS only.
     host: the authority that the request is for, or b"" (HTTP/1.0 without Host).
-    fields: end-to-end fields only; Host, framing and hop-by-hop fields are not among them.
+    fields: its end-to-end fields only; Host, framing and hop-by-hop fields are not among them.
+    left_out: lower-case names of fields that Connection says end here; none of the rest has one.
     control: values of the fields that the proxy itself consumes, by lower-case name, repeated ones joined by
         ", "; they are not among `fields`.
     absolute: the target came in absolute form.
@@ -69,7 +74,7 @@ class RequestHead:
     is_plain: its answer goes as most do: with a body, over HTTP/1.1, on a connection that stays.
     plans: what a proxy decided on requests with this head, so that it needn't decide again.
     flows: by peer, what takes such requests the short way (`net.flight`).
-    spelled: its bytes, once it has taken that way; b"" before.
+    spelled: the bytes of a whole head that many say again and again, and the rest in it; empty if none do.
     """
 
     __slots__ = (
@@ -77,12 +82,15 @@ class RequestHead:
         "chunked",
         "content_bytes",
         "control",
+        "deciding",
         "expects_continue",
+        "field_count",
         "fields",
         "flows",
         "host",
         "is_plain",
         "keep_alive",
+        "left_out",
         "length",
         "method",
         "minor",
@@ -96,7 +104,10 @@ class RequestHead:
         self.method = method
         self.target = target
         self.minor = minor
+        self.deciding = b""
+        self.field_count = 0
         self.fields: FieldBlock = b""
+        self.left_out: frozenset[bytes] = frozenset()
         self.control: dict[bytes, bytes] = {}
         self.host = b""
         self.absolute = False
@@ -109,7 +120,7 @@ class RequestHead:
         self.is_plain = False
         self.plans: dict[Any, Any] = {}
         self.flows: dict[str, Any] = {}
-        self.spelled = b""
+        self.spelled = (b"", b"")
 
     @property
     def has_body(self) -> bool:
@@ -164,15 +175,21 @@ class ResponseHead:
         return bool(self.upgrade)
 
 
+NO_FIELDS: FieldBlock = b"\r\n"
+"""A rest of a head that is only the empty line."""
+
+
 class Request(Struct):
     """One request.
 
     peer: the address of the connection's other end, for logs and Forwarded.
+    rest: the fields that go on beside those of the head, and the empty line that ends them.
     """
 
     head: RequestHead
     content: Content
     peer: str = ""
+    rest: FieldBlock = NO_FIELDS
 
 
 class Response(Struct):

@@ -23,7 +23,7 @@ def refusal(access: Access, *lines: str, host: str = "127.0.0.1:9090") -> int:
     parser = HeadParser(HeadLimits(), FIELDS)
     text = "\r\n".join((f"GET /debug/pprof/ HTTP/1.1\r\nHost: {host}", *lines, "", ""))
     try:
-        access.check(parser.requests[text.encode()])
+        access.check(parser.request(text.encode())[0])
     except AdminError as error:
         return 999 if TOKEN in error.words else error.status
     return 0
@@ -70,7 +70,7 @@ def test_without_a_token_in_the_config_none_lets_in() -> None:
 
 def test_the_refusal_says_what_to_do() -> None:
     parser = HeadParser(HeadLimits(), FIELDS)
-    head = parser.requests[b"GET /debug/fgprof HTTP/1.1\r\nHost: localhost\r\n\r\n"]
+    head = parser.request(b"GET /debug/fgprof HTTP/1.1\r\nHost: localhost\r\n\r\n")[0]
     with pytest.raises(AdminError) as caught:
         CLOSED.check(head)
     for setting in ("admin.address: unix:", "admin.token", "admin.open: [profiles]"):
@@ -83,7 +83,7 @@ def test_open_and_unix_need_none() -> None:
 
 
 def test_a_request_without_a_host_is_honest_on_a_unix_socket_only() -> None:
-    head = HeadParser(HeadLimits(), FIELDS).requests[b"GET /debug/fgprof HTTP/1.0\r\n\r\n"]
+    head = HeadParser(HeadLimits(), FIELDS).request(b"GET /debug/fgprof HTTP/1.0\r\n\r\n")[0]
     UNIX.check(head)
     with pytest.raises(AdminError):
         OPEN.check(head)

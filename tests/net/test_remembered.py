@@ -21,7 +21,7 @@ PEERS = [f"192.0.2.{number}" for number in range(8)]
 
 def head_of(path: bytes, number: int) -> bytes:
     """A head that the next hop's lines repeat as far as lines can: target, chain and a field of its own."""
-    head = b"POST %b?%0300d HTTP/1.1\r\nHost: search_service\r\nX-Forwarded-For: %0200d\r\nX: " % (
+    head = b"POST %b?%0300d HTTP/1.1\r\nHost: search_service\r\nX-Forwarded-For: %0200d\r\nContent-Type: " % (
         path, number, number,
     )  # fmt: skip
     return head + b"x" * (HEAD_BYTES - 4 - len(head)) + b"\r\n\r\n"
@@ -32,9 +32,9 @@ def remembered_bytes(parser: HeadParser, path: bytes, decide: Callable[[RequestH
     before = tracemalloc.get_traced_memory()[0]
     for number in range(HEADS - 1):
         for peer in PEERS:
-            decide(parser.requests[head_of(path, number)], peer)
-    first = parser.requests[head_of(path, 0)]
-    assert first is parser.requests[head_of(path, 0)], "the heads are remembered, or nothing was measured"
+            decide(parser.request(head_of(path, number))[0], peer)
+    first = parser.request(head_of(path, 0))[0]
+    assert first is parser.request(head_of(path, 0))[0], "the heads are remembered, or nothing was measured"
     assert first.plans
     return tracemalloc.get_traced_memory()[0] - before
 

@@ -7,7 +7,7 @@ import pytest
 from fastproxy.errors import ProxyError
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.upgrade import check_switch, upgrade_lines
-from tests.net.test_http1 import answer, get, request_cause, response_cause
+from tests.net.test_http1 import answer, fields_of, get, request_cause, response_cause, taken
 
 PARSER = HeadParser(HeadLimits())
 SEALED = HeadParser(HeadLimits(), sealed=True)
@@ -21,9 +21,10 @@ SWITCHES = b"HTTP/1.1 101 Switching Protocols"
 
 @BOTH
 def test_what_a_request_asks_for(parser: HeadParser) -> None:
-    head = parser.request(get(b"A: 1", b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket, Chat/2"))
+    whole = get(b"A: 1", b"Connection: keep-alive, Upgrade", b"Upgrade: WebSocket, Chat/2")
+    head = taken(whole, parser)
     assert head.upgrade == b"websocket, chat/2"
-    assert head.fields == b"A: 1\r\n"
+    assert fields_of(whole, parser) == b"A: 1\r\n"
     assert (head.content_bytes, head.has_body, head.is_plain) == (-1, False, False)
 
 
@@ -41,27 +42,27 @@ def test_what_a_request_asks_for(parser: HeadParser) -> None:
     ids=repr,
 )
 def test_what_is_ignored(parser: HeadParser, lines: tuple[bytes, ...]) -> None:
-    head = parser.request(get(*lines, b"A: 1"))
-    assert (head.upgrade, head.fields) == (b"", b"A: 1\r\n")
+    head = taken(get(*lines, b"A: 1"), parser)
+    assert (head.upgrade, fields_of(get(*lines, b"A: 1"), parser)) == (b"", b"A: 1\r\n")
     assert (head.content_bytes, head.is_plain) == (0, True)
 
 
 def test_of_several_protocols_only_those_that_are_not_http_count() -> None:
-    assert PARSER.request(get(ASKS, b"Upgrade: h2c", b"Upgrade: chat")).upgrade == b"chat"
+    assert taken(get(ASKS, b"Upgrade: h2c", b"Upgrade: chat")).upgrade == b"chat"
 
 
 def test_http_1_0_has_no_upgrade() -> None:
-    assert PARSER.request(get(ASKS, b"Upgrade: chat", start=b"GET / HTTP/1.0")).upgrade == b""
+    assert taken(get(ASKS, b"Upgrade: chat", start=b"GET / HTTP/1.0")).upgrade == b""
 
 
 @pytest.mark.parametrize("framing", [b"Content-Length: 5", b"Transfer-Encoding: chunked"])
 def test_a_request_that_asks_has_no_body_of_its_own(framing: bytes) -> None:
     assert request_cause(get(ASKS, b"Upgrade: chat", framing)) == "malformed_request"
-    assert PARSER.request(get(ASKS, b"Upgrade: h2c", framing)).has_body
+    assert taken(get(ASKS, b"Upgrade: h2c", framing)).has_body
 
 
 def test_without_a_body_there_is_no_length_and_no_100_to_wait_for() -> None:
-    head = PARSER.request(get(ASKS, b"Upgrade: chat", b"Content-Length: 0", b"Expect: 100-continue"))
+    head = taken(get(ASKS, b"Upgrade: chat", b"Content-Length: 0", b"Expect: 100-continue"))
     assert (head.length, head.content_bytes, head.expects_continue) == (None, -1, False)
 
 
@@ -124,14 +125,14 @@ def test_only_what_was_asked_for_is_gone_over_to(asked: bytes, chosen: bytes, pa
 
 @BOTH
 def test_what_is_written_reads_the_same(parser: HeadParser) -> None:
-    head = parser.request(get(ASKS, b"Upgrade: WebSocket, chat/2"))
+    head = taken(get(ASKS, b"Upgrade: WebSocket, chat/2"), parser)
     lines = upgrade_lines(head)
-    again = parser.request(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n")
+    again = taken(b"GET / HTTP/1.1\r\nHost: a\r\n" + lines + b"\r\n", parser)
     assert (again.upgrade, upgrade_lines(again)) == (head.upgrade, lines)
     switch = parser.response(answer(b"Upgrade: chat/2", ASKS, start=SWITCHES))
     assert parser.response(switch.start + b"\r\n").start == switch.start
 
 
 def test_nothing_is_written_where_nobody_asks() -> None:
-    assert upgrade_lines(PARSER.request(get())) == b""
+    assert upgrade_lines(taken(get())) == b""
     assert upgrade_lines(PARSER.response(answer())) == b""

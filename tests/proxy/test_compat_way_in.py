@@ -44,8 +44,9 @@ def request_to(target: str, *fields: str) -> Request:
         *fields,
         f"Content-Length: {len(MESSAGE)}",
     ]
-    head = HeadParser(HeadLimits(), CONTROL | {b"c_caller"}).request("\r\n".join([*lines, "", ""]).encode())
-    return Request(head, MESSAGE)
+    parser = HeadParser(HeadLimits(), CONTROL | {b"c_caller"})
+    head, rest = parser.request("\r\n".join([*lines, "", ""]).encode())
+    return Request(head, MESSAGE, rest=rest)
 
 
 def received(target: str, *fields: str, context_path: str = "/in/proxy") -> Received:
@@ -90,7 +91,7 @@ def test_no_other_target_is_taken(target: str) -> None:
 def test_the_service_gets_the_fields_but_not_the_callers_name() -> None:
     opened = received("/in/proxy/search", "X-Kind: a", "request_dead_time: 17", "x-kind: b")
     assert opened.head is not None
-    assert opened.head.fields == b"X-Kind: a\r\nx-kind: b\r\n"
+    assert (opened.head.fields, opened.rest) == (b"", b"X-Kind: a\r\nx-kind: b\r\n\r\n")
     assert opened.head.control == {b"request_dead_time": b"17"}
     assert not opened.head.has_body  # its length is decided by what the message holds
 

@@ -282,14 +282,14 @@ def test_what_is_known_of_calls_takes_no_more_than_it_may(tmp_path: Path) -> Non
             for number in range(KNOWN_CALLS - 1):
                 for _ in range(2):
                     stage.call(caller, request(target=b"/a?%0840d" % number))
-            assert len(known) == KNOWN_CALLS
+            assert sum(map(len, known.values())) == KNOWN_CALLS
             for parser in parsers:
                 parser.requests.clear()
             gc.collect()
             assert tracemalloc.get_traced_memory()[0] < KNOWN_CALLS * KNOWN_CALL_BYTES
             stage.call(caller, request(target=b"/b"))
             stage.call(caller, request(target=b"/b"))
-            assert len(known) == 1
+            assert sum(map(len, known.values())) == 1
         finally:
             tracemalloc.stop()
         stage.check_nothing_is_left()

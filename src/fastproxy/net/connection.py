@@ -32,7 +32,14 @@ from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Respo
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.flight import Flight
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
-from fastproxy.net.http1 import end_of_head, hopeless_head, length_line, oversized_head, write_fields
+from fastproxy.net.http1 import (
+    Repeats,
+    end_of_head,
+    hopeless_head,
+    length_line,
+    oversized_head,
+    write_fields,
+)
 from fastproxy.net.timers import Timer
 from fastproxy.net.tunnel import Tunnel
 
@@ -65,9 +72,10 @@ class Connection(asyncio.Protocol):
         "_head",
         "_head_begun",
         "_head_bytes",
-        "_heads",
         "_is_impatient",
+        "_judge",
         "_keep_alive",
+        "_repeats",
         "_rest_until_s",
         "_served",
         "_server",
@@ -76,6 +84,7 @@ class Connection(asyncio.Protocol):
         "_tunnel",
         "_usual",
         "_usual_head",
+        "_usual_rest",
         "bytes_in",
         "bytes_out",
         "peer",
@@ -84,7 +93,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         # per connection
         self._server = server
-        self._heads = server.parser.requests
+        self._judge = server.parser.request
         self._head_bytes = server.parser.limits.header_bytes
         self._handle = server.handler.handle
         self._transport: asyncio.Transport | None = None
@@ -99,8 +108,10 @@ class Connection(asyncio.Protocol):
         self._is_impatient = False
         self._served = 0
         self._drive = Drive(self._exchange_done)
-        self._usual = b""  # the head of the last call that took the short way
+        self._repeats = Repeats()
+        self._usual = b""  # the last head that came again on the short way
         self._usual_head: Any = None
+        self._usual_rest = b""
         self.peer = ""
         # per exchange
         self._head: RequestHead | None = None
@@ -205,14 +216,16 @@ class Connection(asyncio.Protocol):
                 return
             data, self._buffer = self._buffer, b""
         if self._usual and data.startswith(self._usual):
-            head, end = self._usual_head, len(self._usual)
+            head, rest, end = self._usual_head, self._usual_rest, len(self._usual)
+            whole = b""
         else:
             end = data.find(b"\r\n\r\n", 0, self._head_bytes) + 4
             if end < 4:
                 self._await_head(data)
                 return
+            whole = data[:end]
             try:
-                head = self._heads[data[:end]]
+                head, rest = self._judge(whole)
             except ProxyError as error:
                 links = self._server.links
                 if links is not None and links.begins(data):
@@ -228,10 +241,9 @@ class Connection(asyncio.Protocol):
         if len(data) - end == head.content_bytes:  # the whole of it is here, and nothing else
             content = data[end:]
             flow = head.flows.get(self.peer)
-            if flow is not None and flow.begin(self, head, content):
-                if head is not self._usual_head:  # most peers say the same again: found at a glance then
-                    head.spelled = head.spelled or data[:end]
-                    self._usual, self._usual_head = head.spelled, head
+            if flow is not None and flow.begin(self, head, rest, content):
+                if whole and self._repeats.again(whole):
+                    self._keep_usual(head, whole, rest)
                 return
         else:
             if len(data) - end < head.content_bytes <= PROMPT_BYTES and self._await_rest(head, data):
@@ -239,7 +251,14 @@ class Connection(asyncio.Protocol):
             content = self._part(head, data[end:])
             if self._closing:
                 return
-        self._drive.start(self._handle(Request(head, content, self.peer), self))
+        self._drive.start(self._handle(Request(head, content, self.peer, rest), self))
+
+    def _keep_usual(self, head: RequestHead, whole: bytes, rest: bytes) -> None:
+        """Have a head found at a glance; peers that say the same share one copy."""
+        if head.spelled[0] != whole:
+            head.spelled = (whole, rest)
+        self._usual, self._usual_rest = head.spelled
+        self._usual_head = head
 
     def _belongs_to_next(self, data: bytes) -> bool:
         """Put bytes where they belong; whether they may complete the head of a next request."""

@@ -1,7 +1,7 @@
 """The short way through a connection: a request leaves and its answer returns without a coroutine.
 
-A handler that has decided once on requests with a certain head from a certain peer may leave a `Flow` with
-that head. The connection hands it the next such request that is here entirely. What the flow takes is a
+A handler that has decided once on a request from a certain peer may leave a `Flow` with the deciding part of
+its head. The connection hands it the next such request that is here entirely. What the flow takes is a
 `Flight` until it is answered; what it doesn't take goes to the handler, as if there were no flow.
 """
 
@@ -10,17 +10,21 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Protocol
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import RequestHead
+from fastproxy.model import FieldBlock, RequestHead
 
 if TYPE_CHECKING:
     from fastproxy.net.connection import Connection
 
 
 class Flow(Protocol):
-    """Takes requests with one head from one peer."""
+    """Takes requests of one peer whose heads decide the same."""
 
-    def begin(self, edge: Connection, head: RequestHead, content: bytes) -> bool:
-        """Take a request, which ends by `Connection.land` or `divert`; False: nothing was done with it."""
+    def begin(self, edge: Connection, head: RequestHead, rest: FieldBlock, content: bytes) -> bool:
+        """Take a request, which ends by `Connection.land` or `divert`; False: nothing was done with it.
+
+        Args:
+            rest: of its head, as in `Request`.
+        """
         ...
 
 

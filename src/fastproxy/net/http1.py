@@ -33,19 +33,19 @@ from fastproxy.errors import (
     VERSION_UNSUPPORTED,
     ProxyError,
 )
-from fastproxy.model import Headers, RequestHead, ResponseHead
+from fastproxy.model import FieldBlock, Headers, RequestHead, ResponseHead
+from fastproxy.net.parting import ORDINARY, TEXT, TOKEN, Parting, rewritten
 from fastproxy.net.upgrade import protocols, upgrade_lines
 
-_TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
-_FIELDS = rb"(?:" + _TOKEN + rb":[\t -~\x80-\xff]*+\r\n)*+\r\n"
-_REQUEST = re.compile(_TOKEN + rb" [!-~]++ HTTP/1\.[01]\r\n" + _FIELDS)
-_RESPONSE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t -~\x80-\xff]*+)?\r\n" + _FIELDS)
-_REQUEST_LINE = re.compile(_TOKEN + rb" [!-~]++ HTTP/1\.[01]")
-_REQUEST_LINE_BEGINNING = re.compile(rb"\r|(?:" + _TOKEN + rb"(?: [!-~]*+(?: [HTP/0-9.]*+\r?)?)?)?")
-_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: [\t -~\x80-\xff]*+)?")
-_FIELD = re.compile(_TOKEN + rb":[\t -~\x80-\xff]*+")
+_FIELDS = rb"(?:" + TOKEN + rb":" + TEXT + rb"\r\n)*+\r\n"
+_REQUEST = re.compile(TOKEN + rb" [!-~]++ HTTP/1\.[01]\r\n" + _FIELDS)
+_RESPONSE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: " + TEXT + rb")?\r\n" + _FIELDS)
+_REQUEST_LINE = re.compile(TOKEN + rb" [!-~]++ HTTP/1\.[01]")
+_REQUEST_LINE_BEGINNING = re.compile(rb"\r|(?:" + TOKEN + rb"(?: [!-~]*+(?: [HTP/0-9.]*+\r?)?)?)?")
+_STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9][0-9](?: " + TEXT + rb")?")
+_FIELD = re.compile(TOKEN + rb":" + TEXT)
 TRAILER = re.compile(
-    rb"(" + _TOKEN + rb"):[\t ]*+((?:[!-~\x80-\xff]++(?:[\t ]++(?=[!-~\x80-\xff]))?+)*+)[\t ]*+"
+    rb"(" + TOKEN + rb"):[\t ]*+((?:[!-~\x80-\xff]++(?:[\t ]++(?=[!-~\x80-\xff]))?+)*+)[\t ]*+"
 )
 _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?")
@@ -170,7 +170,8 @@ class KnownHeads(dict[bytes, _Head]):
 class HeadParser:
     """Parses heads under given limits.
 
-    requests, responses: judged heads by their bytes, for whoever meets the same ones again and again.
+    requests: judged deciding parts of requests' heads, by their bytes (`parting`).
+    responses: judged heads of answers. Both for whoever meets the same ones again and again.
 
     Args:
         limits: bounds on the header section.
@@ -178,7 +179,7 @@ class HeadParser:
         sealed: the heads come sealed, so that records frame the body, and nothing in the head may.
     """
 
-    __slots__ = ("_control", "_reserved", "_sealed", "_special", "limits", "requests", "responses")
+    __slots__ = ("_control", "_sealed", "_special", "limits", "parting", "requests", "responses")
 
     def __init__(
         self, limits: HeadLimits, control: frozenset[bytes] = frozenset(), *, sealed: bool = False
@@ -186,25 +187,65 @@ class HeadParser:
         self.limits = limits
         self._sealed = sealed
         self._control = control
-        self.requests = KnownHeads(self.request)
+        self.requests: dict[bytes, RequestHead] = {}
         self.responses = KnownHeads(self.response)
         self._special = HOP_BY_HOP | control | {b"content-type"}
-        self._reserved = frozenset(name.replace(b"_", b"-") for name in self._special)
+        self.parting = Parting(self._special)
 
-    def request(self, head: bytes) -> RequestHead:
+    def request(self, head: bytes) -> tuple[RequestHead, FieldBlock]:
         """Judge and take apart a request's head.
 
         Args:
             head: from the first byte of the request line to the end of the empty line, inclusive.
 
+        Returns:
+            What the deciding part says, shared by all heads that have the same; and the rest: the fields that
+            go on beside it, serialised anew, and the empty line.
+
         Raises:
             ProxyError: malformed, too large, or not supported; the detail names the rule (RFC 9112).
         """
-        limits = self.limits
-        if len(head) > limits.header_bytes:  # what comes sealed was bounded by nobody before
-            raise oversized_head(head, limits)
+        if len(head) > self.limits.header_bytes:  # what comes sealed was bounded by nobody before
+            raise oversized_head(head, self.limits)
+        deciding, rest = self.parting.part(head)
+        known = self.requests.get(deciding)
+        if (
+            known is not None
+            and not known.left_out
+            and ORDINARY.fullmatch(rest) is not None
+            and rest.count(b"\n") + known.field_count <= self.limits.header_count + 1
+        ):
+            return known, rest
+        return self._judge(head, deciding, rest, known)
+
+    def _judge(
+        self, head: bytes, deciding: bytes, rest: bytes, known: RequestHead | None
+    ) -> tuple[RequestHead, FieldBlock]:
+        """Judge a head that is new, or out of the ordinary."""
         if _REQUEST.fullmatch(head) is None:
-            raise _diagnose_request(head, limits)
+            raise _diagnose_request(head, self.limits)
+        field_count = head.count(b"\n") - 2
+        if known is None:
+            known = self._judge_deciding(deciding, field_count)
+            if may_remember(deciding):
+                if len(self.requests) >= _REMEMBERED_HEADS:
+                    self.requests.clear()
+                self.requests[deciding] = known
+        else:
+            self._check_count(field_count)
+        return known, rewritten(rest, known.left_out)
+
+    def _check_count(self, field_count: int) -> None:
+        if field_count > self.limits.header_count:
+            raise ProxyError(
+                TOO_MANY_HEADERS, f"{field_count} header fields, {self.limits.header_count} allowed"
+            )
+
+    def _judge_deciding(self, head: bytes, field_count: int) -> RequestHead:
+        """Judge the deciding part of a head that has so many fields; it is well-formed.
+
+        The rest can't change what comes of it: none of its fields means anything to the parser.
+        """
         collected = _Fields()
         parser = HttpRequestParser(collected)
         try:
@@ -213,11 +254,10 @@ class HeadParser:
             pass  # a signal and no error: CONNECT or Upgrade; both are judged below
         except HttpParserError as error:
             raise _malformed(f"the header section is refused by the parser: {error}") from error
+        self._check_count(field_count)
         result = RequestHead(parser.get_method(), collected.target, head[head.index(b"\r\n") - 1] - 48)
-        fields = collected.fields
-        if len(fields) > limits.header_count:
-            raise ProxyError(TOO_MANY_HEADERS, f"{len(fields)} header fields, {limits.header_count} allowed")
-        self._sort_request(result, fields, head)
+        result.deciding, result.field_count = head, len(collected.fields)
+        self._sort_request(result, collected.fields, head)
         self._judge_target(result)
         self._judge_framing(result)
         result.is_plain = (
@@ -226,18 +266,15 @@ class HeadParser:
         return result
 
     def _sort_request(self, result: RequestHead, fields: Headers, head: bytes) -> None:
-        """Part the end-to-end fields from those that concern this hop, and judge the latter."""
+        """Part the end-to-end ones of the deciding fields from those that end here, and judge the latter."""
         special = self._special
         headers: Headers = []
         seen: dict[bytes, bytes] = {}
         for field in fields:
             name = field[0].lower()
             if name not in special:
-                # Programs in the manner of CGI read `_` as `-`, and `-` as `_`: what looks like a field that
-                # only a proxy may write doesn't go on.
-                if (name.replace(b"_", b"-") if b"_" in name else name) not in self._reserved:
-                    headers.append(field)
-            elif name in seen:
+                continue  # it only looks like one (`parting`): nobody behind us shall take it for one
+            if name in seen:
                 if name in _ONCE:
                     raise _malformed(f"the field {name.decode()} stands there more than once")
                 seen[name] += b", " + field[1]
@@ -261,7 +298,8 @@ class HeadParser:
             result.length, result.chunked = _framing(length, coding, result.minor, _malformed)
         connection = seen.get(b"connection")
         if connection is not None:
-            result.keep_alive, is_upgrade, headers = _connection(connection, result.minor, headers)
+            result.keep_alive, is_upgrade, result.left_out = _connection(connection, result.minor)
+            headers = [field for field in headers if field[0].lower() not in result.left_out]
             if is_upgrade and result.minor:
                 result.upgrade = protocols(seen.get(b"upgrade", b""))
         if b"trailer" in seen and self._may_have_trailers(result):
@@ -379,7 +417,8 @@ class HeadParser:
             result.length, result.chunked = _framing(length, coding, result.minor, _bad_response)
         is_upgrade = False
         if connection is not None:
-            result.keep_alive, is_upgrade, headers = _connection(connection, result.minor, headers)
+            result.keep_alive, is_upgrade, left_out = _connection(connection, result.minor)
+            headers = [field for field in headers if field[0].lower() not in left_out]
         if trailer is not None and self._may_have_trailers(result):
             headers.append((b"trailer", trailer))
         if result.status == 101:
@@ -397,9 +436,9 @@ class HeadParser:
 
 _REMEMBERED_HEADS = 96
 _REMEMBERED_BYTES = 1024
-"""Bounds on what is remembered. A request's head of 1 KiB takes up to 4 KiB, and up to 3 KiB more for each of
-the 4 plans that a proxy keeps with it (`PLANS_PER_HEAD`): 1.5 MiB in all. An answer's takes up to 3 KiB: 0.3
-MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB, however many services it has."""
+"""Bounds on what is remembered. What 1 KiB of a request's head decides takes up to 4 KiB, and up to 3 KiB more
+for each of the 4 plans that a proxy keeps with it (`PLANS_PER_HEAD`): 1.5 MiB in all. An answer's takes up to
+3 KiB: 0.3 MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB, however many services it has."""
 
 _CREDENTIAL = re.compile(rb"\r\n[^:\r]*(?:auth|cookie|token|secret|password|api-?key)[^:\r]*:", re.IGNORECASE)
 
@@ -409,6 +448,33 @@ def may_remember(head: bytes) -> bool:
     return len(head) <= _REMEMBERED_BYTES and _CREDENTIAL.search(head) is None
 
 
+class Repeats:
+    """Notices heads that come again as they are, so that the next time they are found at a glance.
+
+    Until then nothing of them is kept but a hash.
+    """
+
+    __slots__ = ("_last", "_secret")
+
+    def __init__(self) -> None:
+        self._last = self._secret = 0
+
+    def again(self, head: bytes) -> bool:
+        """Whether this is the head that came last time as well, and may be kept."""
+        mark = hash(head)
+        if mark != self._last:
+            self._last = mark
+            return False
+        if mark == self._secret:
+            return False
+        if may_remember(head):
+            return True
+        self._secret = mark
+        return False
+
+
+_OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
+"""What Connection may say that names no field, or one that ends here in any case."""
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect"))
 _UNSUPPORTED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 _RESPONSE_SPECIAL = HOP_BY_HOP - {b"host", b"expect"} | {b"date"}
@@ -433,14 +499,11 @@ def _framing(length: bytes | None, coding: bytes | None, minor: int, error: Any)
     raise ProxyError(CODING_UNSUPPORTED, "only the transfer coding chunked is supported")
 
 
-def _connection(value: bytes, minor: int, headers: Headers) -> tuple[bool, bool, Headers]:
-    """Read Connection: whether it persists, whether Upgrade counts, and the fields that it doesn't name."""
-    tokens = {token.strip().lower() for token in value.split(b",")}
+def _connection(value: bytes, minor: int) -> tuple[bool, bool, frozenset[bytes]]:
+    """Read Connection: whether it persists, whether Upgrade counts, and the fields that end here by it."""
+    tokens = frozenset(token.strip().lower() for token in value.split(b","))
     keep_alive = b"close" not in tokens and (minor == 1 or b"keep-alive" in tokens)
-    named = tokens - {b"close", b"keep-alive", b"upgrade", b"te", b""}
-    if named:
-        headers = [field for field in headers if field[0].lower() not in named]
-    return keep_alive, b"upgrade" in tokens, headers
+    return keep_alive, b"upgrade" in tokens, tokens - _OPTIONS
 
 
 def _diagnose_request(head: bytes, limits: HeadLimits) -> ProxyError:
@@ -473,7 +536,7 @@ def _diagnose_fields(fields: list[bytes], error: Any) -> ProxyError:
             rule = "holds a bare CR or LF"
         elif b":" not in field:
             rule = "has no colon"
-        elif re.match(_TOKEN + rb":", field):
+        elif re.match(TOKEN + rb":", field):
             rule = "has a control character in its value"
         else:
             rule = "has a name that is not a token"

@@ -1,6 +1,7 @@
-"""The short way over compat: what of a message is the same for all requests with one head.
+"""The short way over compat: what of a message is the same for all requests whose heads decide the same.
 
-All bytes in front of the sealed body are known beforehand but for its length. The long way is `over_compat`.
+All bytes in front of the sealed body are known beforehand but for its length, and the rest of the head. The
+long way is `over_compat`.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
-from fastproxy.net.http1 import end_of_head
+from fastproxy.net.http1 import length_line
 from fastproxy.net.pool import Pool
 from fastproxy.proxy.transport import Begun, Outgoing
 from fastproxy.wire.compat.sealing import CompatSender
@@ -20,13 +21,13 @@ if TYPE_CHECKING:
 
 
 class CompatLane:
-    """The way of requests with one head to one endpoint of an in proxy.
+    """The way of requests whose heads decide the same to one endpoint of an in proxy.
 
     Args:
         transport: the long way.
         endpoint, pool: where to, and the connections there.
         sender: seals bodies, and opens those of answers up to `limit_bytes`.
-        start: head of the request, but for its framing.
+        start: head of the request, but for its framing and its rest.
     """
 
     __slots__ = ("_limit_bytes", "_pool", "_sender", "_start", "_transport", "endpoint")
@@ -58,7 +59,7 @@ class CompatLane:
             return False
         flight.upstream = upstream
         upstream.carry(flight)
-        upstream.write(b"".join((self._start, end_of_head(len(message)), message)))
+        upstream.write(b"".join((self._start, length_line(len(message)), flight.rest, message)))
         return True
 
     def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:

@@ -68,7 +68,7 @@ class CompatWayIn:
     def receive_single(self, outer: Request) -> Received | None:
         """Open a message that is here entirely, None for any other."""
         message = outer.content
-        return self._received(outer.head, message) if type(message) is bytes else None
+        return self._received(outer, message) if type(message) is bytes else None
 
     async def receive(self, outer: Request) -> Received:
         """Wait for the whole message, and open it.
@@ -77,12 +77,14 @@ class CompatWayIn:
             ProxyError: nobody is proven, or the message has another form or is too large.
         """
         self._addressed(outer.head)  # before any of it is held
-        return self._received(outer.head, await self._bodies.hold_sealed_request(outer.content))
+        return self._received(outer, await self._bodies.hold_sealed_request(outer.content))
 
-    def _received(self, head: RequestHead, message: bytes) -> Received:
-        caller, service, inner = self._addressed(head)
+    def _received(self, outer: Request, message: bytes) -> Received:
+        caller, service, inner = self._addressed(outer.head)
         request = self._open(caller, message, self._limit_bytes)
-        return Received(caller, request.answer, service=service, head=inner, content=request.body)
+        return Received(
+            caller, request.answer, service=service, head=inner, content=request.body, rest=outer.rest
+        )
 
     def _addressed(self, head: RequestHead) -> Addressed:
         known: Addressed | None = head.plans.get(_ADDRESSED)

@@ -1,7 +1,7 @@
-"""The short way over HTTP: what of an envelope is the same for all requests with one head.
+"""The short way over HTTP: what of an envelope is the same for all requests whose heads decide the same.
 
-All bytes of the request to the receiver are known beforehand but for counter, expiry, tag, exchange id and
-content. The long way is `over_http`.
+All bytes of the request to the receiver are known beforehand but for counter, expiry, tag, exchange id, the
+rest of the head and the content. The long way is `over_http`.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.model import NO_FIELDS, Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import KnownHeads, end_of_head
 from fastproxy.net.pool import Pool
 from fastproxy.proxy.transport import Begun, Outgoing
 from fastproxy.wire.ciphers import TAG_BYTES
-from fastproxy.wire.records import LAST, PLAIN, PREFIX_BYTES, WORD, WORD_BYTES, pack
+from fastproxy.wire.records import LAST, MAX_META_BYTES, PREFIX, PREFIX_BYTES, WORD, WORD_BYTES
 from fastproxy.wire.responses import open_packed
 from fastproxy.wire.sender import SenderSession
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 class HttpLane:
-    """The way of requests with one head to one endpoint of a receiver.
+    """The way of requests whose heads decide the same to one endpoint of a receiver.
 
     Args:
         transport: the long way.
@@ -33,7 +33,8 @@ class HttpLane:
         session: seals requests, as long as it is good.
         epoch: the receiver's.
         outer_start: head of the request to the receiver, but for its framing.
-        meta: the sealed head of a request with this exchange id, which all others are as long as.
+        meta: the sealed head of a request but for its rest, with this exchange id, which all others are as
+            long as.
         content_bytes: length of the content.
         answers: judged heads of sealed answers, by the packed bytes in front of their content.
         unix_clock: seconds since 1970. lifetime_ms: how far ahead an envelope's expiry lies.
@@ -43,12 +44,17 @@ class HttpLane:
         "_after_id",
         "_answers",
         "_before_id",
+        "_content_bytes",
         "_epoch",
         "_id_bytes",
         "_lifetime_ms",
+        "_meta_bytes",
         "_outer_head",
+        "_outer_start",
         "_pool",
+        "_rest_bytes",
         "_session",
+        "_start",
         "_transport",
         "_unix_clock",
         "_word",
@@ -78,12 +84,23 @@ class HttpLane:
         self._answers = answers
         self._unix_clock = unix_clock
         self._lifetime_ms = lifetime_ms
-        packed = pack(meta, b"", PLAIN)
-        self._before_id, _, self._after_id = packed.partition(exchange_id.encode())
+        self._outer_start = outer_start
+        self._meta_bytes = len(meta)
+        self._content_bytes = content_bytes
+        self._start, _, self._after_id = meta.partition(exchange_id.encode())
         self._id_bytes = len(exchange_id)
-        ciphertext_bytes = len(packed) + content_bytes + TAG_BYTES
+        self._fit(len(NO_FIELDS))
+
+    def _fit(self, rest_bytes: int) -> None:
+        """Say the lengths of requests whose rest has this one; most are as long as the one before."""
+        meta_bytes = self._meta_bytes + rest_bytes
+        self._rest_bytes = rest_bytes
+        self._before_id = PREFIX.pack(0, meta_bytes) + self._start
+        ciphertext_bytes = PREFIX_BYTES + meta_bytes + self._content_bytes + TAG_BYTES
         self._word = WORD.pack(ciphertext_bytes | LAST)
-        self._outer_head = outer_start + end_of_head(session.header_bytes + WORD_BYTES + ciphertext_bytes)
+        self._outer_head = self._outer_start + end_of_head(
+            self._session.header_bytes + WORD_BYTES + ciphertext_bytes
+        )
 
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Seal a request and send it, if a connection is free; see `Lane`."""
@@ -92,10 +109,15 @@ class HttpLane:
         session = self._session
         if not idle or now_s >= session.good_until_s or len(exchange_id) != self._id_bytes:
             return False
+        rest = flight.rest
+        if len(rest) != self._rest_bytes:
+            if self._meta_bytes + len(rest) > MAX_META_BYTES:
+                return False
+            self._fit(len(rest))
         header, ciphertext = session.seal_packed(
             self._epoch,
             int(self._unix_clock() * 1000) + self._lifetime_ms,
-            b"".join((self._before_id, exchange_id, self._after_id, flight.content)),
+            b"".join((self._before_id, exchange_id, self._after_id, rest, flight.content)),
         )
         upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:

@@ -21,7 +21,7 @@ from fastproxy.net.framing import trailer_parser
 from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.proxy.over_http import CONTENT_TYPE, TARGET
 from fastproxy.proxy.sealed_body import NO_MORE, OpenedBody, SealedBody, seal_all
-from fastproxy.proxy.way_in import Received
+from fastproxy.proxy.way_in import Received, kind_of
 from fastproxy.wire.envelope import (
     RESPONSE_NONCE_BYTES,
     Challenge,
@@ -50,7 +50,7 @@ class HttpReceiver:
 
     Args:
         receiver: keys, sessions and replay windows.
-        parser: judges the heads inside sealed requests.
+        parser: judges the heads inside sealed requests; for the short way as well.
         body_limit_bytes: bound on opened bodies; None for no limit.
         admit_newcomer: called with the peer's address before curve arithmetic is spent on a new session.
         unix_clock: seconds since 1970. random: n random bytes.
@@ -66,7 +66,7 @@ class HttpReceiver:
         random: Callable[[int], bytes],
     ) -> None:
         self._receiver = receiver
-        self._heads = parser.requests
+        self.parser = parser
         self._limit = body_limit_bytes
         self._parse_trailers = trailer_parser(parser.limits, MESSAGE_BROKEN, HEADERS_TOO_LARGE)
         self._admit_newcomer = admit_newcomer
@@ -118,18 +118,18 @@ class HttpReceiver:
             return Received(refusal.caller.name, refusal.binding, error=refusal)
         return self._received(opened, buffer[opened.consumed_bytes :], more)
 
-    def _received(self, opened: OpenedRequest, rest: bytes, more: Body) -> Received:
-        """Judge what the first record holds; `rest` came behind it, `more` is still to come."""
+    def _received(self, opened: OpenedRequest, behind: bytes, more: Body) -> Received:
+        """Judge what the first record holds; `behind` came behind it, `more` is still to come."""
         chunk, binding, caller = opened.chunk, opened.binding, opened.session.caller.name
         try:
             head = parse_request_head(chunk.meta)
         except ProxyError as error:
             return Received(caller, binding, error=error)
         try:
-            inner = self._heads[head.http]
+            inner, rest = self.parser.request(head.http)
             if not chunk.last:
                 opener = opened.opener()
-                chunks = [Chunk(b"", chunk.data, last=False), *opener.feed(rest)]
+                chunks = [Chunk(b"", chunk.data, last=False), *opener.feed(behind)]
                 content: Content = OpenedBody(
                     chunks, opener, more, inner.length, self._limit, MESSAGE_BROKEN, BODY_TOO_LARGE,
                     self._parse_trailers,
@@ -140,9 +140,9 @@ class HttpReceiver:
                     self._check_length(inner, len(content))
         except ProxyError as error:
             return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, error=error)
-        kind = chunk.meta[5 + len(head.exchange_id) :] if chunk.last else b""
+        kind = kind_of(head.service, inner) if chunk.last else b""
         return Received(
-            caller, binding, head.exchange_id, head.service, head.budget_ms, inner, content, None, kind
+            caller, binding, head.exchange_id, head.service, head.budget_ms, inner, content, None, kind, rest
         )
 
     def _open(self, buffer: bytes, peer: str, *, complete: bool) -> OpenedRequest | None:

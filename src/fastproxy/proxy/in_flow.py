@@ -18,7 +18,15 @@ from fastproxy.net.http1 import end_of_head
 from fastproxy.policy.ratelimit import RateLimiter
 from fastproxy.proxy.fields import PLANS_PER_HEAD
 from fastproxy.proxy.http_receiver import ENVELOPE_HEAD, HttpReceiver
-from fastproxy.proxy.known_call import KNOWN_CALLS, KnownCall, LongWay, ServiceFlight, ShortWay, Taken
+from fastproxy.proxy.known_call import (
+    KNOWN_CALLS,
+    KnownCall,
+    KnownCalls,
+    LongWay,
+    ServiceFlight,
+    ShortWay,
+    Taken,
+)
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun
 from fastproxy.telemetry.metrics import CALLER_GONE
@@ -47,7 +55,7 @@ class InFlight(ServiceFlight):
 class InFlow(ShortWay):
     """All requests that come in envelopes.
 
-    known: what was decided, by caller, peer and the sealed head from the service's name on.
+    known: what was decided, by caller and peer.
 
     Args:
         proxy: goes on with whatever is not ordinary.
@@ -78,9 +86,9 @@ class InFlow(ShortWay):
         self._http_receiver = http_receiver
         self._nonces = nonces
         self._unix_clock = unix_clock
-        self.known: dict[tuple[str, str, bytes], KnownCall] = {}
+        self.known: dict[tuple[str, str], KnownCalls] = {}
 
-    def begin(self, edge: Connection, head: RequestHead, content: bytes) -> bool:
+    def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Open a request and send it to its service; False when that takes more, nothing having been done."""
         packed = self._receiver.open_packed(content, int(self._unix_clock() * 1000))
         if packed is None:
@@ -92,10 +100,13 @@ class InFlow(ShortWay):
         meta_end = PREFIX_BYTES + meta_bytes
         id_end = PACKED_START.size + id_bytes
         exchange_id = plaintext[PACKED_START.size : id_end]
-        call = self.known.get((packed.session.caller.name, edge.peer, plaintext[id_end:meta_end]))
+        known = self.known.get((packed.session.caller.name, edge.peer))
+        found = None if known is None else known.find(plaintext, id_end, meta_end)
+        if found is None:
+            return self._pass_on(edge, head, packed)
+        call, sealed_rest = found
         if (
-            call is None
-            or extras
+            extras
             or len(plaintext) - meta_end != call.content_bytes
             or not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
             or not self._is_open(call)
@@ -117,7 +128,7 @@ class InFlow(ShortWay):
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000
         try:
-            upstream = lane.send(exchange_id, left_s, plaintext[meta_end:])
+            upstream = lane.send(exchange_id, left_s, sealed_rest, plaintext[meta_end:])
         except Exception as error:  # the long way has an answer to everything
             begun = Begun(now_s, lane, Waiter(done=True, error=error))
             return self._pass_on(edge, head, packed, is_counted=True, begun=begun)
@@ -149,13 +160,18 @@ class InFlow(ShortWay):
         flows, peer = origin.head.flows, origin.peer
         if origin.head.is_plain and len(flows) < PLANS_PER_HEAD:
             flows[peer] = self
-        return self.known.get((caller, peer, kind))
+        known = self.known.get((caller, peer))
+        return None if known is None else known.get(kind)
 
     def keep(self, origin: Request, caller: str, kind: bytes, call: KnownCall) -> None:
         """Remember what was decided; see `ShortWayIn`."""
-        if len(self.known) >= KNOWN_CALLS:
+        if sum(map(len, self.known.values())) >= KNOWN_CALLS:
             self.known.clear()
-        self.known[caller, origin.peer, kind] = call
+        key = (caller, origin.peer)
+        known = self.known.get(key)
+        if known is None:
+            known = self.known[key] = KnownCalls(self._http_receiver.parser)
+        known.keep(kind, call)
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
         """Seal an answer and write it; see `ShortWay`."""

@@ -24,7 +24,7 @@ from fastproxy.errors import (
 )
 from fastproxy.model import Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.connection import Connection, complete
-from fastproxy.net.http1 import end_of_head, may_remember
+from fastproxy.net.http1 import length_line, may_remember
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.upgrade import upgrade_lines
 from fastproxy.policy.deadline import set_deadline
@@ -81,7 +81,7 @@ class LocalService(NamedTuple):
 
 
 class Plan(Struct, frozen=True):
-    """What is decided on requests of one caller to one service with the same head, from the same peer.
+    """What is decided on requests of one caller to one service, from one peer, whose heads decide the same.
 
     target: canonical, as it was judged. rate_key: whose rate it counts towards.
     dead_time, timeout_ms: what the caller says of its deadline; is_dated: whether it says anything.
@@ -242,7 +242,8 @@ class InProxy:
                 raise ProxyError(UPGRADE_UNSUPPORTED, "the way that it came carries HTTP only")
             # pick an endpoint of the service, forward, wait
             begun = None if taken is None else taken.begun
-            response = await plan.service.hop.forward(exchange, plan.outgoing, received.content, begun)
+            outgoing = plan.outgoing.ending(received.rest)
+            response = await plan.service.hop.forward(exchange, outgoing, received.content, begun)
             if way.hold is not None:
                 response = await way.hold(response)
             if is_known and received.kind and flow is not None:
@@ -283,7 +284,7 @@ class InProxy:
         known = flow.recall(origin, received.caller, received.kind)
         if known is not None and known.endpoints is hop.source.endpoints:
             return
-        if not head.is_plain or plan.is_dated or plan.route is NO_ROUTE:
+        if not head.is_plain or head.left_out or plan.is_dated or plan.route is NO_ROUTE:
             return
         if plan.service.packing is not PLAIN or not may_remember(received.kind):
             return
@@ -299,6 +300,7 @@ class InProxy:
                 head.content_bytes,
                 exchange,
                 self._recorder.series(received.caller, received.service),
+                head.field_count,
             )
             flow.keep(origin, received.caller, received.kind, call)
 
@@ -407,7 +409,7 @@ class InProxy:
                     key[0].encode(),
                 ),
                 head.has_body,
-                b"" if head.length is None else b"\r\n" + end_of_head(head.length),
+                b"" if head.length is None else b"\r\n" + length_line(head.length),
                 upgrade=head.upgrade,
             ),
             dead_time,

@@ -15,6 +15,8 @@ from fastproxy.errors import ProxyError
 from fastproxy.model import Endpoint, Exchange, Inform, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
+from fastproxy.net.http1 import HeadParser, Repeats
+from fastproxy.net.parting import ORDINARY
 from fastproxy.policy.ratelimit import Rate, RateLimiter
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.lanes import Lanes
@@ -29,13 +31,14 @@ KNOWN_CALLS = 256
 
 
 class KnownCall(Struct, frozen=True):
-    """What is decided on the requests of one caller with one sealed head, from one peer.
+    """What is decided on the requests of one caller, from one peer, whose sealed heads decide the same.
 
     rate, rate_key: how often, and whose rate it counts towards.
     hop: the way to the service. endpoints: its endpoints then. lanes: to each of them.
     content_bytes: length of the content.
     exchange: the one that showed the way; the access log's lines of the others are like its own.
     series: where calls are counted.
+    field_count: of the fields in the deciding part of the head.
     """
 
     rate: Rate | None
@@ -46,6 +49,76 @@ class KnownCall(Struct, frozen=True):
     content_bytes: int
     exchange: Exchange
     series: Series
+    field_count: int
+
+
+class KnownCalls:
+    """What is known of one caller's requests from one peer, by their kind (`way_in.kind_of`).
+
+    len: how many kinds.
+    whole: kind and rest of a request that came again as it was, to be found at a glance. usual: the call, and
+        the rest, that it stands for.
+
+    Args:
+        parser: parts the sealed heads.
+    """
+
+    __slots__ = ("_calls", "_last", "_parser", "_repeats", "_start", "usual", "whole")
+
+    def __init__(self, parser: HeadParser) -> None:
+        self._parser = parser
+        self._calls: dict[bytes, KnownCall] = {}
+        self._repeats = Repeats()
+        self._start = b"\r\n"  # what the last kind begins with; no kind begins so
+        self._last: KnownCall | None = None
+        self.whole = b""
+        self.usual: tuple[KnownCall, bytes] | None = None
+
+    def __len__(self) -> int:
+        return len(self._calls)
+
+    def get(self, kind: bytes) -> KnownCall | None:
+        """The call of this kind."""
+        return self._calls.get(kind)
+
+    def keep(self, kind: bytes, call: KnownCall) -> None:
+        """Remember a call."""
+        self._calls[kind] = self._last = call
+        self._start = kind[:-2]
+        self.whole, self.usual = b"", None  # it may stand for what this one replaces
+
+    def find(self, message: bytes, start: int, end: int) -> tuple[KnownCall, bytes] | None:
+        """Find the call that a sealed request is one of, by its head.
+
+        Args:
+            message: service and head stand in it from `start` to `end`.
+
+        Returns:
+            The call, and the rest of the head, which is in order; None when the long way has to judge it.
+        """
+        whole = self.whole
+        if whole and end - start == len(whole) and message.startswith(whole, start):
+            return self.usual
+        parting, limits, call = self._parser.parting, self._parser.limits, self._last
+        whole, rest_start = message[start:end], start + len(self._start)
+        # out proxies write first what decides: the last kind needn't be put together to be known again
+        if message.startswith(self._start, start) and not parting.has_deciding(message, rest_start, end):
+            rest = message[rest_start:end]
+        else:
+            kind, rest = parting.part(whole)
+            call = self._calls.get(kind)
+            self._last, self._start = (None, b"\r\n") if call is None else (call, kind[:-2])
+        if (
+            call is None
+            or ORDINARY.fullmatch(rest) is None
+            or rest.count(b"\n") + call.field_count > limits.header_count + 1
+            or len(whole) > limits.header_bytes
+        ):
+            return None
+        found = call, rest
+        if self._repeats.again(whole):
+            self.whole, self.usual = whole, found
+        return found
 
 
 class Taken(Struct, frozen=True):

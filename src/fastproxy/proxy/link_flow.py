@@ -15,7 +15,7 @@ from fastproxy.net.drive import Waiter
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.policy.ratelimit import RateLimiter
-from fastproxy.proxy.known_call import KnownCall, LongWay, ServiceFlight, ShortWay, Taken
+from fastproxy.proxy.known_call import KnownCall, KnownCalls, LongWay, ServiceFlight, ShortWay, Taken
 from fastproxy.proxy.link_receiver import PACKED_START_BYTES, LinkReceiver
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun
@@ -60,7 +60,7 @@ class LinkFlow(ShortWay):
         receiver: judges requests for the long way.
     """
 
-    __slots__ = ("_proxy", "_receiver")
+    __slots__ = ("_parser", "_proxy", "_receiver")
 
     def __init__(
         self,
@@ -74,6 +74,7 @@ class LinkFlow(ShortWay):
         super().__init__(proxy, limiter, recorder, in_flight_limit, clock)
         self._proxy = proxy
         self._receiver = receiver
+        self._parser = receiver.parser
 
     def begin(self, link: ReceiverLink, stream_id: int, payload: bytes) -> bool:
         """Send a whole request to its service; see `StreamHandler`."""
@@ -81,13 +82,16 @@ class LinkFlow(ShortWay):
             return False
         meta_bytes, budget_ms, id_bytes = _START.unpack_from(payload)
         meta_end, id_end = 4 + meta_bytes, _START_BYTES + id_bytes
-        kind, call = link.usual  # most requests are of the same kind as the one before
-        if call is None or meta_end - id_end != len(kind) or not payload.startswith(kind, id_end):
-            kind = payload[id_end:meta_end]
-            call = link.known.get(kind)
-            if call is None:
-                return False
-            link.usual = kind, call
+        known = link.known
+        if known is None:
+            return False
+        whole = known.whole
+        if whole and meta_end - id_end == len(whole) and payload.startswith(whole, id_end):
+            call, rest = known.usual  # found at a glance
+        elif (found := known.find(payload, id_end, meta_end)) is not None:
+            call, rest = found
+        else:
+            return False
         content_bytes, hop, exchange_id = call.content_bytes, call.hop, payload[_START_BYTES:id_end]
         if (
             len(payload) - meta_end != content_bytes
@@ -115,7 +119,7 @@ class LinkFlow(ShortWay):
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000
         try:
-            upstream = lane.send(exchange_id, left_s, payload[meta_end:])
+            upstream = lane.send(exchange_id, left_s, rest, payload[meta_end:])
         except Exception as error:  # the long way has an answer to everything
             begun = Begun(now_s, lane, Waiter(done=True, error=error))
             return self._pass_on(link, stream_id, payload, begun)
@@ -151,16 +155,15 @@ class LinkFlow(ShortWay):
 
     def recall(self, origin: ReceivedStream, caller: str, kind: bytes) -> KnownCall | None:
         """What is known of this kind of request on this link; see `ShortWayIn`."""
-        call: KnownCall | None = origin.link.known.get(kind)
-        return call
+        known: KnownCalls | None = origin.link.known
+        return None if known is None else known.get(kind)
 
     def keep(self, origin: ReceivedStream, caller: str, kind: bytes, call: KnownCall) -> None:
         """Remember what was decided; see `ShortWayIn`."""
         link = origin.link
-        if len(link.known) >= KINDS_PER_LINK:
-            link.known.clear()
-        link.known[kind] = call
-        link.usual = kind, call
+        if link.known is None or len(link.known) >= KINDS_PER_LINK:
+            link.known = KnownCalls(self._parser)
+        link.known.keep(kind, call)
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
         """Send an answer back; see `ShortWay`."""

@@ -1,30 +1,36 @@
-"""The short way over a link: what of a request's frame is the same for all requests with one head.
+"""The short way over a link: what of a request's frame is the same for all whose heads decide the same.
 
-All of it is known beforehand but for stream, exchange id and content. The long way is `over_link`.
+All of it is known beforehand but for stream, exchange id, the rest of the head and the content. The long way
+is `over_link`.
 """
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.model import NO_FIELDS, Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.link.caller import CallerLink
 from fastproxy.net.link.pool import LinkPool
 from fastproxy.proxy.transport import Begun, Outgoing
 from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, REQUEST
+from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES
 
 if TYPE_CHECKING:
     from fastproxy.proxy.out_flow import OutFlight
     from fastproxy.proxy.over_link import OverLink
 
 
+_META_LIMIT_BYTES = MAX_PLAINTEXT_BYTES // 3
+"""A larger head goes the long way, in a frame of its own."""
+
+
 class LinkLane:
-    """The way of requests with one head to one endpoint of a receiver.
+    """The way of requests whose heads decide the same to one endpoint of a receiver.
 
     Args:
         transport: the long way.
         endpoint, pool: where to, and the link there.
-        meta: the head of a request with this exchange id, which all others are as long as.
+        meta: the head of a request but for its rest, with this exchange id, which all others are as long as.
         content_bytes: length of the content.
     """
 
@@ -33,7 +39,10 @@ class LinkLane:
         "_before_id",
         "_content_bytes",
         "_id_bytes",
+        "_meta_bytes",
         "_pool",
+        "_rest_bytes",
+        "_start",
         "_transport",
         "_word",
         "endpoint",
@@ -52,10 +61,17 @@ class LinkLane:
         self.endpoint = endpoint
         self._pool = pool
         self._content_bytes = content_bytes
-        start = len(meta).to_bytes(4, "big") + meta
-        self._before_id, _, self._after_id = start.partition(exchange_id.encode())
+        self._meta_bytes = len(meta)
+        self._start, _, self._after_id = meta.partition(exchange_id.encode())
         self._id_bytes = len(exchange_id)
-        self._word = (REQUEST | END) << LENGTH_BITS | (len(start) + content_bytes)
+        self._fit(len(NO_FIELDS))
+
+    def _fit(self, rest_bytes: int) -> None:
+        """Say the lengths of requests whose rest has this one; most are as long as the one before."""
+        meta_bytes = self._meta_bytes + rest_bytes
+        self._rest_bytes = rest_bytes
+        self._before_id = meta_bytes.to_bytes(4, "big") + self._start
+        self._word = (REQUEST | END) << LENGTH_BITS | (4 + meta_bytes + self._content_bytes)
 
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Send a request, if the link takes one; see `OutLane`."""
@@ -69,11 +85,16 @@ class LinkLane:
             or len(exchange_id) != self._id_bytes
         ):
             return False
+        rest_bytes = len(flight.rest)
+        if rest_bytes != self._rest_bytes:
+            if self._meta_bytes + rest_bytes > _META_LIMIT_BYTES:
+                return False
+            self._fit(rest_bytes)
         header = HEADER.pack(self._word, link.next_stream)
         flight.upstream = link
         flight.stream_id = link.begin(
             flight,
-            b"".join((header, self._before_id, exchange_id, self._after_id, flight.content)),
+            b"".join((header, self._before_id, exchange_id, self._after_id, flight.rest, flight.content)),
             self._content_bytes,
         )
         return True

@@ -14,7 +14,7 @@ from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.net.link.received_stream import LinkReply, ReceivedStream
 from fastproxy.net.link.receiver import Sealed
 from fastproxy.proxy.fields import is_reserved
-from fastproxy.proxy.way_in import Received
+from fastproxy.proxy.way_in import Received, kind_of
 from fastproxy.wire.envelope import Refusal, ServiceResponse, build_response_head, parse_request_head
 from fastproxy.wire.records import PLAIN, WORD_BYTES, Packing, pack
 
@@ -26,16 +26,17 @@ class LinkReceiver:
     """Reads requests and makes answers.
 
     Args:
-        parser: judges the heads inside. body_limit_bytes: bound on bodies; None for no limit.
+        parser: judges the heads inside; for the short way as well.
+        body_limit_bytes: bound on bodies; None for no limit.
         tunnel_idle_timeout_s: for a connection that has left HTTP, without a byte either way.
     """
 
-    __slots__ = ("_heads", "_limit", "_parse_trailers", "_tunnel_idle_timeout_s")
+    __slots__ = ("_limit", "_parse_trailers", "_tunnel_idle_timeout_s", "parser")
 
     def __init__(
         self, parser: HeadParser, body_limit_bytes: int | None, tunnel_idle_timeout_s: float
     ) -> None:
-        self._heads = parser.requests
+        self.parser = parser
         self._limit = body_limit_bytes
         self._tunnel_idle_timeout_s = tunnel_idle_timeout_s
         self._parse_trailers = trailer_parser(parser.limits, MESSAGE_BROKEN, HEADERS_TOO_LARGE)
@@ -53,7 +54,7 @@ class LinkReceiver:
             return Received(caller, None, error=error)
         content: Content = sealed.data
         try:
-            inner = self._heads[head.http]
+            inner, rest = self.parser.request(head.http)
             if sealed.is_whole:
                 self._check_length(inner, len(sealed.data))
             elif stream is not None:
@@ -61,9 +62,9 @@ class LinkReceiver:
                 content = stream.incoming(inner.length, limit_bytes, is_reserved, self._parse_trailers)
         except ProxyError as error:
             return Received(caller, None, head.exchange_id, head.service, head.budget_ms, error=error)
-        kind = sealed.meta[5 + len(head.exchange_id) :] if sealed.is_whole else b""
+        kind = kind_of(head.service, inner) if sealed.is_whole else b""
         return Received(
-            caller, None, head.exchange_id, head.service, head.budget_ms, inner, content, None, kind
+            caller, None, head.exchange_id, head.service, head.budget_ms, inner, content, None, kind, rest
         )
 
     def _check_length(self, head: RequestHead, received_bytes: int) -> None:

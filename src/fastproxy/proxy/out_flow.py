@@ -56,6 +56,7 @@ class OutFlight(Struct, eq=False):
     flow: OutFlow
     edge: Connection
     head: RequestHead
+    rest: bytes
     content: bytes
     exchange_id: bytes
     started_s: float
@@ -122,7 +123,7 @@ class OutFlight(Struct, eq=False):
 
 
 class OutFlow:
-    """Requests with one head from one peer, to one service.
+    """Requests from one peer to one service whose heads decide the same.
 
     Args:
         proxy: goes on with whatever is not ordinary.
@@ -175,7 +176,7 @@ class OutFlow:
         self._new_id = new_id
         self._clock = clock
 
-    def begin(self, edge: Connection, head: RequestHead, content: bytes) -> bool:
+    def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Seal a request and send it; False, when that takes more than this, nothing having been done."""
         proxy, hop = self._proxy, self._hop
         if proxy.in_flight >= self._in_flight_limit or hop.source.endpoints is not self._endpoints:
@@ -188,7 +189,8 @@ class OutFlow:
             return False
         now_s = self._clock()
         exchange_id = self._new_id().encode()
-        flight = OutFlight(self, edge, head, content, exchange_id, now_s, now_s + self._timeout_s, lane)
+        deadline = now_s + self._timeout_s
+        flight = OutFlight(self, edge, head, rest, content, exchange_id, now_s, deadline, lane)
         try:
             if not lane.send(flight, now_s):
                 self._lanes.leave(lane)
@@ -238,7 +240,7 @@ class OutFlow:
         edge, head = flight.edge, flight.head
         self._step_aside(edge, head)
         begun = Begun(flight.started_s, flight.lane, answer, flight.exchange_id.decode(), flight.bound_to)
-        edge.divert(self._proxy.handle(Request(head, flight.content, edge.peer), edge, begun))
+        edge.divert(self._proxy.handle(Request(head, flight.content, edge.peer, flight.rest), edge, begun))
 
     def forget(self, flight: OutFlight) -> None:
         """Note a call whose caller is gone."""

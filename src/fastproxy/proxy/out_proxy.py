@@ -15,7 +15,7 @@ from msgspec import Struct
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, RESPONSE_MALFORMED, UPGRADE_UNSUPPORTED, ProxyError
 from fastproxy.model import Body, Content, Exchange, Request, Response
 from fastproxy.net.connection import Connection
-from fastproxy.net.http1 import end_of_head
+from fastproxy.net.http1 import length_line
 from fastproxy.net.upgrade import check_switch, upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
@@ -53,7 +53,7 @@ class RemoteService(NamedTuple):
 
 
 class Plan(Struct, frozen=True):
-    """What is decided on requests with the same head from the same peer: it depends on nothing else.
+    """What is decided on requests of one peer whose heads decide the same: it depends on nothing else.
 
     hop, hold: of the service.
     dead_time, timeout_ms: what the caller says of its deadline; is_dated: whether it says anything.
@@ -138,7 +138,8 @@ class OutProxy:
                 if plan.hold is not None:
                     content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
-                response = await plan.hop.forward(exchange, plan.outgoing, content, begun)
+                outgoing = plan.outgoing.ending(request.rest)
+                response = await plan.hop.forward(exchange, outgoing, content, begun)
                 if response.head.status < 200:
                     _check_final(request.head.upgrade, response)
                 if known is not None and self._has_short_way and not exchange.cause:
@@ -223,7 +224,7 @@ class OutProxy:
         fields = b"\r\n%b%b%b%b" % (
             head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time), upgrade_lines(head),
         )  # fmt: skip
-        framing = b"\r\n" if head.length is None else end_of_head(head.length)
+        framing = b"" if head.length is None else length_line(head.length)
         plan = Plan(
             exchange.caller,
             service.hop,

@@ -17,7 +17,7 @@ from msgspec.structs import replace
 
 from fastproxy.errors import AMBIGUOUS_PATH, METHOD_UNSUPPORTED, RECEIVER_REFUSED, ProxyError
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, ResponseHead, host_field
-from fastproxy.net.http1 import end_of_head
+from fastproxy.net.http1 import length_line
 from fastproxy.net.pool import Pools
 from fastproxy.proxy.compat_lane import CompatLane
 from fastproxy.proxy.fields import ERROR_MESSAGE, PROXY_NAME
@@ -96,7 +96,7 @@ class OverCompat:
         return CompatLane(self, endpoint, pool, sender, start, self._limit_bytes)
 
     def _head(self, outgoing: Outgoing, endpoint: Endpoint, caller_line: bytes) -> tuple[bytes, ...]:
-        """The parts of a request's head but for its framing."""
+        """The parts of a request's head but for its framing and its rest."""
         return (
             outgoing.method,
             self._before_target,
@@ -127,7 +127,7 @@ class OverCompat:
             connection, _ = await connect_in_time(self._pools, exchange, endpoint, self._clock)
         exchange.phase = "wait"
         head = self._head(outgoing, endpoint, caller_line)
-        waiter = connection.send(method, b"".join((*head, end_of_head(len(message)), message)))
+        waiter = connection.send(method, b"".join((*head, length_line(len(message)), outgoing.rest, message)))
         try:
             outer = await waiter
         except BaseException:

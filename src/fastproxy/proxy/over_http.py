@@ -54,7 +54,7 @@ LIFETIME_MS = 60_000
 _CHALLENGES = 3
 _CHUNKED = b"transfer-encoding: chunked\r\n\r\n"
 _PLAIN_RECORD = bytes(4)
-_NOTHING = Outgoing(b"", b"", b"", b"", has_body=False, head=b"\r\n")
+_NOTHING = Outgoing(b"", b"", b"", b"", has_body=False)
 
 
 @lru_cache(1024)
@@ -272,7 +272,10 @@ class OverHttp:
         session = self._sessions.take(exchange.caller, public_key, now_s)
         expiry_ms = int(self._unix_clock() * 1000) + LIFETIME_MS
         meta = build_request_head(
-            int((exchange.deadline - now_s) * 1000) or 1, exchange.id, self._service_field, request.head
+            int((exchange.deadline - now_s) * 1000) or 1,
+            exchange.id,
+            self._service_field,
+            request.head + request.rest,
         )
         if type(content) is bytes:
             if len(content) <= MAX_DATA_BYTES:

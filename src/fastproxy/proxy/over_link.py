@@ -18,7 +18,6 @@ from fastproxy.proxy.link_lane import LinkLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.envelope import build_request_head, service_field
 from fastproxy.wire.link.frames import MAX_DATA_BYTES
-from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES
 from fastproxy.wire.records import PLAIN, Packing
 
 
@@ -65,8 +64,6 @@ class OverLink:
         meta = build_request_head(int(timeout_s * 1000), exchange_id, self._service_field, outgoing.head)
         if self._packing is not PLAIN or content_bytes > MAX_DATA_BYTES:
             return None
-        if len(meta) > MAX_PLAINTEXT_BYTES // 3:
-            return None
         pool = self._pools[caller].pool(endpoint)
         return LinkLane(self, endpoint, pool, meta, exchange_id, content_bytes)
 
@@ -89,7 +86,10 @@ class OverLink:
                 raise ProxyError(CONNECTION_LOST, f"{endpoint}: the link has ended")
         exchange.phase = "wait"
         meta = build_request_head(
-            int((exchange.deadline - now_s) * 1000) or 1, exchange.id, self._service_field, outgoing.head
+            int((exchange.deadline - now_s) * 1000) or 1,
+            exchange.id,
+            self._service_field,
+            outgoing.head + outgoing.rest,
         )
         answer = _Answer(inform=exchange.inform)
         stream = link.open(

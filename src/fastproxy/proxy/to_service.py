@@ -7,7 +7,7 @@ from typing import cast
 
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, host_field
 from fastproxy.net.client import ClientConnection
-from fastproxy.net.http1 import end_of_head
+from fastproxy.net.http1 import length_line
 from fastproxy.net.pool import Pool, Pools
 from fastproxy.proxy.fields import BUDGET, EXCHANGE
 from fastproxy.proxy.transport import Begun, Outgoing, connect_in_time
@@ -66,6 +66,7 @@ class ToService:
             _BUDGET_NAME,
             str(int((exchange.deadline - now_s) * 1000) or 1).encode(),
             outgoing.framing or _framing(outgoing, length),
+            outgoing.rest,
         )
         if type(content) is bytes:
             answer = connection.send(outgoing.method, b"".join((*head, content)), exchange.inform)
@@ -86,18 +87,18 @@ class ToService:
 
 
 def _framing(outgoing: Outgoing, length: int | None) -> bytes:
-    """The last lines of the head."""
+    """The lines of the head that frame the content, and the line end before them."""
     if outgoing.upgrade:
-        return b"\r\n\r\n"
+        return b"\r\n"
     if length is None:
-        return b"\r\ntransfer-encoding: chunked\r\n\r\n"
+        return b"\r\ntransfer-encoding: chunked\r\n"
     if length or outgoing.has_body or outgoing.method in _WITH_BODY:
-        return b"\r\n" + end_of_head(length)
-    return b"\r\n\r\n"
+        return b"\r\n" + length_line(length)
+    return b"\r\n"
 
 
 class ServiceLane:
-    """The short way of requests with one head to one endpoint of a service (see `in_flow`).
+    """The short way of requests whose heads decide the same to one endpoint of a service (see `in_flow`).
 
     Args:
         endpoint, pool: where to, and the connections there.
@@ -116,8 +117,12 @@ class ServiceLane:
         self._budget_ms = -1  # the one that `_end` says; most calls come with the same
         self._end = b""
 
-    def send(self, exchange_id: bytes, left_s: float, content: bytes) -> ClientConnection | None:
-        """Send a request, if a connection is free; return the connection, for `carry`."""
+    def send(self, exchange_id: bytes, left_s: float, rest: bytes, content: bytes) -> ClientConnection | None:
+        """Send a request, if a connection is free; return the connection, for `carry`.
+
+        Args:
+            left_s: time left for the exchange. rest, content: the request's own.
+        """
         idle = self._pool.idle
         if not idle:
             return None
@@ -125,7 +130,7 @@ class ServiceLane:
         if budget_ms != self._budget_ms:
             self._budget_ms = budget_ms
             self._end = b"%b%d%b" % (_BUDGET_NAME, budget_ms, self._framing)
-        message = b"".join((self._start, exchange_id, self._end, content))
+        message = b"".join((self._start, exchange_id, self._end, rest, content))
         upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:
             return None

@@ -9,9 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Protocol
 
-from msgspec import Struct
+from msgspec import Struct, structs
 
-from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.model import NO_FIELDS, Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.pool import Pools
@@ -22,18 +22,21 @@ if TYPE_CHECKING:
 
 
 class Outgoing(Struct, frozen=True):
-    """A request's head on its way to the next hop, serialised; the same for all requests with the same head.
+    """A request's head on its way to the next hop, serialised.
+
+    All but `rest` is the same for all requests whose heads decide the same.
 
     line: b"METHOD target HTTP/1.1\\r\\nhost: ". host: the Host to send, or b"" for the endpoint's own.
     fields: all others, each with its line end, but for framing and what changes with every request.
     has_body: whether a body was declared.
-    framing: the last lines, where the head alone decides on them.
-    head: all of it in one piece, where host and framing are known beforehand.
+    framing: the lines behind those, where the head alone decides on them.
+    head: all of it in one piece but for `rest`, where host and framing are known beforehand.
     target: the one in `line`, where a transport writes a line of its own.
     upgrade: the protocols that it asks to go over to (`RequestHead.upgrade`); the lines are among `fields`.
     expects_continue: its sender waits for a 100 (Continue) before it sends the content, unless that is here
         already. Reading the content is what sends it: a transport that can ask the far side first doesn't
         read before.
+    rest: what ends the head: the fields that decide nothing, and the empty line (`Request.rest`).
     """
 
     method: bytes
@@ -46,10 +49,15 @@ class Outgoing(Struct, frozen=True):
     target: bytes = b""
     upgrade: bytes = b""
     expects_continue: bool = False
+    rest: bytes = NO_FIELDS
+
+    def ending(self, rest: bytes) -> Outgoing:
+        """The head of a request that has this rest."""
+        return self if rest == NO_FIELDS else structs.replace(self, rest=rest)
 
 
 class Lane(Protocol):
-    """The short way of requests with one head to one endpoint (see `out_flow`)."""
+    """The short way of requests whose heads decide the same to one endpoint (see `out_flow`)."""
 
     endpoint: Endpoint
 
@@ -107,7 +115,7 @@ class Transport(Protocol):
         exchange_id: str,
         timeout_s: float,
     ) -> Lane | None:
-        """Compile the short way for requests with this head to `endpoint`.
+        """Compile the short way for requests with this head, and any rest, to `endpoint`.
 
         Args:
             caller: who sends them. outgoing: what is the same in all of them.

@@ -12,8 +12,9 @@ from typing import Any, NamedTuple, Protocol
 from msgspec import Struct
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Content, Request, RequestHead, Response
+from fastproxy.model import NO_FIELDS, Content, FieldBlock, Request, RequestHead, Response
 from fastproxy.proxy.refusals import Refusals
+from fastproxy.wire.envelope import service_field
 from fastproxy.wire.records import Packing
 
 
@@ -25,6 +26,7 @@ class Received(Struct):
     budget_ms: time left for the exchange, as the message says; 0 when it doesn't.
     head, content: of the request inside; head is None when `error` says why it can't be served.
     kind: what requests that are decided alike have in common; b"" where there is no short way.
+    rest: of the head, as in `Request`.
     """
 
     caller: str
@@ -36,6 +38,12 @@ class Received(Struct):
     content: Content = b""
     error: ProxyError | None = None
     kind: bytes = b""
+    rest: FieldBlock = NO_FIELDS
+
+
+def kind_of(service: str, head: RequestHead) -> bytes:
+    """What requests to a service have in common that are decided alike: the sealed bytes that decide."""
+    return service_field(service) + head.deciding
 
 
 class AnswerSealer(Protocol):

@@ -108,7 +108,7 @@ class ReceiverLink(Link):
     """The end of a link that takes streams.
 
     caller: who was proven to be at the other end. peer: its address. last_stream: the last one taken.
-    known: what the short way knows of this caller's requests, by their kind. usual: the last kind of these.
+    known: what the short way knows of this caller's requests.
 
     Args:
         server: what all links of an in proxy share. peer: as above.
@@ -123,7 +123,6 @@ class ReceiverLink(Link):
         "known",
         "last_stream",
         "peer",
-        "usual",
     )
 
     def __init__(self, server: LinkServer, peer: str) -> None:
@@ -135,8 +134,7 @@ class ReceiverLink(Link):
         self.peer = peer
         self.caller = ""
         self.last_stream = 0
-        self.known: dict[bytes, Any] = {}
-        self.usual: tuple[bytes, Any] = (b"", None)
+        self.known: Any = None
 
     # --- the handshake ------------------------------------------------------------------------------------
 
