@@ -48,8 +48,8 @@ def parse_request(head: bytes) -> Step:
 
 def find_request(head: bytes) -> Step:
     """Find what was made of a head that was seen before."""
-    known = HeadParser(HeadLimits()).requests
-    return lambda: known[head]
+    parser = HeadParser(HeadLimits())
+    return lambda: parser.request(head)
 
 
 def parse_response() -> Step:

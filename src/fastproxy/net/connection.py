@@ -109,7 +109,7 @@ class Connection(asyncio.Protocol):
         self._served = 0
         self._drive = Drive(self._exchange_done)
         self._repeats = Repeats()
-        self._usual = b""  # the last head that came again on the short way
+        self._usual = b""  # the last head that came twice in a row
         self._usual_head: Any = None
         self._usual_rest = b""
         self.peer = ""
@@ -217,7 +217,6 @@ class Connection(asyncio.Protocol):
             data, self._buffer = self._buffer, b""
         if self._usual and data.startswith(self._usual):
             head, rest, end = self._usual_head, self._usual_rest, len(self._usual)
-            whole = b""
         else:
             end = data.find(b"\r\n\r\n", 0, self._head_bytes) + 4
             if end < 4:
@@ -235,6 +234,8 @@ class Connection(asyncio.Protocol):
                 else:
                     self._refuse(error)
                 return
+            if self._repeats.again(whole):
+                self._keep_usual(head, whole, rest)
         self._head = head
         self.bytes_in = head.content_bytes
         content: Content
@@ -242,8 +243,6 @@ class Connection(asyncio.Protocol):
             content = data[end:]
             flow = head.flows.get(self.peer)
             if flow is not None and flow.begin(self, head, rest, content):
-                if whole and self._repeats.again(whole):
-                    self._keep_usual(head, whole, rest)
                 return
         else:
             if len(data) - end < head.content_bytes <= PROMPT_BYTES and self._await_rest(head, data):

@@ -23,7 +23,7 @@ from fastproxy.model import NO_FIELDS
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 TEXT = rb"[\t -~\x80-\xff]*+"
 
-ORDINARY = re.compile(rb"(?:" + TOKEN + rb": (?=[!-~\x80-\xff])" + TEXT + rb"(?<![\t ])\r\n)*+\r\n")
+ORDINARY = re.compile(rb"(?:" + TOKEN + rb": [!-~\x80-\xff]" + TEXT + rb"(?<![\t ])\r\n)*+\r\n")
 """A rest that goes on as it is: well-formed fields, each written `name: value`, and the empty line."""
 _FIELD = re.compile(rb"(" + TOKEN + rb"):[\t ]*+(" + TEXT + rb")\r\n")
 
