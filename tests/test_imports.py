@@ -18,6 +18,9 @@ MODULES = [module.name for module in pkgutil.walk_packages(fastproxy.__path__, "
 
 BATCH = """
 import importlib, json, os, sys
+# What most modules import of others, and what takes most of the time: once, before there are children.
+import asyncio, ssl, click, jsonschema, prometheus_client, rich.console, rich.progress, uvloop
+import cryptography.x509, cryptography.hazmat.primitives.serialization, google.protobuf.message
 failed = {}
 for name in sys.argv[1:]:
     child = os.fork()  # each in a process of its own, without starting an interpreter for each
