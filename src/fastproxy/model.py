@@ -57,7 +57,7 @@ class RequestHead:
     Requests whose heads decide the same share it: only `plans`, `flows` and `spelled` change. Fields that
     decide nothing, a trace id or a token say, are each request's own (`Request.rest`).
 
-    deciding: its bytes, a head of its own. field_count: how many fields it has.
+    kind: its bytes, but for the length that it declares. field_count: how many fields it has.
     method: as sent, e.g. b"POST". minor: HTTP/1.minor.
     target: origin form (path and query); b"*" for OPTIONS only.
     host: the authority that the request is for, or b"" (HTTP/1.0 without Host).
@@ -66,7 +66,7 @@ class RequestHead:
     control: values of the fields that the proxy itself consumes, by lower-case name, repeated ones joined by
         ", "; they are not among `fields`.
     absolute: the target came in absolute form.
-    length: Content-Length, or None. chunked: the body comes in chunks.
+    length: Content-Length, or None; framing: the line that says so. chunked: the body comes in chunks.
     content_bytes: how many bytes of content follow, -1 when the head can't tell.
     keep_alive: the connection may go on. expects_continue: the body comes after a 100 (Continue).
     upgrade: the protocols that the sender asks to go over to, in lower case, b"" for none. Such a request has
@@ -82,14 +82,15 @@ class RequestHead:
         "chunked",
         "content_bytes",
         "control",
-        "deciding",
         "expects_continue",
         "field_count",
         "fields",
         "flows",
+        "framing",
         "host",
         "is_plain",
         "keep_alive",
+        "kind",
         "left_out",
         "length",
         "method",
@@ -104,7 +105,7 @@ class RequestHead:
         self.method = method
         self.target = target
         self.minor = minor
-        self.deciding = b""
+        self.kind = b""
         self.field_count = 0
         self.fields: FieldBlock = b""
         self.left_out: frozenset[bytes] = frozenset()
@@ -112,6 +113,7 @@ class RequestHead:
         self.host = b""
         self.absolute = False
         self.length: int | None = None
+        self.framing = b""
         self.chunked = False
         self.content_bytes = 0
         self.keep_alive = minor == 1
@@ -121,6 +123,18 @@ class RequestHead:
         self.plans: dict[Any, Any] = {}
         self.flows: dict[str, Any] = {}
         self.spelled = (b"", b"")
+
+    def of_length(self, length: int, framing: bytes) -> RequestHead:
+        """Return what a head says that declares another length; whatever is decided on one holds for both."""
+        other = RequestHead(self.method, self.target, self.minor)
+        other.kind, other.field_count = self.kind, self.field_count
+        other.fields, other.left_out, other.control = self.fields, self.left_out, self.control
+        other.host, other.absolute, other.keep_alive = self.host, self.absolute, self.keep_alive
+        other.expects_continue, other.is_plain = self.expects_continue, self.is_plain
+        other.plans, other.flows = self.plans, self.flows
+        other.length = other.content_bytes = length
+        other.framing = framing
+        return other
 
     @property
     def has_body(self) -> bool:

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from tests.micro import parsing, requests, sealing
+from tests.micro import parsing, requests, sealing, unlike
 from tests.micro.work import Benchmark
 
-ALL: tuple[Benchmark, ...] = (*requests.benchmarks(), *sealing.benchmarks(), *parsing.benchmarks())
+ALL: tuple[Benchmark, ...] = (
+    *requests.benchmarks(),
+    *unlike.benchmarks(),
+    *sealing.benchmarks(),
+    *parsing.benchmarks(),
+)
 
 
 def named(beginnings: list[str]) -> list[Benchmark]:

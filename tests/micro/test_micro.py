@@ -33,7 +33,7 @@ def test_they_are_chosen_by_what_their_names_begin_with() -> None:
     chosen = named(["request/link/out", "parse/config"])
     assert {benchmark.name.split("/")[0] for benchmark in chosen} == {"request", "parse"}
     assert named([]) == list(ALL)
-    with pytest.raises(ValueError, match="they are of open, parse, request, seal, serialise"):
+    with pytest.raises(ValueError, match="they are of alike, open, parse, request, seal, serialise, unlike"):
         named(["request", "reqest"])
 
 

@@ -9,6 +9,7 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from fastproxy.errors import ProxyError
+from fastproxy.model import RequestHead
 from fastproxy.net.http1 import HeadLimits, HeadParser, Repeats
 from fastproxy.net.parting import ORDINARY, Parting, rewritten
 
@@ -37,7 +38,7 @@ def outcome(parser: HeadParser, head: bytes) -> object:
         known, rest = parser.request(head)
     except ProxyError as error:
         return error.cause.label, error.detail
-    return known.deciding, known.fields, known.control, known.length, known.host, rest
+    return known.kind, known.fields, known.control, known.framing, known.length, known.host, rest
 
 
 def test_the_parts_are_whole_lines_in_their_order() -> None:
@@ -180,6 +181,52 @@ def test_a_verdict_does_not_depend_on_what_was_judged_before(
     assert outcome(warm_parser(), head) == outcome(new_parser(), head)
 
 
+# --- lengths ----------------------------------------------------------------------------------------------
+
+
+def of_length(line: bytes) -> bytes:
+    return LINE + b"Host: a\r\n" + line + b"\r\nX: 1\r\n\r\n"
+
+
+@pytest.mark.parametrize("line", [b"Content-Length: 7", b"CONTENT-LENGTH:7", b"content-length: 7"])
+def test_what_is_decided_does_not_depend_on_the_length(line: bytes) -> None:
+    parser = warm_parser()
+    (known,) = parser.requests.values()
+    head, rest = parser.request(of_length(line))
+    assert (head.length, head.content_bytes, head.framing) == (7, 7, b"content-length: 7\r\n")
+    assert (head.kind, rest) == (known.kind, b"X: 1\r\n\r\n")
+    assert head.plans is known.plans
+    assert head.flows is known.flows
+    assert known.length == 4
+    assert list(parser.requests) == [DECIDING]
+
+
+@pytest.mark.parametrize(
+    "length", [b"", b"+4", b"04", b"4,4", b"4 4", b"0x4", b"-1", b"4\t", b"9" * 19, b"1" * 18]
+)
+def test_a_length_is_judged_each_time(length: bytes) -> None:
+    head = of_length(b"Content-Length: " + length)
+    limited = [HeadParser(HeadLimits(body_bytes=50), CONTROL) for _ in range(2)]
+    limited[1].request(DECIDING)
+    assert outcome(limited[0], head) == outcome(limited[1], head)
+    assert len(outcome(limited[1], head)) == 2, "it is refused"  # type: ignore[arg-type]
+
+
+def test_all_that_a_head_says_but_its_length_holds_for_another() -> None:
+    def said(head: RequestHead) -> dict[str, object]:
+        lengths = {"length", "content_bytes", "framing", "spelled"}
+        return {name: getattr(head, name) for name in RequestHead.__slots__ if name not in lengths}
+
+    head = (
+        b"PUT http://b:8/x HTTP/1.1\r\nHost: b:8\r\nContent-Length: %d\r\nExpect: 100-continue\r\n"
+        b"Via: 1.1 x\r\nConnection: X-Own, close\r\nContent-Type: a/b\r\nX-Own: 1\r\n\r\n"
+    )
+    parser = new_parser()
+    first, second = parser.request(head % 1)[0], parser.request(head % 2)[0]
+    assert (first.length, second.length) == (1, 2)
+    assert said(first) == said(second)
+
+
 # --- what is remembered -----------------------------------------------------------------------------------
 
 
@@ -197,7 +244,7 @@ def test_no_field_that_decides_nothing_is_remembered() -> None:
     parser = new_parser()
     for number in range(3):
         parser.request(TRACED % (number, 4711))
-    kept = repr([(key, head.fields, head.deciding, head.spelled) for key, head in parser.requests.items()])
+    kept = repr([(key, head.fields, head.kind, head.spelled) for key, head in parser.requests.items()])
     assert not re.search("4711|Bearer|Traceparent", kept)
 
 

@@ -15,10 +15,9 @@ from types import TracebackType
 from typing import Self
 
 import uvloop
-from msgspec import structs
 
 from fastproxy.discovery.fixed import FixedSource
-from fastproxy.model import Content, Endpoint, Exchange, Response
+from fastproxy.model import Endpoint
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import bind
 from fastproxy.net.pool import PoolLimits, Pools
@@ -33,22 +32,12 @@ from fastproxy.proxy.out_proxy import CallerRule, OutProxy, RemoteService
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ToService
-from fastproxy.proxy.transport import Outgoing, Transport
+from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.metrics import Metrics
 from tests.e2e.client import Client
 
 _PATIENCE_S = 20.0
-
-
-class Straight(ToService):
-    """The way to a service for heads that an out proxy has written: only their last lines differ."""
-
-    async def attempt(
-        self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
-    ) -> Response:
-        outgoing = structs.replace(outgoing, framing=b"")
-        return await super().attempt(exchange, outgoing, content, endpoint, now_s)
 
 
 class OneHop:
@@ -71,7 +60,7 @@ class OneHop:
         self._endpoint = Endpoint("127.0.0.1", service_port)
         self._timeout_s = timeout_s
         self._tunnel_idle_timeout_s = tunnel_idle_timeout_s
-        self._make = transport or (lambda pools: Straight(pools, time.monotonic))
+        self._make = transport or (lambda pools: ToService(pools, time.monotonic))
         self.metrics = Metrics("out", "0", ["caller"], ["service"])
         self.address = ("", 0)
         self._started = threading.Event()

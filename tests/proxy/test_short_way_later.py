@@ -284,7 +284,7 @@ def test_what_is_known_of_calls_takes_no_more_than_it_may(tmp_path: Path) -> Non
                     stage.call(caller, request(target=b"/a?%0840d" % number))
             assert sum(map(len, known.values())) == KNOWN_CALLS
             for parser in parsers:
-                parser.requests.clear()
+                parser.forget_requests()
             gc.collect()
             assert tracemalloc.get_traced_memory()[0] < KNOWN_CALLS * KNOWN_CALL_BYTES
             stage.call(caller, request(target=b"/b"))

@@ -10,9 +10,12 @@ import pytest
 from fastproxy.net.http1 import may_remember
 from tests.micro.played_pair import PlayedPair
 from tests.net.kit import Wire
-from tests.proxy.stage import COMPAT_IN, COMPAT_OUT, OPEN_TO_ALL, Stage, answer, request
+from tests.proxy.stage import COMPAT_IN, COMPAT_OUT, OPEN_TO_ALL, Config, Stage, answer, request
 
-TRANSPORTS = {"http": ({}, OPEN_TO_ALL), "compat": (COMPAT_OUT, {**OPEN_TO_ALL, **COMPAT_IN})}
+TRANSPORTS: dict[str, tuple[Config, Config]] = {
+    "http": ({}, OPEN_TO_ALL),
+    "compat": (COMPAT_OUT, {**OPEN_TO_ALL, **COMPAT_IN}),
+}
 
 
 def own_fields(number: int) -> bytes:
@@ -26,9 +29,10 @@ def asked_with(number: int, content: bytes = b"what") -> bytes:
     return request(content=content, fields=own_fields(number))
 
 
-def service_saw(asked: bytes, number: int) -> bool:
-    """Whether these are the fields of this request, as they were sent, and only these."""
-    return asked.endswith(b"\r\n" + own_fields(number) + b"\r\nwhat") and asked.count(b"Authorization") == 1
+def service_saw(asked: bytes, number: int, content: bytes = b"what") -> bool:
+    """Whether these are the fields of this request, as they were sent, and only these, and its content."""
+    ending = b"\r\ncontent-length: %d\r\n%b\r\n%b" % (len(content), own_fields(number), content)
+    return asked.endswith(ending) and asked.count(b"Authorization") == 1
 
 
 @pytest.mark.parametrize("over", TRANSPORTS)
@@ -38,8 +42,8 @@ def test_heads_that_decide_the_same_begin_no_coroutine(over: str, tmp_path: Path
     with stage.playing():
         caller = stage.warm_up(asked_with(0))
         for number in range(1, 9):
-            asked, said = stage.call(caller, asked_with(number), answer(b"%04d" % number))
-            assert service_saw(asked, number), asked
+            asked, said = stage.call(caller, asked_with(number, b"x" * number), answer(b"%04d" % number))
+            assert service_saw(asked, number, b"x" * number)
             assert said.endswith(b"\r\n\r\n%04d" % number)
         assert stage.long_ways["out"] == 0
         assert stage.long_ways["in"] == (8 if over == "compat" else 0)  # which has the long way only
@@ -115,6 +119,19 @@ def test_what_only_a_proxy_may_write_does_not_go_on(line: bytes, tmp_path: Path)
             assert b"admin" not in asked
 
 
+def test_a_body_over_the_limit_is_refused_however_many_were_within_it(tmp_path: Path) -> None:
+    stage = Stage(tmp_path, inner={**OPEN_TO_ALL, "limits": {"body_bytes": 100}})
+    with stage.playing():
+        caller = stage.warm_up(asked_with(0))
+        for size_bytes in (99, 100):
+            asked, _ = stage.call(caller, asked_with(1, b"x" * size_bytes))
+            assert asked.endswith(b"x" * size_bytes)
+        assert stage.long_ways == {"out": 0, "in": 0}
+        assert stage.ask(caller, asked_with(1, b"x" * 101)) is None
+        assert b"body_too_large" in caller.take()
+        stage.check_nothing_is_left()
+
+
 def test_fields_that_connection_names_end_here_each_time(tmp_path: Path) -> None:
     stage = Stage(tmp_path, inner=OPEN_TO_ALL)
     with stage.playing():
@@ -150,7 +167,7 @@ def test_nothing_of_a_credential_is_kept_by_a_connection(fields: bytes, tmp_path
         caller: Wire = stage.warm_up(request(content=b"what", fields=fields))
         for _ in range(4):
             stage.call(caller, request(content=b"what", fields=fields))
-        at_a_glance = caller.protocol._usual
+        at_a_glance = caller.protocol._usual  # type: ignore[union-attr]
         (known,) = stage.inner.server.handler.flow.known.values()  # type: ignore[attr-defined]
         if may_remember(b"\r\n" + fields):
             assert fields in at_a_glance

@@ -51,6 +51,9 @@ _VERSION = re.compile(rb"HTTP/[0-9]\.[0-9]\Z")
 _HOST = re.compile(rb"(?:[A-Za-z0-9._~\-]++|\[[0-9A-Fa-f:.]++\])(?::[0-9]{1,5})?")
 _ABSOLUTE = re.compile(rb"[Hh][Tt][Tt][Pp]://([^/?#]++)([/?][^#]*+)?")
 _LENGTH = re.compile(rb"0|[1-9][0-9]{0,17}")
+_LENGTH_LINE = re.compile(rb"\r\ncontent-length: ?(0|[1-9][0-9]{0,17})(?=\r\n)", re.IGNORECASE)
+SIZED = b"content-length:\r\n\r\n"
+"""What the kind of a head that declares a length ends with; nothing that is well-formed ends so."""
 # Surplus space around a value that decides on framing is legal and never sent by anything honest.
 _ODD_FRAMING = re.compile(
     rb"\r\n(?:content-length|transfer-encoding):(?! ?[!-~](?:[ -~]*[!-~])?\r\n)", re.IGNORECASE
@@ -109,6 +112,10 @@ class HeadLimits:
     header_count: int = 100
     target_bytes: int = 8192
     body_bytes: int | None = None
+
+    def allow_body(self, length: int) -> bool:
+        """Whether so many bytes of content are within the limit."""
+        return self.body_bytes is None or length <= self.body_bytes
 
 
 class _Fields:
@@ -179,7 +186,7 @@ class HeadParser:
         sealed: the heads come sealed, so that records frame the body, and nothing in the head may.
     """
 
-    __slots__ = ("_control", "_sealed", "_special", "limits", "parting", "requests", "responses")
+    __slots__ = ("_control", "_kinds", "_sealed", "_special", "limits", "parting", "requests", "responses")
 
     def __init__(
         self, limits: HeadLimits, control: frozenset[bytes] = frozenset(), *, sealed: bool = False
@@ -188,6 +195,7 @@ class HeadParser:
         self._sealed = sealed
         self._control = control
         self.requests: dict[bytes, RequestHead] = {}
+        self._kinds: dict[bytes, RequestHead] = {}  # those that declare a length
         self.responses = KnownHeads(self.response)
         self._special = HOP_BY_HOP | control | {b"content-type"}
         self.parting = Parting(self._special)
@@ -208,7 +216,7 @@ class HeadParser:
         if len(head) > self.limits.header_bytes:  # what comes sealed was bounded by nobody before
             raise oversized_head(head, self.limits)
         deciding, rest = self.parting.part(head)
-        known = self.requests.get(deciding)
+        known = self.requests.get(deciding) or self._of_another_length(deciding)
         if (
             known is not None
             and not known.left_out
@@ -217,6 +225,14 @@ class HeadParser:
         ):
             return known, rest
         return self._judge(head, deciding, rest, known)
+
+    def _of_another_length(self, deciding: bytes) -> RequestHead | None:
+        """What a deciding part says that differs from a known one in the length only, within the limit."""
+        kind, length = part_length(deciding)
+        known = self._kinds.get(kind)
+        if known is None or length is None or not self.limits.allow_body(length):
+            return None
+        return known.of_length(length, length_line(length))
 
     def _judge(
         self, head: bytes, deciding: bytes, rest: bytes, known: RequestHead | None
@@ -229,11 +245,18 @@ class HeadParser:
             known = self._judge_deciding(deciding, field_count)
             if may_remember(deciding):
                 if len(self.requests) >= _REMEMBERED_HEADS:
-                    self.requests.clear()
+                    self.forget_requests()
                 self.requests[deciding] = known
+                if known.length is not None:
+                    self._kinds[known.kind] = known
         else:
             self._check_count(field_count)
         return known, rewritten(rest, known.left_out)
+
+    def forget_requests(self) -> None:
+        """Judge each head anew from now on."""
+        self.requests.clear()
+        self._kinds.clear()
 
     def _check_count(self, field_count: int) -> None:
         if field_count > self.limits.header_count:
@@ -256,7 +279,7 @@ class HeadParser:
             raise _malformed(f"the header section is refused by the parser: {error}") from error
         self._check_count(field_count)
         result = RequestHead(parser.get_method(), collected.target, head[head.index(b"\r\n") - 1] - 48)
-        result.deciding, result.field_count = head, len(collected.fields)
+        result.kind, result.field_count = part_length(head)[0], len(collected.fields)
         self._sort_request(result, collected.fields, head)
         self._judge_target(result)
         self._judge_framing(result)
@@ -314,7 +337,7 @@ class HeadParser:
             result.control = {name: value for name, value in seen.items() if name in self._control}
 
     def _judge_framing(self, result: RequestHead) -> None:
-        length, limit_bytes = result.length, self.limits.body_bytes
+        length = result.length
         if self._sealed:
             if result.chunked:
                 raise ProxyError(CODING_UNSUPPORTED, "a sealed request frames its body by records")
@@ -327,9 +350,10 @@ class HeadParser:
             length, result.length, result.expects_continue = None, None, False
             result.content_bytes = -1
         if length is not None:
-            if limit_bytes is not None and length > limit_bytes:
-                raise ProxyError(BODY_TOO_LARGE, f"{length} bytes, {limit_bytes} allowed")
+            if not self.limits.allow_body(length):
+                raise ProxyError(BODY_TOO_LARGE, f"{length} bytes, {self.limits.body_bytes} allowed")
             result.content_bytes = length
+            result.framing = length_line(length)
         elif result.chunked:
             result.content_bytes = -1
 
@@ -436,9 +460,10 @@ class HeadParser:
 
 _REMEMBERED_HEADS = 96
 _REMEMBERED_BYTES = 1024
-"""Bounds on what is remembered. What 1 KiB of a request's head decides takes up to 4 KiB, and up to 3 KiB more
-for each of the 4 plans that a proxy keeps with it (`PLANS_PER_HEAD`): 1.5 MiB in all. An answer's takes up to
-3 KiB: 0.3 MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB, however many services it has."""
+"""Bounds on what is remembered. What decides in a request's head, 1 KiB at most, takes up to 4 KiB, and up to
+3 KiB more for each of the 4 plans that a proxy keeps with it (`PLANS_PER_HEAD`): 1.5 MiB in all. An answer's
+head takes up to 3 KiB: 0.3 MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB,
+however many services it has."""
 
 _CREDENTIAL = re.compile(rb"\r\n[^:\r]*(?:auth|cookie|token|secret|password|api-?key)[^:\r]*:", re.IGNORECASE)
 
@@ -478,6 +503,19 @@ _OPTIONS = frozenset((b"close", b"keep-alive", b"upgrade", b"te", b""))
 _ONCE = frozenset((b"host", b"content-length", b"transfer-encoding", b"content-type", b"expect"))
 _UNSUPPORTED_METHODS = frozenset((b"CONNECT", b"TRACE"))
 _RESPONSE_SPECIAL = HOP_BY_HOP - {b"host", b"expect"} | {b"date"}
+
+
+def part_length(deciding: bytes) -> tuple[bytes, int | None]:
+    """Part the deciding bytes of a head from the length that they declare.
+
+    Returns:
+        The kind: the bytes without the line of the length, for which `SIZED` stands at the end; and the
+        length. Or the bytes as they are, and None, if there is none.
+    """
+    line = _LENGTH_LINE.search(deciding)
+    if line is None:
+        return deciding, None
+    return b"".join((deciding[: line.start()], deciding[line.end() : -2], SIZED)), int(line[1])
 
 
 def _framing(length: bytes | None, coding: bytes | None, minor: int, error: Any) -> tuple[int | None, bool]:

@@ -85,12 +85,12 @@ class NextHop:
         self._recover = recover
 
     def lanes(
-        self, caller: str, outgoing: Outgoing, content_bytes: int, exchange_id: str, endpoint: Endpoint
+        self, caller: str, outgoing: Outgoing, exchange_id: str, endpoint: Endpoint
     ) -> Lanes[Lane] | None:
         """Compile the short way to the endpoints of now (`Transport.lane`).
 
         Args:
-            caller, outgoing, content_bytes, exchange_id: as for `Transport.lane`.
+            caller, outgoing, exchange_id: as for `Transport.lane`.
             endpoint: the one that an exchange has just gone to.
 
         Returns:
@@ -99,7 +99,7 @@ class NextHop:
         transport, timeout_s = self.transport, self.timeout_s
 
         def make(place: Endpoint) -> Lane | None:
-            return transport.lane(caller, outgoing, place, content_bytes, exchange_id, timeout_s)
+            return transport.lane(caller, outgoing, place, exchange_id, timeout_s)
 
         if make(endpoint) is None:
             return None

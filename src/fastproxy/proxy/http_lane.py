@@ -1,7 +1,7 @@
 """The short way over HTTP: what of an envelope is the same for all requests whose heads decide the same.
 
-All bytes of the request to the receiver are known beforehand but for counter, expiry, tag, exchange id, the
-rest of the head and the content. The long way is `over_http`.
+All bytes of the request to the receiver are known beforehand but for counter, expiry, tag, exchange id,
+lengths, the rest of the head and the content. The long way is `over_http`.
 """
 
 from __future__ import annotations
@@ -33,9 +33,8 @@ class HttpLane:
         session: seals requests, as long as it is good.
         epoch: the receiver's.
         outer_start: head of the request to the receiver, but for its framing.
-        meta: the sealed head of a request but for its rest, with this exchange id, which all others are as
+        meta: the sealed head of a request up to its length, with this exchange id, which all others are as
             long as.
-        content_bytes: length of the content.
         answers: judged heads of sealed answers, by the packed bytes in front of their content.
         unix_clock: seconds since 1970. lifetime_ms: how far ahead an envelope's expiry lies.
     """
@@ -52,9 +51,9 @@ class HttpLane:
         "_outer_head",
         "_outer_start",
         "_pool",
-        "_rest_bytes",
         "_session",
         "_start",
+        "_tail_bytes",
         "_transport",
         "_unix_clock",
         "_word",
@@ -71,7 +70,6 @@ class HttpLane:
         outer_start: bytes,
         meta: bytes,
         exchange_id: str,
-        content_bytes: int,
         answers: KnownHeads[ResponseHead | None],
         unix_clock: Callable[[], float],
         lifetime_ms: int,
@@ -86,17 +84,20 @@ class HttpLane:
         self._lifetime_ms = lifetime_ms
         self._outer_start = outer_start
         self._meta_bytes = len(meta)
-        self._content_bytes = content_bytes
         self._start, _, self._after_id = meta.partition(exchange_id.encode())
         self._id_bytes = len(exchange_id)
-        self._fit(len(NO_FIELDS))
+        self._fit(len(NO_FIELDS), 0)
 
-    def _fit(self, rest_bytes: int) -> None:
-        """Say the lengths of requests whose rest has this one; most are as long as the one before."""
-        meta_bytes = self._meta_bytes + rest_bytes
-        self._rest_bytes = rest_bytes
+    def _fit(self, tail_bytes: int, content_bytes: int) -> None:
+        """Take the lengths of a request, of which most are as long as the one before.
+
+        Args:
+            tail_bytes: of its head, behind `meta`.
+        """
+        self._tail_bytes, self._content_bytes = tail_bytes, content_bytes
+        meta_bytes = self._meta_bytes + tail_bytes
         self._before_id = PREFIX.pack(0, meta_bytes) + self._start
-        ciphertext_bytes = PREFIX_BYTES + meta_bytes + self._content_bytes + TAG_BYTES
+        ciphertext_bytes = PREFIX_BYTES + meta_bytes + content_bytes + TAG_BYTES
         self._word = WORD.pack(ciphertext_bytes | LAST)
         self._outer_head = self._outer_start + end_of_head(
             self._session.header_bytes + WORD_BYTES + ciphertext_bytes
@@ -109,15 +110,16 @@ class HttpLane:
         session = self._session
         if not idle or now_s >= session.good_until_s or len(exchange_id) != self._id_bytes:
             return False
-        rest = flight.rest
-        if len(rest) != self._rest_bytes:
-            if self._meta_bytes + len(rest) > MAX_META_BYTES:
+        framing, rest, content = flight.head.framing, flight.rest, flight.content
+        tail_bytes = len(framing) + len(rest)
+        if tail_bytes != self._tail_bytes or len(content) != self._content_bytes:
+            if self._meta_bytes + tail_bytes > MAX_META_BYTES:
                 return False
-            self._fit(len(rest))
+            self._fit(tail_bytes, len(content))
         header, ciphertext = session.seal_packed(
             self._epoch,
             int(self._unix_clock() * 1000) + self._lifetime_ms,
-            b"".join((self._before_id, exchange_id, self._after_id, rest, flight.content)),
+            b"".join((self._before_id, exchange_id, self._after_id, framing, rest, content)),
         )
         upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:

@@ -107,7 +107,6 @@ class InFlow(ShortWay):
         call, sealed_rest = found
         if (
             extras
-            or len(plaintext) - meta_end != call.content_bytes
             or not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
             or not self._is_open(call)
         ):

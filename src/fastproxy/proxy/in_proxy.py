@@ -24,7 +24,7 @@ from fastproxy.errors import (
 )
 from fastproxy.model import Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.connection import Connection, complete
-from fastproxy.net.http1 import length_line, may_remember
+from fastproxy.net.http1 import may_remember
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.upgrade import upgrade_lines
 from fastproxy.policy.deadline import set_deadline
@@ -242,7 +242,7 @@ class InProxy:
                 raise ProxyError(UPGRADE_UNSUPPORTED, "the way that it came carries HTTP only")
             # pick an endpoint of the service, forward, wait
             begun = None if taken is None else taken.begun
-            outgoing = plan.outgoing.ending(received.rest)
+            outgoing = plan.outgoing.ending(b"", received.rest)
             response = await plan.service.hop.forward(exchange, outgoing, received.content, begun)
             if way.hold is not None:
                 response = await way.hold(response)
@@ -289,7 +289,7 @@ class InProxy:
         if plan.service.packing is not PLAIN or not may_remember(received.kind):
             return
         assert exchange.endpoint is not None
-        lanes = hop.lanes(received.caller, plan.outgoing, head.content_bytes, "", exchange.endpoint)
+        lanes = hop.lanes(received.caller, plan.outgoing, "", exchange.endpoint)
         if lanes is not None:
             call = KnownCall(
                 plan.route.rate,
@@ -297,7 +297,6 @@ class InProxy:
                 hop,
                 hop.source.endpoints,
                 cast(Lanes[ServiceLane], lanes),
-                head.content_bytes,
                 exchange,
                 self._recorder.series(received.caller, received.service),
                 head.field_count,
@@ -409,7 +408,6 @@ class InProxy:
                     key[0].encode(),
                 ),
                 head.has_body,
-                b"" if head.length is None else b"\r\n" + length_line(head.length),
                 upgrade=head.upgrade,
             ),
             dead_time,

@@ -12,10 +12,10 @@ from typing import Protocol
 from msgspec import Struct
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Endpoint, Exchange, Inform, Response, ResponseHead
+from fastproxy.model import NO_FIELDS, Endpoint, Exchange, Inform, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
-from fastproxy.net.http1 import HeadParser, Repeats
+from fastproxy.net.http1 import SIZED, HeadParser, Repeats, length_line, part_length
 from fastproxy.net.parting import ORDINARY
 from fastproxy.policy.ratelimit import Rate, RateLimiter
 from fastproxy.proxy.forward import NextHop
@@ -35,10 +35,9 @@ class KnownCall(Struct, frozen=True):
 
     rate, rate_key: how often, and whose rate it counts towards.
     hop: the way to the service. endpoints: its endpoints then. lanes: to each of them.
-    content_bytes: length of the content.
     exchange: the one that showed the way; the access log's lines of the others are like its own.
     series: where calls are counted.
-    field_count: of the fields in the deciding part of the head.
+    field_count: how many fields of the head decide.
     """
 
     rate: Rate | None
@@ -46,7 +45,6 @@ class KnownCall(Struct, frozen=True):
     hop: NextHop
     endpoints: tuple[Endpoint, ...]
     lanes: Lanes[ServiceLane]
-    content_bytes: int
     exchange: Exchange
     series: Series
     field_count: int
@@ -56,22 +54,36 @@ class KnownCalls:
     """What is known of one caller's requests from one peer, by their kind (`way_in.kind_of`).
 
     len: how many kinds.
-    whole: kind and rest of a request that came again as it was, to be found at a glance. usual: the call, and
-        the rest, that it stands for.
+    whole, content_bytes: service and head of a request that came again as it was, and how much came with it:
+        to be found at a glance. usual: what `find` says of it.
 
     Args:
         parser: parts the sealed heads.
     """
 
-    __slots__ = ("_calls", "_last", "_parser", "_repeats", "_start", "usual", "whole")
+    __slots__ = (
+        "_calls",
+        "_is_sized",
+        "_last",
+        "_parser",
+        "_repeats",
+        "_start",
+        "content_bytes",
+        "usual",
+        "whole",
+    )
 
     def __init__(self, parser: HeadParser) -> None:
         self._parser = parser
         self._calls: dict[bytes, KnownCall] = {}
         self._repeats = Repeats()
-        self._start = b"\r\n"  # what the last kind begins with; no kind begins so
         self._last: KnownCall | None = None
+        self._start = (
+            b""  # what it begins with in messages of our own out proxies, which write first what decides
+        )
+        self._is_sized = False  # whether a length follows
         self.whole = b""
+        self.content_bytes = 0
         self.usual: tuple[KnownCall, bytes] | None = None
 
     def __len__(self) -> int:
@@ -83,42 +95,76 @@ class KnownCalls:
 
     def keep(self, kind: bytes, call: KnownCall) -> None:
         """Remember a call."""
-        self._calls[kind] = self._last = call
-        self._start = kind[:-2]
+        self._calls[kind] = call
+        self._note_last(kind, call)
         self.whole, self.usual = b"", None  # it may stand for what this one replaces
+
+    def _note_last(self, kind: bytes, call: KnownCall) -> None:
+        self._last, self._is_sized = call, kind.endswith(SIZED)
+        self._start = kind[: -len(SIZED if self._is_sized else NO_FIELDS)]
 
     def find(self, message: bytes, start: int, end: int) -> tuple[KnownCall, bytes] | None:
         """Find the call that a sealed request is one of, by its head.
 
         Args:
-            message: service and head stand in it from `start` to `end`.
+            message: the request. Service and head stand in it from `start` to `end`, the content behind them.
 
         Returns:
-            The call, and the rest of the head, which is in order; None when the long way has to judge it.
+            The call, and how its head ends: with the line of the length, if it has one, and the rest, both in
+            order. None when the long way has to judge it.
         """
-        whole = self.whole
-        if whole and end - start == len(whole) and message.startswith(whole, start):
-            return self.usual
-        parting, limits, call = self._parser.parting, self._parser.limits, self._last
-        whole, rest_start = message[start:end], start + len(self._start)
-        # out proxies write first what decides: the last kind needn't be put together to be known again
-        if message.startswith(self._start, start) and not parting.has_deciding(message, rest_start, end):
-            rest = message[rest_start:end]
-        else:
-            kind, rest = parting.part(whole)
-            call = self._calls.get(kind)
-            self._last, self._start = (None, b"\r\n") if call is None else (call, kind[:-2])
+        whole, content_bytes = self.whole, len(message) - end
         if (
-            call is None
-            or ORDINARY.fullmatch(rest) is None
-            or rest.count(b"\n") + call.field_count > limits.header_count + 1
-            or len(whole) > limits.header_bytes
+            whole
+            and content_bytes == self.content_bytes
+            and end - start == len(whole)
+            and message.startswith(whole, start)
+        ):
+            return self.usual
+        limits = self._parser.limits
+        if end - start > limits.header_bytes or not limits.allow_body(content_bytes):
+            return None
+        found = self._find_last(message, start, end) or self._find_kind(message, start, end)
+        if found is not None and self._repeats.again(message[start:end]):
+            self.whole, self.content_bytes, self.usual = message[start:end], content_bytes, found
+        return found
+
+    def _find_last(self, message: bytes, start: int, end: int) -> tuple[KnownCall, bytes] | None:
+        """Find the call if it is the last one again, and laid out as our own out proxies do."""
+        call, content_bytes, tail_start = self._last, len(message) - end, start + len(self._start)
+        if call is None or not message.startswith(self._start, start):
+            return None
+        framing = length_line(content_bytes) if self._is_sized else b""
+        rest_start = tail_start + len(framing)
+        if (
+            not message.startswith(framing, tail_start)
+            or (content_bytes and not framing)
+            or self._parser.parting.has_deciding(message, rest_start, end)
+            or not self._is_in_order(call, message, rest_start, end)
         ):
             return None
-        found = call, rest
-        if self._repeats.again(whole):
-            self.whole, self.usual = whole, found
-        return found
+        return call, message[tail_start:end]
+
+    def _find_kind(self, message: bytes, start: int, end: int) -> tuple[KnownCall, bytes] | None:
+        """Find the call wherever what decides stands in the head."""
+        deciding, rest = self._parser.parting.part(message[start:end])
+        kind, length = part_length(deciding)
+        call = self._calls.get(kind)
+        if (
+            call is None
+            or (length or 0) != len(message) - end
+            or not self._is_in_order(call, rest, 0, len(rest))
+        ):
+            return None
+        self._note_last(kind, call)
+        return call, rest if length is None else length_line(length) + rest
+
+    def _is_in_order(self, call: KnownCall, message: bytes, start: int, end: int) -> bool:
+        """Whether `message[start:end]`, without a deciding field, is the rest of a head that is in order."""
+        return (
+            ORDINARY.fullmatch(message, start, end) is not None
+            and message.count(b"\n", start, end) + call.field_count <= self._parser.limits.header_count + 1
+        )
 
 
 class Taken(Struct, frozen=True):

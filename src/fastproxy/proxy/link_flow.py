@@ -38,11 +38,12 @@ class StreamWay(LongWay, Protocol):
 
 
 class LinkFlight(ServiceFlight):
-    """One call that came over a link. payload: the frame that it came in."""
+    """One call that came over a link. payload: the frame that it came in, content_bytes of it its content."""
 
     link: ReceiverLink
     stream_id: int
     payload: bytes
+    content_bytes: int
 
     @property
     def interim_to(self) -> Inform:
@@ -85,17 +86,21 @@ class LinkFlow(ShortWay):
         known = link.known
         if known is None:
             return False
-        whole = known.whole
-        if whole and meta_end - id_end == len(whole) and payload.startswith(whole, id_end):
+        whole, content_bytes = known.whole, len(payload) - meta_end
+        if (
+            whole
+            and content_bytes == known.content_bytes
+            and meta_end - id_end == len(whole)
+            and payload.startswith(whole, id_end)
+        ):
             call, rest = known.usual  # found at a glance
         elif (found := known.find(payload, id_end, meta_end)) is not None:
             call, rest = found
         else:
             return False
-        content_bytes, hop, exchange_id = call.content_bytes, call.hop, payload[_START_BYTES:id_end]
+        hop, exchange_id = call.hop, payload[_START_BYTES:id_end]
         if (
-            len(payload) - meta_end != content_bytes
-            or not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
+            not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
             or self._long_way.in_flight >= self._in_flight_limit
             or hop.source.endpoints is not call.endpoints
         ):
@@ -128,7 +133,7 @@ class LinkFlow(ShortWay):
             return self._pass_on(link, stream_id, payload, None)
         deadline = now_s + left_s
         flight = LinkFlight(
-            self, call, lane, upstream, exchange_id, now_s, deadline, link, stream_id, payload
+            self, call, lane, upstream, exchange_id, now_s, deadline, link, stream_id, payload, content_bytes
         )
         link.streams[stream_id] = flight
         upstream.carry(flight)
@@ -177,7 +182,7 @@ class LinkFlow(ShortWay):
         link.send(
             b"".join((HEADER.pack(_RESPONSE_END | (len(start) + size_bytes), stream_id), start, content))
         )
-        self._end(flight, head.status, flight.call.content_bytes, size_bytes)
+        self._end(flight, head.status, flight.content_bytes, size_bytes)
         if link.draining:
             link.finished()
         return True
@@ -192,4 +197,4 @@ class LinkFlow(ShortWay):
 
     def forget(self, flight: ServiceFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, flight.call.content_bytes, 0, CALLER_GONE)
+        self._end(flight, 0, cast(LinkFlight, flight).content_bytes, 0, CALLER_GONE)

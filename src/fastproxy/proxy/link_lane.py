@@ -1,7 +1,7 @@
 """The short way over a link: what of a request's frame is the same for all whose heads decide the same.
 
-All of it is known beforehand but for stream, exchange id, the rest of the head and the content. The long way
-is `over_link`.
+All of it is known beforehand but for stream, exchange id, lengths, the rest of the head and the content. The
+long way is `over_link`.
 """
 
 from __future__ import annotations
@@ -30,8 +30,7 @@ class LinkLane:
     Args:
         transport: the long way.
         endpoint, pool: where to, and the link there.
-        meta: the head of a request but for its rest, with this exchange id, which all others are as long as.
-        content_bytes: length of the content.
+        meta: the head of a request up to its length, with this exchange id, which all others are as long as.
     """
 
     __slots__ = (
@@ -41,8 +40,8 @@ class LinkLane:
         "_id_bytes",
         "_meta_bytes",
         "_pool",
-        "_rest_bytes",
         "_start",
+        "_tail_bytes",
         "_transport",
         "_word",
         "endpoint",
@@ -55,47 +54,55 @@ class LinkLane:
         pool: LinkPool,
         meta: bytes,
         exchange_id: str,
-        content_bytes: int,
     ) -> None:
         self._transport = transport
         self.endpoint = endpoint
         self._pool = pool
-        self._content_bytes = content_bytes
         self._meta_bytes = len(meta)
         self._start, _, self._after_id = meta.partition(exchange_id.encode())
         self._id_bytes = len(exchange_id)
-        self._fit(len(NO_FIELDS))
+        self._fit(len(NO_FIELDS), 0)
 
-    def _fit(self, rest_bytes: int) -> None:
-        """Say the lengths of requests whose rest has this one; most are as long as the one before."""
-        meta_bytes = self._meta_bytes + rest_bytes
-        self._rest_bytes = rest_bytes
+    def _fit(self, tail_bytes: int, content_bytes: int) -> None:
+        """Take the lengths of a request, of which most are as long as the one before.
+
+        Args:
+            tail_bytes: of its head, behind `meta`.
+        """
+        self._tail_bytes, self._content_bytes = tail_bytes, content_bytes
+        meta_bytes = self._meta_bytes + tail_bytes
         self._before_id = meta_bytes.to_bytes(4, "big") + self._start
-        self._word = (REQUEST | END) << LENGTH_BITS | (4 + meta_bytes + self._content_bytes)
+        self._word = (REQUEST | END) << LENGTH_BITS | (4 + meta_bytes + content_bytes)
 
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Send a request, if the link takes one; see `OutLane`."""
         link = self._pool.current
-        exchange_id = flight.exchange_id
+        exchange_id, framing, rest, content = (
+            flight.exchange_id,
+            flight.head.framing,
+            flight.rest,
+            flight.content,
+        )
+        content_bytes = len(content)
         if (
             link is None
             or not link.is_open
-            or link.credit < self._content_bytes
+            or link.credit < content_bytes
             or len(link.streams) >= link.max_streams
             or len(exchange_id) != self._id_bytes
         ):
             return False
-        rest_bytes = len(flight.rest)
-        if rest_bytes != self._rest_bytes:
-            if self._meta_bytes + rest_bytes > _META_LIMIT_BYTES:
+        tail_bytes = len(framing) + len(rest)
+        if tail_bytes != self._tail_bytes or content_bytes != self._content_bytes:
+            if self._meta_bytes + tail_bytes > _META_LIMIT_BYTES:
                 return False
-            self._fit(rest_bytes)
+            self._fit(tail_bytes, content_bytes)
         header = HEADER.pack(self._word, link.next_stream)
         flight.upstream = link
         flight.stream_id = link.begin(
             flight,
-            b"".join((header, self._before_id, exchange_id, self._after_id, flight.rest, flight.content)),
-            self._content_bytes,
+            b"".join((header, self._before_id, exchange_id, self._after_id, framing, rest, content)),
+            content_bytes,
         )
         return True
 

@@ -15,7 +15,6 @@ from msgspec import Struct
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, RESPONSE_MALFORMED, UPGRADE_UNSUPPORTED, ProxyError
 from fastproxy.model import Body, Content, Exchange, Request, Response
 from fastproxy.net.connection import Connection
-from fastproxy.net.http1 import length_line
 from fastproxy.net.upgrade import check_switch, upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
@@ -138,7 +137,7 @@ class OutProxy:
                 if plan.hold is not None:
                     content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
-                outgoing = plan.outgoing.ending(request.rest)
+                outgoing = plan.outgoing.ending(request.head.framing, request.rest)
                 response = await plan.hop.forward(exchange, outgoing, content, begun)
                 if response.head.status < 200:
                     _check_final(request.head.upgrade, response)
@@ -180,7 +179,7 @@ class OutProxy:
         if request.peer in flows or len(flows) >= PLANS_PER_HEAD:
             return
         assert exchange.endpoint is not None
-        lanes = hop.lanes(plan.caller, plan.outgoing, head.content_bytes, self._new_id(), exchange.endpoint)
+        lanes = hop.lanes(plan.caller, plan.outgoing, self._new_id(), exchange.endpoint)
         if lanes is not None:
             flows[request.peer] = OutFlow(
                 self,
@@ -224,7 +223,6 @@ class OutProxy:
         fields = b"\r\n%b%b%b%b" % (
             head.fields, self._hop_fields.of(peer, control), dead_time_line(dead_time), upgrade_lines(head),
         )  # fmt: skip
-        framing = b"" if head.length is None else length_line(head.length)
         plan = Plan(
             exchange.caller,
             service.hop,
@@ -235,8 +233,7 @@ class OutProxy:
                 host,
                 fields,
                 head.has_body,
-                framing,
-                b"".join((line, host, fields, framing)),
+                b"".join((line, host, fields)),
                 target,
                 head.upgrade,
                 head.expects_continue,

@@ -83,7 +83,6 @@ class OverCompat:
         caller: str,
         outgoing: Outgoing,
         endpoint: Endpoint,
-        content_bytes: int,
         exchange_id: str,
         timeout_s: float,
     ) -> CompatLane | None:

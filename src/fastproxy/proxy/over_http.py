@@ -128,7 +128,6 @@ class OverHttp:
         caller: str,
         outgoing: Outgoing,
         endpoint: Endpoint,
-        content_bytes: int,
         exchange_id: str,
         timeout_s: float,
     ) -> HttpLane | None:
@@ -137,12 +136,12 @@ class OverHttp:
         session = None if told is None else self._sessions.find(caller, told.public_key)
         if session is None or told is None or pool is None:
             return None
-        if self._packing is not PLAIN or content_bytes > MAX_DATA_BYTES:
+        if self._packing is not PLAIN:
             return None
         meta = build_request_head(int(timeout_s * 1000), exchange_id, self._service_field, outgoing.head)
         return HttpLane(
             self, endpoint, pool, session, told.epoch, _outer_start(endpoint), meta, exchange_id,
-            content_bytes, self._answers, self._unix_clock, LIFETIME_MS,
+            self._answers, self._unix_clock, LIFETIME_MS,
         )  # fmt: skip
 
     async def resume(
@@ -275,7 +274,7 @@ class OverHttp:
             int((exchange.deadline - now_s) * 1000) or 1,
             exchange.id,
             self._service_field,
-            request.head + request.rest,
+            request.head + request.framing + request.rest,
         )
         if type(content) is bytes:
             if len(content) <= MAX_DATA_BYTES:

@@ -17,7 +17,6 @@ from fastproxy.policy.deadline import deadline_passed
 from fastproxy.proxy.link_lane import LinkLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.wire.envelope import build_request_head, service_field
-from fastproxy.wire.link.frames import MAX_DATA_BYTES
 from fastproxy.wire.records import PLAIN, Packing
 
 
@@ -56,16 +55,15 @@ class OverLink:
         caller: str,
         outgoing: Outgoing,
         endpoint: Endpoint,
-        content_bytes: int,
         exchange_id: str,
         timeout_s: float,
     ) -> LinkLane | None:
         """Compile the short way to `endpoint`; see `Transport.lane`."""
         meta = build_request_head(int(timeout_s * 1000), exchange_id, self._service_field, outgoing.head)
-        if self._packing is not PLAIN or content_bytes > MAX_DATA_BYTES:
+        if self._packing is not PLAIN:
             return None
         pool = self._pools[caller].pool(endpoint)
-        return LinkLane(self, endpoint, pool, meta, exchange_id, content_bytes)
+        return LinkLane(self, endpoint, pool, meta, exchange_id)
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -89,7 +87,7 @@ class OverLink:
             int((exchange.deadline - now_s) * 1000) or 1,
             exchange.id,
             self._service_field,
-            outgoing.head + outgoing.rest,
+            outgoing.head + outgoing.framing + outgoing.rest,
         )
         answer = _Answer(inform=exchange.inform)
         stream = link.open(

@@ -38,7 +38,6 @@ class ToService:
         caller: str,
         outgoing: Outgoing,
         endpoint: Endpoint,
-        content_bytes: int,
         exchange_id: str,
         timeout_s: float,
     ) -> ServiceLane | None:
@@ -46,7 +45,7 @@ class ToService:
         pool = self._pools.pool(endpoint)
         if pool is None:
             return None
-        return ServiceLane(endpoint, pool, outgoing, outgoing.framing or _framing(outgoing, content_bytes))
+        return ServiceLane(endpoint, pool, outgoing)
 
     async def attempt(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, endpoint: Endpoint, now_s: float
@@ -65,7 +64,7 @@ class ToService:
             exchange.id.encode(),
             _BUDGET_NAME,
             str(int((exchange.deadline - now_s) * 1000) or 1).encode(),
-            outgoing.framing or _framing(outgoing, length),
+            _framing(outgoing, length),
             outgoing.rest,
         )
         if type(content) is bytes:
@@ -102,18 +101,18 @@ class ServiceLane:
 
     Args:
         endpoint, pool: where to, and the connections there.
-        outgoing, framing: what is the same in all of them.
+        outgoing: what is the same in all of them.
     """
 
     __slots__ = ("_budget_ms", "_end", "_framing", "_pool", "_start", "endpoint")
 
-    def __init__(self, endpoint: Endpoint, pool: Pool, outgoing: Outgoing, framing: bytes) -> None:
+    def __init__(self, endpoint: Endpoint, pool: Pool, outgoing: Outgoing) -> None:
         self.endpoint = endpoint
         self._pool = pool
         self._start = b"".join(
             (outgoing.line, outgoing.host or host_field(endpoint), outgoing.fields, _EXCHANGE_NAME)
         )
-        self._framing = framing
+        self._framing = b"\r\n" if outgoing.has_body else _framing(outgoing, 0)
         self._budget_ms = -1  # the one that `_end` says; most calls come with the same
         self._end = b""
 
@@ -121,7 +120,8 @@ class ServiceLane:
         """Send a request, if a connection is free; return the connection, for `carry`.
 
         Args:
-            left_s: time left for the exchange. rest, content: the request's own.
+            left_s: time left for the exchange.
+            rest: the line of the length, if a body was declared, and the rest of the head. content: its body.
         """
         idle = self._pool.idle
         if not idle:

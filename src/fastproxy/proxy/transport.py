@@ -24,18 +24,18 @@ if TYPE_CHECKING:
 class Outgoing(Struct, frozen=True):
     """A request's head on its way to the next hop, serialised.
 
-    All but `rest` is the same for all requests whose heads decide the same.
+    All but `framing` and `rest` is the same for all requests whose heads decide the same.
 
     line: b"METHOD target HTTP/1.1\\r\\nhost: ". host: the Host to send, or b"" for the endpoint's own.
     fields: all others, each with its line end, but for framing and what changes with every request.
     has_body: whether a body was declared.
-    framing: the lines behind those, where the head alone decides on them.
-    head: all of it in one piece but for `rest`, where host and framing are known beforehand.
+    head: all of these in one piece, where the host is known beforehand.
     target: the one in `line`, where a transport writes a line of its own.
     upgrade: the protocols that it asks to go over to (`RequestHead.upgrade`); the lines are among `fields`.
     expects_continue: its sender waits for a 100 (Continue) before it sends the content, unless that is here
         already. Reading the content is what sends it: a transport that can ask the far side first doesn't
         read before.
+    framing: the line of its length, if the caller has declared one; a transport may have to frame it anew.
     rest: what ends the head: the fields that decide nothing, and the empty line (`Request.rest`).
     """
 
@@ -44,16 +44,18 @@ class Outgoing(Struct, frozen=True):
     host: bytes
     fields: bytes
     has_body: bool
-    framing: bytes = b""
     head: bytes = b""
     target: bytes = b""
     upgrade: bytes = b""
     expects_continue: bool = False
+    framing: bytes = b""
     rest: bytes = NO_FIELDS
 
-    def ending(self, rest: bytes) -> Outgoing:
-        """The head of a request that has this rest."""
-        return self if rest == NO_FIELDS else structs.replace(self, rest=rest)
+    def ending(self, framing: bytes, rest: bytes) -> Outgoing:
+        """The head of a request that ends so."""
+        if rest == NO_FIELDS and not framing:
+            return self
+        return structs.replace(self, framing=framing, rest=rest)
 
 
 class Lane(Protocol):
@@ -111,15 +113,13 @@ class Transport(Protocol):
         caller: str,
         outgoing: Outgoing,
         endpoint: Endpoint,
-        content_bytes: int,
         exchange_id: str,
         timeout_s: float,
     ) -> Lane | None:
-        """Compile the short way for requests with this head, and any rest, to `endpoint`.
+        """Compile the short way for requests with this head, and any length and rest, to `endpoint`.
 
         Args:
             caller: who sends them. outgoing: what is the same in all of them.
-            content_bytes: length of their content.
             exchange_id: one as they will have. timeout_s: time that each of them has.
 
         Returns:

@@ -42,8 +42,9 @@ class Received(Struct):
 
 
 def kind_of(service: str, head: RequestHead) -> bytes:
-    """What requests to a service have in common that are decided alike: the sealed bytes that decide."""
-    return service_field(service) + head.deciding
+    """What requests to a service have in common that are decided alike: the sealed bytes that decide,
+    but for a length."""
+    return service_field(service) + head.kind
 
 
 class AnswerSealer(Protocol):
