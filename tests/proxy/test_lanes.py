@@ -14,6 +14,7 @@ import pytest
 
 from fastproxy.model import Endpoint
 from fastproxy.policy.balance import Balancer
+from fastproxy.proxy.known_call import KnownCall
 from fastproxy.proxy.lanes import LaneRoom, Lanes
 from tests.e2e.proxies import merged
 from tests.net.kit import Wire
@@ -59,6 +60,14 @@ def take(lanes: Lanes[PlayedLane], count: int) -> list[Endpoint | None]:
 
 def count_of_lanes() -> int:
     return sum(type(each) is PlayedLane for each in gc.get_objects())
+
+
+def only_call(stage: Stage) -> KnownCall:
+    """The one that the in proxy knows over http."""
+    (kinds,) = stage.inner.server.handler.flow.known.values()  # type: ignore[attr-defined]
+    (call,) = kinds._calls.values()
+    assert isinstance(call, KnownCall)
+    return call
 
 
 def test_each_lane_is_made_at_its_turn_and_once() -> None:
@@ -204,7 +213,7 @@ def test_only_calls_whose_turn_is_at_a_failing_endpoint_take_the_long_way(tmp_pa
             if str(pool.endpoint) == lost:
                 for connection in list(pool.idle):
                     connection.connection_lost(None)
-        balancer = next(iter(stage.inner.server.handler.flow.known.values())).hop.balancer  # type: ignore[attr-defined]
+        balancer = only_call(stage).hop.balancer
         for _ in range(5 * MANY):
             assert stage.call(caller, ASKED)[1].endswith(b"fine")
         assert [str(endpoint) for endpoint in balancer.failing] == [lost]
@@ -232,14 +241,16 @@ def test_a_lane_takes_no_more_than_it_may(role: str, way: str, tmp_path: Path) -
         caller = stage.warm_up(message)
         connect_all(stage, caller, message)
         if role == "in":
-            (lanes,) = (call.lanes for call in stage.inner.server.handler.flow.known.values())  # type: ignore[attr-defined]
+            lanes = only_call(stage).lanes
         else:
             (flow,) = (
                 flow for head in stage.outer.server.parser.requests.values() for flow in head.flows.values()
             )
             lanes = flow._lanes
         for _ in range(MANY):
-            lanes.leave(next(lanes.in_turn))
+            lane = next(lanes.in_turn)
+            assert lane is not None
+            lanes.leave(lane)
         gc.collect()
         tracemalloc.start()
         try:
