@@ -9,6 +9,8 @@ import pytest
 
 from fastproxy.model import Endpoint, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.output import LineOutput
+from tests.telemetry.turns import PlayedLoop
 
 
 @pytest.fixture
@@ -57,14 +59,16 @@ EXPECTED = {
 
 
 def test_a_line_has_everything_but_the_query(file: BinaryIO) -> None:
-    log = AccessLog("search-in", 1.0, file.fileno())
+    log = AccessLog("search-in", 1.0, LineOutput(file.fileno()))
     assert log.on
     log.write(exchange_of(), 10.25, 1_800_000_000.0, 11, 22)
     assert lines(file) == [EXPECTED]
 
 
 def test_the_query_on_demand(file: BinaryIO) -> None:
-    AccessLog("search-in", 1.0, file.fileno(), with_query=True).write(exchange_of(), 10.25, 1.8e9, 11, 22)
+    AccessLog("search-in", 1.0, LineOutput(file.fileno()), with_query=True).write(
+        exchange_of(), 10.25, 1.8e9, 11, 22
+    )
     assert lines(file) == [EXPECTED | {"path": "/api/service?token=hidden"}]
 
 
@@ -73,7 +77,7 @@ def test_phases_add_up_and_a_cause_names_its_phase(file: BinaryIO) -> None:
     exchange.marks = [("read", 10.0), ("connect", 10.1), ("wait", 10.15), ("connect", 10.2)]
     exchange.cause = "deadline_exceeded"
     exchange.phase = "connect"
-    AccessLog("search-in", 1.0, file.fileno()).write(exchange, 10.25, 1.8e9, 11, 22)
+    AccessLog("search-in", 1.0, LineOutput(file.fileno())).write(exchange, 10.25, 1.8e9, 11, 22)
     assert lines(file) == [
         EXPECTED
         | {
@@ -88,13 +92,13 @@ def test_nothing_that_came_in_breaks_a_line(file: BinaryIO) -> None:
     exchange = exchange_of()
     exchange.method = b'PO"\xff\n'
     exchange.path = b'/\r\n{"status": 200}\x1b[31m\xfe'
-    AccessLog("search-in", 1.0, file.fileno()).write(exchange, 10.25, 1.8e9, 11, 22)
+    AccessLog("search-in", 1.0, LineOutput(file.fileno())).write(exchange, 10.25, 1.8e9, 11, 22)
     [line] = lines(file)
     assert line["path"].startswith('/\r\n{"status": 200}\x1b')
 
 
 def test_off_writes_nothing(file: BinaryIO) -> None:
-    for log in (AccessLog("a", 0.0, file.fileno()), AccessLog("a", 1.0, None)):
+    for log in (AccessLog("a", 0.0, LineOutput(file.fileno())), AccessLog("a", 1.0, None)):
         assert not log.on
         log.write(exchange_of(), 10.25, 1.8e9, 11, 22)
     assert lines(file) == []
@@ -102,8 +106,8 @@ def test_off_writes_nothing(file: BinaryIO) -> None:
 
 def test_sampling_follows_from_the_id_alone(file: BinaryIO) -> None:
     here, there = (
-        AccessLog("a", 0.25, file.fileno()),
-        AccessLog("b", 0.25, file.fileno()),
+        AccessLog("a", 0.25, LineOutput(file.fileno())),
+        AccessLog("b", 0.25, LineOutput(file.fileno())),
     )
     ids = [f"{n:032x}" for n in range(4000)]
     sampled = [exchange_id for exchange_id in ids if here.wants(exchange_id)]
@@ -115,5 +119,18 @@ def test_sampling_follows_from_the_id_alone(file: BinaryIO) -> None:
 
 
 def test_all_are_sampled_at_one(file: BinaryIO) -> None:
-    log = AccessLog("a", 1.0, file.fileno())
+    log = AccessLog("a", 1.0, LineOutput(file.fileno()))
     assert all(log.wants(f"{n}") for n in range(1000))
+
+
+def test_lines_wait_for_the_end_of_the_turn(file: BinaryIO) -> None:
+    loop = PlayedLoop()
+    log = AccessLog("search-in", 1.0, loop.gathers(LineOutput(file.fileno())))
+    log.write(exchange_of("first"), 10.25, 1.8e9, 11, 22)
+    log.write(exchange_of("second"), 10.25, 1.8e9, 11, 22)
+    assert lines(file) == []
+    loop.end_turn()
+    assert [line["id"] for line in lines(file)] == ["first", "second"]
+    log.write(exchange_of("last"), 10.25, 1.8e9, 11, 22)
+    log.settle()
+    assert [line["id"] for line in lines(file)] == ["first", "second", "last"]

@@ -11,8 +11,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.telemetry.log import Format, LineHandler, json_line, setup, text_line, timestamp
+from fastproxy.telemetry.log import (
+    Format,
+    LineHandler,
+    current_output,
+    json_line,
+    output_for,
+    setup,
+    text_line,
+    timestamp,
+)
 from fastproxy.telemetry.output import LineOutput
+from tests.telemetry.turns import PlayedLoop
 
 
 def record_of(message: str, **extra: Any) -> logging.LogRecord:
@@ -101,3 +111,41 @@ def test_a_record_that_cannot_be_shown_is_told_and_fails_nobody(tmp_path: Path) 
     line = json.loads(path.read_text())
     assert line["message"] == "a log record can't be shown"
     assert line["error"] == "RuntimeError"
+
+
+def test_what_goes_where_the_log_goes_stays_in_order_with_it(
+    root_logger: logging.Logger, tmp_path: Path
+) -> None:
+    path = tmp_path / "log"
+    loop = PlayedLoop()
+    with path.open("ab") as file, path.open("ab") as same, (tmp_path / "other").open("wb") as other:
+        assert setup("info", "text", file.fileno()) is current_output()
+        output = loop.gathers(output_for(same.fileno()))
+        output.hold(b"before it\n")
+        logging.getLogger("fastproxy.x").warning("the warning")
+        output.hold(b"after it\n")
+        loop.end_turn()
+        assert output_for(other.fileno()) is not output
+    [before, warning, after] = path.read_text().splitlines()
+    assert (before, after) == ("before it", "after it")
+    assert "the warning" in warning
+
+
+def test_without_a_log_there_is_no_output_to_share(root_logger: logging.Logger, tmp_path: Path) -> None:
+    root_logger.handlers.clear()
+    assert current_output() is None
+    with (tmp_path / "other").open("wb") as other:
+        output_for(other.fileno()).write(b"line\n")
+    assert (tmp_path / "other").read_text() == "line\n"
+
+
+def test_what_could_not_be_written_is_tried_once_more_when_the_process_ends() -> None:
+    reading, writing = os.pipe()
+    handler = LineHandler("text", LineOutput(writing))
+    for _ in range(100):
+        handler.handle(record_of("x" * 1000))
+    os.read(reading, 1 << 20)
+    handler.flush()
+    assert os.read(reading, 1 << 20)
+    os.close(reading)
+    os.close(writing)

@@ -32,6 +32,7 @@ from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.log import current_output, output_for
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.compressors import COMPRESSORS
 from fastproxy.wire.records import PLAIN, Packing
@@ -43,6 +44,7 @@ MakeService = Callable[[configured.RemoteService], RemoteService]
 class Parts:
     """The parts of one proxy.
 
+    access_log: has a line for each exchange.
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
     receiver, come from. pools: connections to them.
     has_short_way: whether ordinary calls may take it (`proxy.out_flow`).
@@ -66,12 +68,10 @@ class Parts:
         self._lane_room = LaneRoom()
         self.pools: list[Pools] = []
         self.metrics = Metrics(role, __version__, callers, snapshot.services)
-        access = {"on": 1.0, "off": 0.0}.get(str(config.log.access))
-        fraction = float(config.log.access) if access is None else access
-        access_log = AccessLog(config.name, fraction, sys.stdout.fileno() if fraction else None)
+        self.access_log = self._make_access_log()
         # There, every connection is as good as another.
         self.has_short_way = not config.limits.requests_per_connection
-        self.recorder = Recorder(self.metrics, access_log, time.monotonic, time.time)
+        self.recorder = Recorder(self.metrics, self.access_log, time.monotonic, time.time)
         self.fields = HopFields(config.name)
         self.new_id = _exchange_ids()
         self._head_limits = HeadLimits(
@@ -85,6 +85,17 @@ class Parts:
         self.sealed_parser = HeadParser(
             self._head_limits, CONTROL if role == "in" else frozenset(), sealed=True
         )
+
+    def _make_access_log(self) -> AccessLog:
+        config = self._snapshot.config
+        access = {"on": 1.0, "off": 0.0}.get(str(config.log.access))
+        fraction = float(config.log.access) if access is None else access
+        output = output_for(sys.stdout.fileno()) if fraction else None
+        if output is not None:
+            output.gather(self.loop)
+        outputs = [each for each in {output, current_output()} if each is not None]
+        self.metrics.watch("fastproxy_log_lines_dropped", lambda: sum(each.dropped for each in outputs))
+        return AccessLog(config.name, fraction, output)
 
     def server(
         self,

@@ -164,6 +164,7 @@ class Proxy:
         self._admin.drain()
         self._admin.abort()
         self.parts.wheel.close()
+        self.parts.access_log.settle()
         _LOG.info("stopped")
 
     def _housework(self) -> Iterator[Coroutine[Any, Any, None]]:

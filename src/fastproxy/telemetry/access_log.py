@@ -1,6 +1,7 @@
 """The access log: one line of JSON per exchange, at the hop that writes it.
 
 Which exchanges are sampled follows from their id alone, so that both proxies write about the same ones.
+The lines of one turn of the loop leave together, at its end (`LineOutput.hold`).
 The query stays out unless asked for: it often holds what nobody should read in a log.
 Knows nothing of how an exchange is carried out; it reads the `Exchange` when it is over.
 """
@@ -48,19 +49,21 @@ class AccessLog:
     Args:
         hop: name of this proxy.
         fraction: of the exchanges to write about, from 0 (off) to 1 (all).
-        fd: the file descriptor to write to; None only when it is off.
+        output: where the lines go; None only when it is off.
         with_query: write the query too.
     """
 
     __slots__ = ("_encode", "_hop", "_output", "_sampled_below", "_with_query", "on")
 
-    def __init__(self, hop: str, fraction: float, fd: int | None, with_query: bool = False) -> None:
+    def __init__(
+        self, hop: str, fraction: float, output: LineOutput | None, with_query: bool = False
+    ) -> None:
         self._hop = hop
         self._with_query = with_query
         self._sampled_below = fraction * 2**32
         self._encode = msgspec.json.Encoder().encode
-        self._output = None if fd is None else LineOutput(fd)
-        self.on = fraction > 0 and fd is not None
+        self._output = output
+        self.on = fraction > 0 and output is not None
         """Whether anything is ever written: the one test per request while it is off."""
 
     def wants(self, exchange_id: str) -> bool:
@@ -102,7 +105,12 @@ class AccessLog:
             attempts=exchange.attempts,
             peer=exchange.peer,
         )
-        self._output.write(self._encode(line) + b"\n")
+        self._output.hold(self._encode(line) + b"\n")
+
+    def settle(self) -> None:
+        """Write what is held, and from now on each line at once: the process ends."""
+        if self._output is not None:
+            self._output.settle()
 
 
 def _ms(seconds: float) -> float:

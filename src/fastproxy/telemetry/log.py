@@ -44,6 +44,21 @@ def setup(level: str, format: Format = "json", fd: int | None = None) -> LineOut
     return output
 
 
+def current_output() -> LineOutput | None:
+    """Return where the logs of this process go, if `setup` was called."""
+    handlers = (handler for handler in logging.getLogger().handlers if isinstance(handler, LineHandler))
+    return next((handler.output for handler in handlers), None)
+
+
+def output_for(fd: int) -> LineOutput:
+    """Return what writes to a file descriptor: the output of the log where both lead to the same place.
+
+    So whatever else goes there stays in order with the log's lines, and cuts none of them.
+    """
+    output = current_output()
+    return output if output is not None and output.leads_where(fd) else LineOutput(fd)
+
+
 class LineHandler(logging.Handler):
     """Writes each record as one line.
 
@@ -55,10 +70,10 @@ class LineHandler(logging.Handler):
     def __init__(self, format: Format, output: LineOutput) -> None:
         super().__init__()
         self._line_of = json_line if format == "json" else text_line
-        self._output = output
+        self.output = output
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record, or drop it when the output can't take it."""
+        """Write the record at once, or drop it when the output can't take it."""
         try:
             line = self._line_of(record)
         except Exception as error:  # a record that can't be shown must not fail what logged it
@@ -73,7 +88,11 @@ class LineHandler(logging.Handler):
             )
             record.error = type(error).__name__
             line = self._line_of(record)
-        self._output.write(line)
+        self.output.write(line)
+
+    def flush(self) -> None:
+        """Try once more what could not be written; `logging` calls it when the process ends, too."""
+        self.output.flush()
 
 
 def json_line(record: logging.LogRecord) -> bytes:
