@@ -10,8 +10,6 @@ import logging
 from collections.abc import Callable
 from functools import partial
 
-from msgspec import structs
-
 from fastproxy.errors import ProxyError
 from fastproxy.model import Endpoint, Exchange, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
@@ -84,14 +82,9 @@ class Recorder:
             status, cause: of the answer; 0 and CALLER_GONE when the caller went away before it.
             sizes: bytes of content in and out.
         """
-        now_s = self._clock()
-        exchange = structs.replace(
-            known, id=exchange_id, started=started_s, phase="wait", endpoint=endpoint, attempts=1,
-            status=status, cause=cause,
-        )  # fmt: skip
-        if isinstance(exchange, TimedExchange):
-            exchange.marks = [("wait", started_s), ("answer", now_s)]
-        self._access_log.write(exchange, now_s, self._unix_clock(), *sizes)
+        self._access_log.write_short(
+            known, exchange_id, self._clock() - started_s, self._unix_clock(), endpoint, status, cause, sizes
+        )
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""
