@@ -17,9 +17,9 @@ from tests.micro.played_pair import PlayedPair
 from tests.micro.requests import hop
 
 
-def counted(transport: str, role: str, calls: int) -> Count:
-    """Count what a request costs one proxy, "out" or "in". calls: at a time."""
-    pair = PlayedPair(transport, calls)
+def counted(transport: str, role: str, calls: int, access: str = "off") -> Count:
+    """Count what a request costs one proxy, "out" or "in". calls: at a time. access: "on" or "off"."""
+    pair = PlayedPair(transport, calls, is_logged=access == "on")
     try:
         return count(hop(pair, role))
     finally:

@@ -33,8 +33,14 @@ class Running(NamedTuple):
 
 
 @contextmanager
-def running(folder: Path, transport: str) -> Iterator[Running]:
-    """Start a pair that talks in one way only and keeps no access log, and a service behind it."""
+def running(folder: Path, transport: str, access: str = "off") -> Iterator[Running]:
+    """Start a pair that talks in one way only, and a service behind it.
+
+    Args:
+        folder: for keys and configs. transport: that way.
+        access: "on" for an access log, into a pipe that is read.
+    """
+    log = {"log": {"access": access}}
     with ExitStack() as stack:
         nginx = Nginx(folder)
         stack.callback(nginx.stop)
@@ -42,17 +48,21 @@ def running(folder: Path, transport: str) -> Iterator[Running]:
             write_key(folder, name)
         services = {"web": [nginx.endpoint]}
         is_compat = transport == "compat"
-        config = merged(in_config(services, {"web": key_of("web")}), {"listen": {"accept": [transport]}})
+        config = merged(
+            in_config(services, {"web": key_of("web")}), {"listen": {"accept": [transport]}} | log
+        )
         inner = _started(stack, folder, merged(config, _COMPAT_IN) if is_compat else config)
         endpoint = endpoint_of(inner.listen)
-        config = merged(out_config(services, key_of("in"), endpoint), {"defaults": {"transport": transport}})
+        config = merged(
+            out_config(services, key_of("in"), endpoint), {"defaults": {"transport": transport}} | log
+        )
         if is_compat:
             config = merged(config, _COMPAT_OUT | {"services": {"web": {"endpoints": [endpoint]}}})
         yield Running(_started(stack, folder, config), inner)
 
 
 def _started(stack: ExitStack, folder: Path, config: Config) -> ProxyProcess:
-    proxy = ProxyProcess(folder, merged(config, {"log": {"access": "off"}}))
+    proxy = ProxyProcess(folder, config)
     stack.callback(proxy.stop)
     return proxy.ready()
 

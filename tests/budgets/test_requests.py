@@ -31,25 +31,43 @@ BUDGETS = {
 by a tenth on what the interpreter's free lists hold, and stands 15 to 25 % above: 36 to 41 blocks and 3371
 bytes; 46 to 49, 3852; 21, 2684; 25, 2709; 34, 3975; 48, 4469; 34, 2661; 55, 6029."""
 
+LOGGED = {
+    ("link", "out", PARALLEL, "on"): Count(225, 15, 1_350),
+    ("link", "in", PARALLEL, "on"): Count(225, 15, 1_350),
+}
+"""What an access log adds to it: 208 bytecodes, 11.4 blocks and 1,170 bytes."""
+Counted = tuple[str | int, ...]
+"""What is counted, as `tests.budgets.count_requests` takes it."""
+
 
 @pytest.fixture(scope="module")
-def found() -> dict[tuple[str, str, int], Count]:
+def found() -> dict[Counted, Count]:
     """What each costs, counted in a process of its own."""
-    command = [sys.executable, "-m", "tests.budgets.count_requests", json.dumps(list(BUDGETS))]
+    command = [sys.executable, "-m", "tests.budgets.count_requests", json.dumps([*BUDGETS, *LOGGED])]
     finished = subprocess.run(command, capture_output=True, text=True)
     assert finished.returncode == 0, finished.stderr
     counts = (Count(*each) for each in json.loads(finished.stdout))
-    return dict(zip(BUDGETS, counts, strict=True))
+    return dict(zip([*BUDGETS, *LOGGED], counts, strict=True))
 
 
 @pytest.mark.parametrize("counted", BUDGETS, ids=str)
 def test_a_request_costs_no_more_than_its_budget(
-    found: dict[tuple[str, str, int], Count], counted: tuple[str, str, int]
+    found: dict[Counted, Count], counted: tuple[str, str, int]
 ) -> None:
     cost, budget = found[counted], BUDGETS[counted]
     assert cost.bytecodes <= budget.bytecodes
     assert cost.blocks <= budget.blocks
     assert cost.size_bytes <= budget.size_bytes
+
+
+@pytest.mark.parametrize("counted", LOGGED, ids=str)
+def test_an_access_log_adds_no_more_than_its_budget(
+    found: dict[Counted, Count], counted: tuple[str, str, int, str]
+) -> None:
+    without, cost, budget = found[counted[:3]], found[counted], LOGGED[counted]
+    assert without.bytecodes < cost.bytecodes <= without.bytecodes + budget.bytecodes
+    assert cost.blocks <= without.blocks + budget.blocks
+    assert cost.size_bytes <= without.size_bytes + budget.size_bytes
 
 
 def test_every_transport_and_hop_has_a_budget() -> None:

@@ -3,11 +3,12 @@
 16 callers on connections of their own each make a request, and the next one when all have their answers.
 How many requests a proxy finds in one turn of its loop depends on who gets the processor when. So nothing
 here depends on that number: over http and compat each request is read and written at either edge, whatever
-the turns; over a link the plain edge pays by the request, and the link by the turn.
+the turns; over a link the plain edge pays by the request, and the link by the turn. So does the access log.
 """
 
 from __future__ import annotations
 
+import os
 import shutil
 import signal
 import subprocess
@@ -25,6 +26,8 @@ REQUESTS = CALLERS * ROUNDS
 READS = {"read", "readv", "recvfrom", "recvmsg"}
 WRITES = {"write", "writev", "sendto", "sendmsg"}
 WAITS = {"epoll_wait", "epoll_pwait", "epoll_pwait2"}
+LOG_WRITES = {"pwritev2"}
+"""How the access log is written; nothing else is written like that."""
 SIDE_CALLS = 200
 """What else a proxy does in that time: timers, the look at certificates, memory."""
 
@@ -79,3 +82,37 @@ def test_a_request_asks_the_kernel_for_no_more_than_it_must(transport: str, tmp_
             assert moves <= REQUESTS + sealed_edge + SIDE_CALLS, counted
         rest = sum(counted.values()) - counted.of(READS | WRITES | WAITS)
         assert rest <= SIDE_CALLS, counted
+
+
+@pytest.mark.parametrize("transport", ["link", "http"])
+def test_an_access_log_adds_one_write_for_a_turn_of_the_loop(transport: str, tmp_path: Path) -> None:
+    if not takes_writes_that_do_not_wait():
+        pytest.skip("this kernel polls before each write of the log: Linux before 6.4")
+    with running(tmp_path, transport, access="on") as pair, callers(pair, CALLERS) as clients:
+        call_all(clients, 3)
+        with (
+            traced(pair.out, tmp_path / "out.strace") as out,
+            traced(pair.inner, tmp_path / "in.strace") as inner,
+        ):
+            call_all(clients, ROUNDS)
+    for counted in (out, inner):
+        waits = counted.of(WAITS)
+        assert 0 < counted.of(LOG_WRITES) <= waits, counted
+        sealed_edge = waits if transport == "link" else REQUESTS
+        assert counted.of(WRITES) <= REQUESTS + sealed_edge + SIDE_CALLS, counted
+        rest = sum(counted.values()) - counted.of(READS | WRITES | WAITS | LOG_WRITES)
+        assert rest <= SIDE_CALLS, counted
+    for proxy in pair:  # which are through by now
+        assert len(proxy.access.lines) == REQUESTS + 3 * CALLERS
+
+
+def takes_writes_that_do_not_wait() -> bool:
+    """Whether the kernel can be asked to write what goes into a pipe at once, and no more."""
+    reading, writing = os.pipe()
+    try:
+        return os.pwritev(writing, [b"x"], -1, os.RWF_NOWAIT) == 1
+    except OSError:
+        return False
+    finally:
+        os.close(reading)
+        os.close(writing)

@@ -11,7 +11,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -132,19 +134,27 @@ class PlayedPair:
     Args:
         transport: "link", "http" or "compat". calls: under way at a time, each of a caller of its own.
         request: returns what a caller sends; the same, or something new each time.
+        is_logged: both write an access log, to where nobody reads it.
     """
 
     def __init__(
-        self, transport: str, calls: int = 1, request: Callable[[], bytes] = lambda: REQUEST
+        self,
+        transport: str,
+        calls: int = 1,
+        request: Callable[[], bytes] = lambda: REQUEST,
+        *,
+        is_logged: bool = False,
     ) -> None:
         self._request = request
         self._between: list[tuple[Cable, Cable]] = []
         self._services: list[Cable] = []
         self.loop = StandingLoop(self._connected)
-        with TemporaryDirectory() as folder:
+        self._nowhere = open(os.devnull, "w")  # noqa: SIM115 - written to until the pair is closed
+        log = {"log": {"access": "on" if is_logged else "off"}}
+        with TemporaryDirectory() as folder, redirect_stdout(self._nowhere):
             files = configs(Path(folder))
             for file, changes in zip(files, TRANSPORTS[transport], strict=True):
-                file.write_text(json.dumps(merged(json.loads(file.read_text()), changes)))
+                file.write_text(json.dumps(merged(json.loads(file.read_text()), changes | log)))
             self.out_proxy, self.in_proxy = (
                 Proxy(load(file, check_pattern=parse_pattern), self.loop) for file in files
             )
@@ -189,6 +199,7 @@ class PlayedPair:
         for proxy in (self.out_proxy, self.in_proxy):
             proxy.parts.wheel.close()
         self.loop.close()
+        self._nowhere.close()
 
     # --- one call of each caller, hop by hop ----------------------------------------------------------------
 

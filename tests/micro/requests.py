@@ -41,6 +41,10 @@ def _known(transport: str, role: str, calls: int) -> Work:
     return hop(PlayedPair(transport, calls), role)
 
 
+def _logged(transport: str, role: str, calls: int) -> Work:
+    return hop(PlayedPair(transport, calls, is_logged=True), role)
+
+
 def _unknown(transport: str, role: str) -> Work:
     return hop(PlayedPair(transport, request=traced_requests().__next__), role)
 
@@ -52,4 +56,5 @@ def benchmarks() -> Iterator[Benchmark]:
             name = f"request/{transport}/{role}"
             yield Benchmark(f"{name}/single", partial(_known, transport, role, 1))
             yield Benchmark(f"{name}/parallel", partial(_known, transport, role, PARALLEL))
+            yield Benchmark(f"{name}/parallel, logged", partial(_logged, transport, role, PARALLEL))
             yield Benchmark(f"{name}/new head", partial(_unknown, transport, role))
