@@ -180,3 +180,36 @@ def test_callers_with_the_same_privileges_share_one_table() -> None:
     shared = compile_privileges([Privilege(everyone, ("search",), None, ("/a", "/b"))])
     routes = {id(shared.decide(caller, "search", b"GET", b"/a")) for caller in everyone}
     assert len(routes) == 1
+
+
+def test_callers_have_all_their_privileges_wherever_they_are_named() -> None:
+    privileges = [
+        Privilege(("a", "b", "c"), ("search",), None, ("/all",)),
+        Privilege(("b", "c", "b"), ("search",), None, ("/two",)),
+        Privilege(("d", "a"), ("search",), None, ("/all", "/first")),
+        Privilege(("c",), ("search",), None, ("/all",)),
+    ]
+    compiled = compile_privileges(privileges)
+    found = {
+        (caller, path): privileges.index(explained.route.privilege)
+        for caller in "abcde"
+        for path in ("/all", "/two", "/first")
+        if (explained := compiled.explain(caller, "search", b"GET", path.encode())).route is not None
+        and explained.route.privilege is not None
+    }
+    assert found == {
+        ("a", "/all"): 0, ("b", "/all"): 0, ("c", "/all"): 0, ("d", "/all"): 2,
+        ("b", "/two"): 1, ("c", "/two"): 1,
+        ("a", "/first"): 2, ("d", "/first"): 2,
+    }  # fmt: skip
+
+
+def test_many_privileges_of_many_callers_compile_without_their_product() -> None:
+    everyone = tuple(f"caller{n}" for n in range(2000))
+    own = [Privilege((f"caller{n}",), ("search",), None, (f"/own{n}",)) for n in range(3)]
+    shared = [Privilege(everyone, ("search",), None, (f"/shared{n}",)) for n in range(50)]
+    compiled = compile_privileges([*own, *shared])
+    routes = {id(compiled.decide(caller, "search", b"GET", b"/shared49")) for caller in everyone}
+    assert len(routes) == 4, "a table for each of those with a privilege of their own, and one for the others"
+    assert compiled.decide("caller2", "search", b"GET", b"/own2").privilege is own[2]
+    assert compiled.explain("caller2", "search", b"GET", b"/own1").route is None

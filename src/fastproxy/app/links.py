@@ -291,7 +291,8 @@ class ReceiverLinks:
             mapping.clear()
         for peer in callers:
             psk = reveal(peer.psk) or NO_PSK
-            self._ended.update(dict.fromkeys(peer.key_dates, peer.name))
+            if peer.key_dates:
+                self._ended.update(dict.fromkeys(peer.key_dates, peer.name))
             for key in peer.public_keys:
                 self._known[key] = peer.name
                 self._psks[key] = psk

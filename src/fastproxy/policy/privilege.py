@@ -166,19 +166,46 @@ def compile_privileges(privileges: Sequence[Privilege]) -> Privileges:
     Raises:
         ValueError: a path pattern is wrong; names the line of its privilege.
     """
-    granted: dict[str, list[int]] = {}
-    for index, privilege in enumerate(privileges):
-        for caller in dict.fromkeys(privilege.callers):
-            granted.setdefault(caller, []).append(index)
     patterns = [_parse_patterns(privilege) for privilege in privileges]
-    tables: dict[tuple[int, ...], _Services] = {}
-    by_caller: dict[str, _Services] = {}
-    for caller, indexes in granted.items():
-        shared = tuple(indexes)
-        if shared not in tables:
-            tables[shared] = _tables_of((privileges[index], patterns[index]) for index in shared)
-        by_caller[caller] = tables[shared]
-    return Privileges(privileges, by_caller)
+    groups, group_of = _group_callers(privileges)
+    tables = {
+        group: _tables_of((privileges[index], patterns[index]) for index in _members(groups, group))
+        for group in set(group_of.values())
+    }
+    return Privileges(privileges, {caller: tables[group] for caller, group in group_of.items()})
+
+
+_Groups = list[tuple[int, int]]
+"""Sets of privileges: each is an earlier one, by its place in this list, and one more privilege."""
+
+
+def _group_callers(privileges: Sequence[Privilege]) -> tuple[_Groups, dict[str, int]]:
+    """Return which sets of privileges there are, and which of them each caller has.
+
+    A step for each name that stands in the config, however many privileges those callers have already.
+    """
+    groups: _Groups = [(0, -1)]
+    group_of: dict[str, int] = {}
+    for index, privilege in enumerate(privileges):
+        grown: dict[int, int] = {}
+        for caller in privilege.callers:
+            before = group_of.get(caller, 0)
+            if groups[before][1] == index:  # named twice
+                continue
+            if before not in grown:
+                grown[before] = len(groups)
+                groups.append((before, index))
+            group_of[caller] = grown[before]
+    return groups, group_of
+
+
+def _members(groups: _Groups, group: int) -> list[int]:
+    """Return the indexes of the privileges in a group, in the order of the file."""
+    indexes = []
+    while group:
+        group, index = groups[group]
+        indexes.append(index)
+    return indexes[::-1]
 
 
 _Patterns = list[tuple[str, tuple[bytes, ...]]]
