@@ -6,9 +6,19 @@ import json
 import re
 import subprocess
 import sys
+from importlib import import_module
 from pathlib import Path
+from threading import Event
+from typing import Any
 
+import click
+import pytest
+
+from fastproxy.config.load import load
+from fastproxy.config.snapshot import Snapshot
 from tests.cli.conftest import Call
+
+check: Any = import_module("fastproxy.cli.check")
 
 
 def test_files_that_can_be_used(pair: Call) -> None:
@@ -40,6 +50,33 @@ def test_problems_are_told_with_line_path_and_advice(pair: Call) -> None:
     assert result.exit_code == 1
     assert f"in.yaml:{line}: privilages: unknown key (did you mean privileges?)" in result.output
     assert "in.yaml: 1 problem(s); it can't be used" in result.output
+
+
+def test_a_file_that_takes_long_is_spoken_of_meanwhile(pair: Call, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = Event()
+    echo = click.echo
+
+    def echo_and_tell(*args: Any, **more: Any) -> None:
+        echo(*args, **more)
+        if more.get("err"):
+            said.set()
+
+    def load_slowly(*args: Any, **more: Any) -> Snapshot:
+        assert said.wait(30)
+        return load(*args, **more)
+
+    monkeypatch.setattr(check, "PATIENCE_S", 0.0)
+    monkeypatch.setattr(check.click, "echo", echo_and_tell)
+    monkeypatch.setattr(check, "load", load_slowly)
+    result = pair("check", "in.yaml", "out.yaml")
+    assert result.exit_code == 0
+    assert result.stderr.splitlines() == [
+        f"{file}: still reading and checking …" for file in ("in.yaml", "out.yaml")
+    ]
+
+
+def test_a_file_that_takes_no_time_is_not_spoken_of(pair: Call) -> None:
+    assert not pair("check", "in.yaml", "out.yaml").stderr
 
 
 def test_problems_as_json(pair: Call) -> None:

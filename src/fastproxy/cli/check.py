@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import json
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from threading import Timer
 from typing import Any
 
 import click
@@ -13,6 +16,9 @@ from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError, Problem
 from fastproxy.config.snapshot import OutSnapshot, Snapshot
 from fastproxy.policy.pattern import parse_pattern
+
+PATIENCE_S = 2.0
+"""How long a file may take before something is said; one of 100,000 callers takes longer."""
 
 
 @click.command()
@@ -44,7 +50,8 @@ def check(files: tuple[str, ...], as_json: bool, schema: bool) -> None:
 
 def _report(file: str) -> dict[str, Any]:
     try:
-        snapshot = load(file, check_pattern=parse_pattern)
+        with _telling_when_it_takes_long(file):
+            snapshot = load(file, check_pattern=parse_pattern)
     except ConfigError as exc:
         return {
             "file": file,
@@ -59,6 +66,18 @@ def _report(file: str) -> dict[str, Any]:
         "warnings": [asdict(warning) for warning in snapshot.warnings],
         "summary": _summary(snapshot),
     }
+
+
+@contextmanager
+def _telling_when_it_takes_long(file: str) -> Iterator[None]:
+    """Say that a file is being checked, for whoever would wonder by then; not among the results."""
+    notice = Timer(PATIENCE_S, click.echo, (f"{file}: still reading and checking …",), {"err": True})
+    notice.start()
+    try:
+        yield
+    finally:
+        notice.cancel()
+        notice.join()  # if it is just being said, before the results
 
 
 def _summary(snapshot: Snapshot) -> str:
