@@ -42,7 +42,7 @@ class KnownCallers:
     def __init__(self, snapshot: InSnapshot, dates: KeyDates) -> None:
         source = snapshot.callers_dir
         self._reader = None if source is None else CallersReader(source)
-        self._fixed = [peer for name, peer in snapshot.callers.items() if name in snapshot.config.callers]
+        self._fixed = [peer for peer in snapshot.callers.values() if peer.line]
         self._peers: Sequence[Peer] = tuple(snapshot.callers.values())
         self._dates = dates
         self._takers: list[TakeCallers] = []

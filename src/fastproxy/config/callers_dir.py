@@ -19,7 +19,7 @@ from msgspec import Struct
 
 from fastproxy.config.keys import KeyMaterialError, is_usable_public_key, read_public_key_file
 from fastproxy.config.schema_parts import NAME_PATTERN
-from fastproxy.config.snapshot import CallersDir, Peer
+from fastproxy.config.snapshot import NO_DATES, CallersDir, Peer
 
 CALLERS_LIMIT = 100_000
 """Callers in a folder; protects against a wrong one."""
@@ -117,7 +117,7 @@ def _look(entry: DirEntry[str], now_unix_ns: int, before: _File | None) -> _File
         if now_unix_ns - status.st_ctime_ns < _SETTLED_NS:
             state = None
     try:
-        return _File(state, read_public_key_file(Path(entry.path)), None)
+        return _File(state, read_public_key_file(entry.path), None)
     except KeyMaterialError as exc:
         return _File(None, {}, (exc.message, exc.suggestion))
 
@@ -140,7 +140,7 @@ def _judge(files: Mapping[str, _File], source: CallersDir) -> FolderCallers:
             troubles.append(trouble)
         else:
             dates = {key: last_unix_s for key, last_unix_s in file.keys.items() if last_unix_s < inf}
-            callers[name] = Peer(name, tuple(file.keys), "", None, 0, dates)
+            callers[name] = Peer(name, tuple(file.keys), "", None, 0, dates or NO_DATES)
             key_uses.update(dict.fromkeys(file.keys, f"caller {name}"))
     return FolderCallers(callers, tuple(troubles))
 
@@ -148,18 +148,24 @@ def _judge(files: Mapping[str, _File], source: CallersDir) -> FolderCallers:
 def _trouble(
     name: str, keys: Iterable[bytes], source: CallersDir, key_uses: Mapping[bytes, str]
 ) -> _Trouble | None:
-    file = str(source.folder / f"{name}.pub")
     if not re.search(NAME_PATTERN, name):
-        return f"{file!r} does not bear the name of a caller", "letters, digits, `.`, `_` and `-`"
+        return (
+            f"{_file_of(name, source)!r} does not bear the name of a caller",
+            "letters, digits, `.`, `_` and `-`",
+        )
     if name in source.names:
-        return f"the caller {name} of {file} is described in `callers` too", "keep one"
+        return f"the caller {name} of {_file_of(name, source)} is described in `callers` too", "keep one"
     for key in keys:
         if not is_usable_public_key(key):
             advice = "make one with `fastproxy keys new NAME`"
-            return f"{file} holds what is not a usable X25519 public key", advice
+            return f"{_file_of(name, source)} holds what is not a usable X25519 public key", advice
         if key in key_uses:
             return (
-                f"the key of caller {name} in {file} is also that of {key_uses[key]}",
+                f"the key of caller {name} in {_file_of(name, source)} is also that of {key_uses[key]}",
                 "one key belongs to one name: make another with `fastproxy keys new NAME`",
             )
     return None
+
+
+def _file_of(name: str, source: CallersDir) -> str:
+    return str(source.folder / f"{name}.pub")

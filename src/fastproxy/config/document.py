@@ -9,10 +9,13 @@ Knows nothing of what the settings mean.
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from typing import Any
 
 import yaml
 
+from fastproxy.config.lines import Lines
 from fastproxy.config.problem import ConfigError, Path, Problem, dotted
 
 FILE_LIMIT_BYTES = 16 * 1024 * 1024
@@ -32,20 +35,18 @@ Data = None | bool | int | float | str | list["Data"] | dict[str, "Data"]
 class Document:
     """A file's content.
 
-    data: the root value. lines: line of each value by path; for members of a mapping that of the key.
+    data: the root value. lines: where all of it stands; for members of a mapping that is their key's line.
     problems: what was found so far, each once.
     """
 
     file: str
     data: Data = None
-    lines: dict[Path, int] = field(default_factory=dict)
+    lines: Lines = field(default_factory=Lines)
     problems: dict[Problem, None] = field(default_factory=dict)
 
     def line(self, path: Path) -> int:
         """Return the line of a value, or of the nearest enclosing one that stands in the file."""
-        while path and path not in self.lines:
-            path = path[:-1]
-        return self.lines.get(path, 1)
+        return self.lines.line(path)
 
     def report(self, path: Path, message: str, suggestion: str = "") -> None:
         """Add a problem with the value at `path`."""
@@ -65,7 +66,7 @@ def parse_document(text: str, file: str) -> Document:
     # The safe loader is taken for its parser alone: nothing is constructed from tags.
     loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _Builder(document, list(yaml.parse(text, Loader=loader))).build()
+        _Builder(document, yaml.parse(text, Loader=loader)).build()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = mark.line + 1 if mark else 0
@@ -78,66 +79,82 @@ def parse_document(text: str, file: str) -> Document:
 
 
 class _Builder:
-    """Turns the parser's events into data, front to back."""
+    """Turns the parser's events into data, front to back, while they come."""
 
-    def __init__(self, document: Document, events: list[yaml.Event]) -> None:
+    __slots__ = ("_document", "_keys", "_lines", "_next", "_path", "_repeated")
+
+    def __init__(self, document: Document, events: Iterator[yaml.Event]) -> None:
         self._document = document
-        self._events = iter(events)
+        self._lines = document.lines
+        self._next = events.__next__
+        self._path: list[str | int] = []  # of the value that is being built
+        self._keys: dict[str, str] = {}  # one object for all keys that are the same
+        self._repeated: list[tuple[Path, int]] = []  # keys that were set already, and their lines
 
     def build(self) -> None:
-        for event in self._events:
-            if isinstance(event, yaml.DocumentStartEvent):
-                if self._document.lines:
-                    self._report(event, (), "a second YAML document", "keep one config per file")
-                    return
-                self._document.data = self._value(next(self._events), ())
+        while type(event := self._next()) is not yaml.StreamEndEvent:
+            if type(event) is yaml.DocumentStartEvent:
+                if self._lines:
+                    self._report(event, "a second YAML document", "keep one config per file")
+                    break
+                root = self._next()
+                self._lines.add(None, _line(root), 0)
+                self._document.data = self._value(root)
+        for path, line in self._repeated:
+            message = f"this key was already set at line {self._lines.line(path)}"
+            problem = Problem(self._document.file, line, dotted(path), message, "keep one of them")
+            self._document.problems[problem] = None
 
-    def _value(self, event: yaml.Event, path: Path) -> Data:
-        self._document.lines.setdefault(path, _line(event))
-        if len(path) > DEPTH_LIMIT:
-            line = _line(event)
+    def _member(self, event: Any, name: str | int | None, line: int) -> Data:
+        """Build a member of the value at the path; its name and line are as for `Lines.add`."""
+        self._lines.add(name, line, len(self._path) + 1)
+        if type(event) is yaml.ScalarEvent and event.tag is None:  # as most are
+            return _scalar(event.value) if event.implicit[0] else event.value
+        self._path.append("?" if name is None else name)
+        value = self._value(event)
+        self._path.pop()
+        return value
+
+    def _value(self, event: Any) -> Data:
+        if len(self._path) > DEPTH_LIMIT:
             message = f"this is nested more than {DEPTH_LIMIT} deep"
-            raise ConfigError([Problem(self._document.file, line, "", message)])
+            raise ConfigError([Problem(self._document.file, _line(event), "", message)])
         if isinstance(event, yaml.AliasEvent):
-            self._report(event, path, "YAML aliases are not taken", "write the value out, or use `defaults`")
+            self._report(event, "YAML aliases are not taken", "write the value out, or use `defaults`")
             return None
-        if getattr(event, "tag", None) is not None:
-            self._report(event, path, "YAML tags are not taken", "write the value without it")
+        if event.tag is not None:
+            self._report(event, "YAML tags are not taken", "write the value without it")
         if isinstance(event, yaml.MappingStartEvent):
-            return self._mapping(path)
+            return self._mapping()
         if isinstance(event, yaml.SequenceStartEvent):
-            return self._list(path)
-        assert isinstance(event, yaml.ScalarEvent)
+            return self._list()
         return _scalar(event.value) if event.implicit[0] else event.value
 
-    def _mapping(self, path: Path) -> Data:
+    def _mapping(self) -> Data:
         members: dict[str, Data] = {}
-        while not isinstance(key := next(self._events), yaml.MappingEndEvent):
-            if not isinstance(key, yaml.ScalarEvent):
-                self._value(key, (*path, "?"))
-                self._value(next(self._events), (*path, "?"))
-                self._report(key, path, "a key of a mapping must be a name")
+        while type(key := self._next()) is not yaml.MappingEndEvent:
+            if type(key) is not yaml.ScalarEvent:
+                self._member(key, None, _line(key))
+                value = self._next()
+                self._member(value, None, _line(value))
+                self._report(key, "a key of a mapping must be a name")
                 continue
-            name = key.value
+            name = self._keys.setdefault(key.value, key.value)
             if name in members:
-                first = self._document.lines[(*path, name)]
-                self._report(
-                    key, (*path, name), f"this key was already set at line {first}", "keep one of them"
-                )
-                self._value(next(self._events), (*path, name))
-                continue
-            self._document.lines[(*path, name)] = _line(key)
-            members[name] = self._value(next(self._events), (*path, name))
+                self._repeated.append(((*self._path, name), _line(key)))
+                self._member(self._next(), name, _line(key))
+            else:
+                members[name] = self._member(self._next(), name, _line(key))
         return members
 
-    def _list(self, path: Path) -> Data:
+    def _list(self) -> Data:
         items: list[Data] = []
-        while not isinstance(event := next(self._events), yaml.SequenceEndEvent):
-            items.append(self._value(event, (*path, len(items))))
+        while type(event := self._next()) is not yaml.SequenceEndEvent:
+            items.append(self._member(event, len(items), _line(event)))
         return items
 
-    def _report(self, event: yaml.Event, path: Path, message: str, suggestion: str = "") -> None:
-        problem = Problem(self._document.file, _line(event), dotted(path), message, suggestion)
+    def _report(self, event: yaml.Event, message: str, suggestion: str = "") -> None:
+        problem = Problem(self._document.file, _line(event), dotted(tuple(self._path)), message, suggestion)
         self._document.problems[problem] = None
 
 

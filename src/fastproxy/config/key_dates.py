@@ -33,8 +33,10 @@ def check_dates(peer: Peer, path: Path, use: str, resolver: Resolver) -> None:
         path: what stands for all its keys. use: who it is, e.g. "caller web".
         resolver: knows the time, and gets what is wrong.
     """
+    if not peer.key_dates:
+        return
     now_unix_s = resolver.now_unix_s
-    if peer.public_keys and not peer.at(now_unix_s).public_keys:
+    if not peer.at(now_unix_s).public_keys:
         latest = shown_date(max(peer.key_dates.values()))
         resolver.lapse(
             path, f"every public key of {use} has passed its date, the last one on {latest}", ADVICE

@@ -123,7 +123,7 @@ def read_key_file(file: Path, *, secret: bool) -> list[bytes]:
     return [_key_from_text(line, str(file)) for line in _key_lines(file, secret=secret)]
 
 
-def read_public_key_file(file: Path) -> dict[bytes, float]:
+def read_public_key_file(file: str | Path) -> dict[bytes, float]:
     """Return the public keys of a file, 32 bytes each, and the last second of each in Unix time, or
     infinity.
 
@@ -155,7 +155,7 @@ def parse_date(text: str) -> float:
         raise ValueError(f"{text!r} is no date of the calendar, as in 2027-01-31T00:00:00Z") from exc
 
 
-def _key_lines(file: Path, *, secret: bool) -> list[str]:
+def _key_lines(file: str | Path, *, secret: bool) -> list[str]:
     content = read_file(file, secret=secret).decode("ascii", "replace")
     lines = [line.strip() for line in content.splitlines()]
     found = [line for line in lines if line and not line.startswith("#")]
@@ -209,7 +209,7 @@ def _literal(source: KeySource) -> bytes:
 
 
 def read_file(
-    file: Path,
+    file: str | Path,
     *,
     secret: bool,
     what: str = "key file",

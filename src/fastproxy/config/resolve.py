@@ -23,7 +23,7 @@ from fastproxy.config.keys import (
 from fastproxy.config.problem import Path, Problem, dotted, nearest
 from fastproxy.config.schema_parts import NAME_PATTERN, Admin, DatedKey, KeySource
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import AdminListener, Center
+from fastproxy.config.snapshot import NO_DATES, AdminListener, Center
 from fastproxy.config.structure import Structure
 
 NOWHERE = Address("", 0, "")
@@ -123,10 +123,12 @@ class Resolver:
     def endpoints(self, texts: Iterable[str], path: Path) -> tuple[Address, ...]:
         """Resolve addresses to connect to."""
         found: list[Address] = []
+        known: set[Address] = set()
         for index, text in enumerate(texts):
             address = self._address(text, (*path, index), to_listen=False)
-            if address is not NOWHERE and address in found:
+            if address is not NOWHERE and address in known:
                 self.report((*path, index), "this endpoint is listed twice", "remove one of them")
+            known.add(address)
             found.append(address)
         return tuple(found)
 
@@ -201,7 +203,7 @@ class Resolver:
 
     def public_keys(
         self, items: Iterable[str | DatedKey], path: Path, use: str
-    ) -> tuple[tuple[bytes, ...], dict[bytes, float]]:
+    ) -> tuple[tuple[bytes, ...], Mapping[bytes, float]]:
         """Decode public keys and note their use; return them, and the dates of those that have one."""
         keys: list[bytes] = []
         dates: dict[bytes, float] = {}
@@ -217,7 +219,7 @@ class Resolver:
                     dates[key] = parse_date(item.not_after)
                 except ValueError as exc:
                     self.report((*place, "not_after"), str(exc))
-        return tuple(keys), dates
+        return tuple(keys), dates or NO_DATES
 
     def claim_key(self, public_key: bytes, path: Path, use: str) -> None:
         """Note that a public key stands for `use`, and report when it can't or stands for another already."""

@@ -17,7 +17,7 @@ from fastproxy.config.schema import InConfig, OutConfig
 from fastproxy.config.schema_compat import InCompat, InCompatCaller, OutCompatCaller
 from fastproxy.config.schema_parts import KeySource
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import CompatDemand, CompatIn, CompatOut, CompatSender
+from fastproxy.config.snapshot import CompatDemand, CompatIn, CompatOut, CompatSender, Peer
 
 AES_KEY_BYTES = (16, 24, 32)
 SHORT_KEY_BYTES = 16
@@ -85,12 +85,14 @@ def resolve_compat_out(
     )
 
 
-def resolve_compat_in(config: InConfig, resolver: Resolver, identities: Mapping[str, int]) -> CompatIn | None:
+def resolve_compat_in(
+    config: InConfig, resolver: Resolver, identities: Mapping[str, Peer]
+) -> CompatIn | None:
     """Resolve an in proxy's section.
 
     Args:
         config: with what its listener accepts. resolver: gets what is wrong.
-        identities: the callers that have one, each with the line that says so; 0 for one of `callers_dir`.
+        identities: the callers that have one.
     """
     accepted = "compat" in config.listen.accept
     accept: Path = ("listen", "accept")
@@ -111,7 +113,7 @@ def resolve_compat_in(config: InConfig, resolver: Resolver, identities: Mapping[
         path = (*_CALLERS, name)
         _check_key_names(caller, path, resolver)
         if name in identities:
-            where = f"line {identities[name]}" if identities[name] else "`callers_dir`"
+            where = f"line {identities[name].line}" if identities[name].line else "`callers_dir`"
             resolver.report(
                 path,
                 f"{name} has an identity ({where}), so it is refused over `compat`",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Set
 from fnmatch import fnmatchcase
+from itertools import chain
+
+from msgspec import structs
 
 from fastproxy.config.address import Address
 from fastproxy.config.callers_dir import CallersReader
@@ -33,13 +36,10 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
     callers, callers_dir = _callers(config, resolver)
     check_windows(config.link, resolver)
     services = {name: _service(name, service, resolver) for name, service in config.services.items()}
-    compat = resolve_compat_in(config, resolver, {name: peer.line for name, peer in callers.items()})
+    compat = resolve_compat_in(config, resolver, callers)
     # A name that is written but unsound has its own problem; it isn't unknown as well.
-    caller_names = (
-        callers.keys()
-        | resolver.structure.written(("callers",))
-        | resolver.structure.written(("compat", "callers"))
-    )
+    written = chain.from_iterable(map(resolver.structure.written, (("callers",), ("compat", "callers"))))
+    caller_names = callers.keys() | (name for name in written if name not in callers)
     service_names = resolver.structure.written(("services",))
     if not service_names:
         resolver.report(("services",), "no service is configured, so every call would be refused")
@@ -53,7 +53,7 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         resolver.warn(("enforce",), "privileges and rates are reported only: every known caller may call all")
     return InSnapshot(
         file=resolver.folder / file,
-        config=config,
+        config=structs.replace(config, callers={}),
         listen=listen,
         admin=resolver.admin(config.admin, listen),
         private_keys=private_keys,
@@ -228,5 +228,5 @@ def _expand(globs: list[str], names: Set[str], path: Path, what: str, resolver: 
         matches = sorted(name for name in names if fnmatchcase(name, glob))
         if not matches:
             resolver.report((*path, place), f"{glob} matches no {what}", "remove it, or correct the pattern")
-        found.update(dict.fromkeys(matches))
+        found.update((name, None) for name in matches)
     return tuple(found)

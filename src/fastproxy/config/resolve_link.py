@@ -25,29 +25,34 @@ def resolve_peer(
         use: who it is, e.g. "caller web". tls_path: where this proxy's own certificate is configured.
         resolver: gets what is wrong.
     """
+    if not (resolver.structure.is_whole and described.public_keys and not described.tls_id):
+        _check_proof(path, tls_path, resolver)
+    if described.tls_id:
+        resolver.claim_tls_id(described.tls_id, (*path, "tls_id"), use)
+    keys_path = (*path, "public_keys")
+    keys, key_dates = resolver.public_keys(described.public_keys, keys_path, use)
+    psk = resolver.psk(described.psk, (*path, "psk"), use)
+    peer = Peer(name, keys, described.tls_id, psk, resolver.structure.line(path), key_dates)
+    check_dates(peer, keys_path, use, resolver)
+    return peer
+
+
+def _check_proof(path: Path, tls_path: Path, resolver: Resolver) -> None:
+    """Report when not exactly one thing proves a name. Arguments as for `resolve_peer`."""
     written = resolver.structure.written(path)
-    has_tls = tls_path[-1] in resolver.structure.written(tls_path[:-1])
-    tls_id_path, psk_path = (*path, "tls_id"), (*path, "psk")
+    tls_id_path = (*path, "tls_id")
     if {"public_keys", "tls_id"} <= written:
         resolver.report(tls_id_path, "`public_keys` and `tls_id` exclude each other", "keep one of them")
     elif "tls_id" in written:
-        if not has_tls:
+        if tls_path[-1] not in resolver.structure.written(tls_path[:-1]):
             section = dotted(tls_path)
             resolver.report(tls_id_path, f"`tls_id` needs a certificate of this proxy, in `{section}`")
         if "psk" in written:
-            resolver.report(psk_path, "`psk` has no meaning with `tls_id`", "remove it")
+            resolver.report((*path, "psk"), "`psk` has no meaning with `tls_id`", "remove it")
     elif "public_keys" not in written:
         resolver.report(
             path, "`public_keys` is missing", "add `public_keys: […]`, or `tls_id: …` for links inside TLS"
         )
-    if described.tls_id:
-        resolver.claim_tls_id(described.tls_id, tls_id_path, use)
-    keys_path = (*path, "public_keys")
-    keys, key_dates = resolver.public_keys(described.public_keys, keys_path, use)
-    psk = resolver.psk(described.psk, psk_path, use)
-    peer = Peer(name, keys, described.tls_id, psk, resolver.structure.line(path), key_dates)
-    check_dates(peer, keys_path, use, resolver)
-    return peer
 
 
 def resolve_tls(tls: Tls | None, path: Path, use: str, resolver: Resolver) -> TlsFiles | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from math import inf
 from pathlib import Path
+from types import MappingProxyType
 
 from msgspec import Struct, structs
 
@@ -16,6 +17,9 @@ from fastproxy.config.address import Address
 from fastproxy.config.problem import Problem
 from fastproxy.config.schema import InConfig, InService, OutConfig, OutService, Rate
 from fastproxy.config.secret import Secret
+
+NO_DATES: Mapping[bytes, float] = MappingProxyType({})
+"""Of the keys of a peer of which none ends."""
 
 
 class Peer(Struct, frozen=True):
@@ -32,11 +36,11 @@ class Peer(Struct, frozen=True):
     tls_id: str
     psk: Secret | None
     line: int
-    key_dates: Mapping[bytes, float] = {}
+    key_dates: Mapping[bytes, float] = NO_DATES
 
     def at(self, now_unix_s: float) -> Peer:
         """Return what proves this peer at a time: without the keys that have passed their date."""
-        if not any(now_unix_s > not_after_unix_s for not_after_unix_s in self.key_dates.values()):
+        if not self.key_dates or now_unix_s <= min(self.key_dates.values()):
             return self
         left = tuple(key for key in self.public_keys if now_unix_s <= self.key_dates.get(key, inf))
         return structs.replace(self, public_keys=left)
@@ -204,10 +208,10 @@ class OutSnapshot(Struct, frozen=True):
 class InSnapshot(Struct, frozen=True):
     """All that an in proxy is built from.
 
-    config: every setting, for what isn't resolved here. private_keys: 32 bytes each, the newest first; none
-    where only `compat` is accepted, nor with a certificate. tls: that certificate. callers: those with an
-    identity. callers_dir: where some of them came from, to look again. caller_names: those with an identity
-    and those of `compat`. warnings: worth a look. lapsed: as in `OutSnapshot`.
+    config: every setting but `callers`, for what isn't resolved here. private_keys: 32 bytes each, the newest
+    first; none where only `compat` is accepted, nor with a certificate. tls: that certificate. callers: those
+    with an identity. callers_dir: where some of them came from, to look again. caller_names: those with an
+    identity and those of `compat`. warnings: worth a look. lapsed: as in `OutSnapshot`.
     """
 
     file: Path

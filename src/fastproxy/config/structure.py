@@ -8,6 +8,7 @@ a schema can't express, and the file's owner sees everything in one go.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
 import msgspec
@@ -85,20 +86,23 @@ def role_of(document: Document) -> type[OutConfig] | type[InConfig] | None:
 class Structure:
     """A document as typed config, or as much of it as is well-formed.
 
-    config: None when not even a part can be used.
+    config: None when not even a part can be used. is_whole: whether all of the document is in it.
     """
 
-    __slots__ = ("_kept", "config", "document")
+    __slots__ = ("_kept", "config", "document", "is_whole")
 
     def __init__(self, document: Document, config_type: type[OutConfig] | type[InConfig]) -> None:
         self.document = document
         self.config: Config | None = None
         # Original indexes of the items that are left, for lists that lost some.
         self._kept: dict[Path, list[int]] = {}
+        self.is_whole = False
         try:
             self.config = convert(document.data, config_type)
+            self.is_whole = True
         except msgspec.ValidationError:
             self._convert_sound_part(config_type)
+        document.data = None  # of a large file that is half of what it takes, and all is said by now
 
     def report(self, path: Path, message: str, suggestion: str = "") -> None:
         """Add a problem with a value of `config`, named by its path there."""
@@ -110,10 +114,7 @@ class Structure:
 
     def written(self, path: Path) -> set[str]:
         """Return the keys that stand in the file in the mapping at `path`, sound or not."""
-        data = self.document.data
-        for part in path:
-            data = data.get(str(part)) if isinstance(data, dict) else None
-        return set(data) if isinstance(data, dict) else set()
+        return self.document.lines.names(path)
 
     def has_problem(self, path: Path) -> bool:
         """Whether something was reported at `path` or below it."""
@@ -125,6 +126,8 @@ class Structure:
 
     def original(self, path: Path) -> Path:
         """Return the path in the file of a value of `config`."""
+        if not self._kept:
+            return path
         found: Path = ()
         for part in path:
             kept = self._kept.get(found) if isinstance(part, int) else None
@@ -152,6 +155,9 @@ class Structure:
             self._kept = {}
             data = self._without(self.document.data, (), dropped)
             first_round = False
+            with suppress(msgspec.ValidationError):  # another round finds out, at a thousand times the cost
+                self.config = convert(data, config_type)
+                return
         self.config = convert(data, config_type)
 
     def _without(self, data: Data, path: Path, dropped: set[Path]) -> Data:
