@@ -9,7 +9,7 @@ Knows nothing of what the settings mean.
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,9 +64,9 @@ def parse_document(text: str, file: str) -> Document:
     """
     document = Document(file)
     # The safe loader is taken for its parser alone: nothing is constructed from tags.
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        _Builder(document, yaml.parse(text, Loader=loader)).build()
+        parser = getattr(yaml, "CSafeLoader", yaml.SafeLoader)(text)
+        _Builder(document, parser.get_event).build()
     except yaml.MarkedYAMLError as exc:
         mark = exc.problem_mark or exc.context_mark
         line = mark.line + 1 if mark else 0
@@ -83,10 +83,10 @@ class _Builder:
 
     __slots__ = ("_document", "_keys", "_lines", "_next", "_path", "_repeated")
 
-    def __init__(self, document: Document, events: Iterator[yaml.Event]) -> None:
+    def __init__(self, document: Document, next_event: Callable[[], Any]) -> None:
         self._document = document
         self._lines = document.lines
-        self._next = events.__next__
+        self._next = next_event
         self._path: list[str | int] = []  # of the value that is being built
         self._keys: dict[str, str] = {}  # one object for all keys that are the same
         self._repeated: list[tuple[Path, int]] = []  # keys that were set already, and their lines

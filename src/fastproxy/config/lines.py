@@ -69,18 +69,17 @@ class Lines:
         known = self._known.get(value)
         if known is not None:
             return known.get(name, 0)
-        for member, its_name in self._members(value):
-            if its_name == name:
+        names, depths = self._names, self._depths
+        depth = depths[value] + 1 if depths else 0
+        for member in range(value + 1, min(value + _FEW, len(depths))):
+            if depths[member] < depth:
+                return 0
+            if depths[member] == depth and names[member] == name:
                 return member
-            if member - value > _FEW:
-                return self._remember(value).get(name, 0)
-        return 0
-
-    def _remember(self, value: int) -> dict[Name, int]:
         known = self._known[value] = {}
-        for member, name in self._members(value):
-            known.setdefault(name, member)
-        return known
+        for member, each in self._members(value):
+            known.setdefault(each, member)
+        return known.get(name, 0)
 
     def _members(self, value: int) -> Iterator[tuple[int, Name]]:
         """Yield the members of a value, each with its name."""
