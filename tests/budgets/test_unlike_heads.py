@@ -28,5 +28,5 @@ def test_a_head_of_its_own_costs_little_more(transport: str, role: str) -> None:
 
 @pytest.mark.parametrize(("transport", "role"), HOPS)
 def test_no_field_costs_a_step_of_its_own(transport: str, role: str) -> None:
-    few, many = (bytecodes(transport, role, unlike(field_count)) for field_count in (12, 90))
+    few, many = (bytecodes(transport, role, unlike(field_count)) for field_count in (12, 97))
     assert many < few + 20

@@ -9,13 +9,21 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from fastproxy.model import NO_FIELDS, Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import KnownHeads, end_of_head
 from fastproxy.net.pool import Pool
 from fastproxy.proxy.transport import Begun, Outgoing
 from fastproxy.wire.ciphers import TAG_BYTES
-from fastproxy.wire.records import LAST, MAX_META_BYTES, PREFIX, PREFIX_BYTES, WORD, WORD_BYTES
+from fastproxy.wire.records import (
+    LAST,
+    MAX_DATA_BYTES,
+    MAX_META_BYTES,
+    PREFIX,
+    PREFIX_BYTES,
+    WORD,
+    WORD_BYTES,
+)
 from fastproxy.wire.responses import open_packed
 from fastproxy.wire.sender import SenderSession
 
@@ -47,13 +55,12 @@ class HttpLane:
         "_epoch",
         "_id_bytes",
         "_lifetime_ms",
-        "_meta_bytes",
+        "_meta",
         "_outer_head",
         "_outer_start",
         "_pool",
+        "_rest_bytes",
         "_session",
-        "_start",
-        "_tail_bytes",
         "_transport",
         "_unix_clock",
         "_word",
@@ -83,43 +90,44 @@ class HttpLane:
         self._unix_clock = unix_clock
         self._lifetime_ms = lifetime_ms
         self._outer_start = outer_start
-        self._meta_bytes = len(meta)
-        self._start, _, self._after_id = meta.partition(exchange_id.encode())
         self._id_bytes = len(exchange_id)
-        self._fit(len(NO_FIELDS), 0)
+        self._meta = meta.split(exchange_id.encode(), 1)
+        self._rest_bytes = self._content_bytes = -1
+        self._before_id = self._after_id = self._word = self._outer_head = b""
 
-    def _fit(self, tail_bytes: int, content_bytes: int) -> None:
-        """Take the lengths of a request, of which most are as long as the one before.
-
-        Args:
-            tail_bytes: of its head, behind `meta`.
-        """
-        self._tail_bytes, self._content_bytes = tail_bytes, content_bytes
-        meta_bytes = self._meta_bytes + tail_bytes
-        self._before_id = PREFIX.pack(0, meta_bytes) + self._start
+    def _fit(self, rest_bytes: int, content_bytes: int, framing: bytes) -> bool:
+        """Take the lengths of a request; most have the same. False: it is too large for a record."""
+        before, after = self._meta
+        meta_bytes = len(before) + self._id_bytes + len(after) + len(framing) + rest_bytes
+        if meta_bytes > MAX_META_BYTES or content_bytes > MAX_DATA_BYTES:
+            return False
+        self._rest_bytes, self._content_bytes = rest_bytes, content_bytes
+        self._before_id, self._after_id = PREFIX.pack(0, meta_bytes) + before, after + framing
         ciphertext_bytes = PREFIX_BYTES + meta_bytes + content_bytes + TAG_BYTES
         self._word = WORD.pack(ciphertext_bytes | LAST)
         self._outer_head = self._outer_start + end_of_head(
             self._session.header_bytes + WORD_BYTES + ciphertext_bytes
         )
+        return True
 
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Seal a request and send it, if a connection is free; see `Lane`."""
-        idle = self._pool.idle
-        exchange_id = flight.exchange_id
-        session = self._session
-        if not idle or now_s >= session.good_until_s or len(exchange_id) != self._id_bytes:
+        idle, session = self._pool.idle, self._session
+        exchange_id, rest, content = flight.exchange_id, flight.rest, flight.content
+        if (
+            not idle
+            or now_s >= session.good_until_s
+            or len(exchange_id) != self._id_bytes
+            or (
+                (len(rest) != self._rest_bytes or len(content) != self._content_bytes)
+                and not self._fit(len(rest), len(content), flight.head.framing)
+            )
+        ):
             return False
-        framing, rest, content = flight.head.framing, flight.rest, flight.content
-        tail_bytes = len(framing) + len(rest)
-        if tail_bytes != self._tail_bytes or len(content) != self._content_bytes:
-            if self._meta_bytes + tail_bytes > MAX_META_BYTES:
-                return False
-            self._fit(tail_bytes, len(content))
         header, ciphertext = session.seal_packed(
             self._epoch,
             int(self._unix_clock() * 1000) + self._lifetime_ms,
-            b"".join((self._before_id, exchange_id, self._after_id, framing, rest, content)),
+            b"".join((self._before_id, exchange_id, self._after_id, rest, content)),
         )
         upstream = idle.pop()  # after all that could go wrong: it would be lost to the pool
         if upstream.closed:

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from fastproxy.model import NO_FIELDS, Content, Endpoint, Exchange, Response, ResponseHead
+from fastproxy.model import Content, Endpoint, Exchange, Response, ResponseHead
 from fastproxy.net.link.caller import CallerLink
 from fastproxy.net.link.pool import LinkPool
 from fastproxy.proxy.transport import Begun, Outgoing
-from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, REQUEST
+from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, MAX_DATA_BYTES, REQUEST
 from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES
 
 if TYPE_CHECKING:
@@ -38,70 +38,59 @@ class LinkLane:
         "_before_id",
         "_content_bytes",
         "_id_bytes",
-        "_meta_bytes",
+        "_meta",
         "_pool",
-        "_start",
-        "_tail_bytes",
+        "_rest_bytes",
         "_transport",
         "_word",
         "endpoint",
     )
 
     def __init__(
-        self,
-        transport: OverLink,
-        endpoint: Endpoint,
-        pool: LinkPool,
-        meta: bytes,
-        exchange_id: str,
+        self, transport: OverLink, endpoint: Endpoint, pool: LinkPool, meta: bytes, exchange_id: str
     ) -> None:
         self._transport = transport
         self.endpoint = endpoint
         self._pool = pool
-        self._meta_bytes = len(meta)
-        self._start, _, self._after_id = meta.partition(exchange_id.encode())
         self._id_bytes = len(exchange_id)
-        self._fit(len(NO_FIELDS), 0)
+        self._meta = meta.split(exchange_id.encode(), 1)
+        self._rest_bytes = self._content_bytes = -1
+        self._before_id = self._after_id = b""
+        self._word = 0
 
-    def _fit(self, tail_bytes: int, content_bytes: int) -> None:
-        """Take the lengths of a request, of which most are as long as the one before.
-
-        Args:
-            tail_bytes: of its head, behind `meta`.
-        """
-        self._tail_bytes, self._content_bytes = tail_bytes, content_bytes
-        meta_bytes = self._meta_bytes + tail_bytes
-        self._before_id = meta_bytes.to_bytes(4, "big") + self._start
+    def _fit(self, rest_bytes: int, content_bytes: int, framing: bytes) -> bool:
+        """Take the lengths of a request; most have the same. False: it is too large for a frame."""
+        before, after = self._meta
+        meta_bytes = len(before) + self._id_bytes + len(after) + len(framing) + rest_bytes
+        if meta_bytes > _META_LIMIT_BYTES or content_bytes > MAX_DATA_BYTES:
+            return False
+        self._rest_bytes, self._content_bytes = rest_bytes, content_bytes
+        self._before_id, self._after_id = meta_bytes.to_bytes(4, "big") + before, after + framing
         self._word = (REQUEST | END) << LENGTH_BITS | (4 + meta_bytes + content_bytes)
+        return True
 
     def send(self, flight: OutFlight, now_s: float) -> bool:
         """Send a request, if the link takes one; see `OutLane`."""
         link = self._pool.current
-        exchange_id, framing, rest, content = (
-            flight.exchange_id,
-            flight.head.framing,
-            flight.rest,
-            flight.content,
-        )
-        content_bytes = len(content)
+        exchange_id, rest, content = flight.exchange_id, flight.rest, flight.content
+        rest_bytes, content_bytes = len(rest), len(content)
         if (
             link is None
             or not link.is_open
             or link.credit < content_bytes
             or len(link.streams) >= link.max_streams
             or len(exchange_id) != self._id_bytes
+            or (
+                (rest_bytes != self._rest_bytes or content_bytes != self._content_bytes)
+                and not self._fit(rest_bytes, content_bytes, flight.head.framing)
+            )
         ):
             return False
-        tail_bytes = len(framing) + len(rest)
-        if tail_bytes != self._tail_bytes or content_bytes != self._content_bytes:
-            if self._meta_bytes + tail_bytes > _META_LIMIT_BYTES:
-                return False
-            self._fit(tail_bytes, content_bytes)
         header = HEADER.pack(self._word, link.next_stream)
         flight.upstream = link
         flight.stream_id = link.begin(
             flight,
-            b"".join((header, self._before_id, exchange_id, self._after_id, framing, rest, content)),
+            b"".join((header, self._before_id, exchange_id, self._after_id, rest, content)),
             content_bytes,
         )
         return True

@@ -31,8 +31,6 @@ from fastproxy.proxy.transport import Begun, OutLane
 from fastproxy.telemetry.metrics import CALLER_GONE, Series
 
 _LINE_END = b"\r\n"
-_CONTENT_LIMIT_BYTES = 65_536
-"""What one record, or one frame, holds; more goes the long way."""
 
 
 class LongWay(Protocol):
@@ -181,11 +179,7 @@ class OutFlow:
     def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Seal a request and send it; False, when that takes more than this, nothing having been done."""
         proxy, hop = self._proxy, self._hop
-        if (
-            len(content) > _CONTENT_LIMIT_BYTES
-            or proxy.in_flight >= self._in_flight_limit
-            or hop.source.endpoints is not self._endpoints
-        ):
+        if proxy.in_flight >= self._in_flight_limit or hop.source.endpoints is not self._endpoints:
             return self._step_aside(edge, head)
         lane, failing = next(self._lanes.in_turn), hop.balancer.failing
         if lane is None:
