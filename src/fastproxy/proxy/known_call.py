@@ -78,10 +78,9 @@ class KnownCalls:
         self._calls: dict[bytes, KnownCall] = {}
         self._repeats = Repeats()
         self._last: KnownCall | None = None
-        self._start = (
-            b""  # what it begins with in messages of our own out proxies, which write first what decides
-        )
-        self._is_sized = False  # whether a length follows
+        # What its heads begin with when out proxies of ours write them, first what decides, and whether the
+        # length follows.
+        self._start, self._is_sized = b"", False
         self.whole = b""
         self.content_bytes = 0
         self.usual: tuple[KnownCall, bytes] | None = None
