@@ -17,9 +17,8 @@ import msgspec
 from msgspec.structs import replace
 
 from fastproxy.app.running import Proxy
-from fastproxy.config.address import parse_address
 from fastproxy.config.snapshot import OutSnapshot
-from fastproxy.net.listener import StartError
+from fastproxy.net.listener import StartError, bind
 from fastproxy.telemetry.access_log import AccessLine
 
 _PIECE_BYTES = 65_536
@@ -42,10 +41,11 @@ async def call_once(snapshot: OutSnapshot, request: bytes, take: Callable[[bytes
     """
     with TemporaryDirectory(prefix="fastproxy-call-") as folder, TemporaryFile("w+") as access_log:
         with redirect_stdout(access_log):  # a proxy logs to what is standard output when it is made
-            proxy = Proxy(_listening_in(folder, snapshot), asyncio.get_running_loop())
-        await proxy.start()
+            proxy = Proxy(_for_one_call(snapshot), asyncio.get_running_loop())
+        path = f"{folder}/out"
+        await proxy.start([bind(path, 0, 0o600)])
         try:
-            await _exreplace(_socket_in(folder), request, take)
+            await _exreplace(path, request, take)
         finally:
             await proxy.drain()
         access_log.seek(0)
@@ -55,27 +55,17 @@ async def call_once(snapshot: OutSnapshot, request: bytes, take: Callable[[bytes
     return msgspec.json.decode(line, type=AccessLine)
 
 
-def _socket_in(folder: str) -> str:
-    return f"{folder}/out"
-
-
-def _listening_in(folder: str, snapshot: OutSnapshot) -> OutSnapshot:
+def _for_one_call(snapshot: OutSnapshot) -> OutSnapshot:
     """The same config for one call of whoever can enter the folder."""
     config = snapshot.config
-    try:
-        address = parse_address(f"unix:{_socket_in(folder)}")
-    except ValueError as error:
-        raise StartError(f"can't listen in {folder}: {error}; set TMPDIR to a shorter one") from error
     return replace(
         snapshot,
         config=replace(
             config,
-            listen=replace(config.listen, socket_mode="0600", allowed_uids=[]),
+            listen=replace(config.listen, allowed_uids=[]),
             log=replace(config.log, access="on"),
             drain=replace(config.drain, grace_s=0.0),
         ),
-        listen=address,
-        admin=None,
     )
 
 

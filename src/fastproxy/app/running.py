@@ -1,21 +1,18 @@
-"""Running a proxy: starting it, keeping it, draining it."""
+"""A proxy as it runs in one process: starting it, keeping it, draining it."""
 
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
-import signal
+import socket
 import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
 from functools import partial
 from math import inf
 from typing import TYPE_CHECKING, Any
 
 from msgspec.structs import replace
 
-from fastproxy import __version__
-from fastproxy.app.admin import admin_server
 from fastproxy.app.callers import KnownCallers, with_callers
 from fastproxy.app.in_role import in_proxy, privileges_of
 from fastproxy.app.key_dates import KeyDates
@@ -26,7 +23,6 @@ from fastproxy.app.parts import Parts
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, Snapshot
 from fastproxy.net.link.server import LinkServer
-from fastproxy.net.listener import bind
 from fastproxy.net.server import Server
 from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy
@@ -43,6 +39,9 @@ _HOUSEKEEPING_S = 5.0
 class Proxy:
     """A proxy that can be started and drained.
 
+    parts: what it is made of. metrics: what it counts. server: where exchanges come in.
+    in_flight: says how many there are.
+
     Args:
         snapshot: the config that it runs.
         loop: the event loop.
@@ -58,7 +57,6 @@ class Proxy:
         config = snapshot.config
         self._snapshot = snapshot
         self._loop = loop
-        self._draining = False
         self._envelopes: EnvelopesIn | None = None
         self._caller_links: CallerLinks | None = None
         self._receiver_links: ReceiverLinks | None = None
@@ -96,51 +94,29 @@ class Proxy:
                 snapshot, parts, proxy.link_flow, self.server.date_line, certificates
             )
             self.server.links = self._receiver_links.server
-        links = None if self._receiver_links is None else self._receiver_links.server
-        self._admin = admin_server(snapshot, parts, self._not_ready, self.server, links)
-        self._in_flight = lambda: proxy.in_flight
+        self.in_flight = lambda: proxy.in_flight
         self._watch()
 
-    async def start(self) -> None:
-        """Bind, look endpoints up, and take connections.
+    async def start(self, listeners: Iterable[socket.socket], *, registers: bool = True) -> None:
+        """Look endpoints up, and take connections.
 
-        Raises:
-            StartError: an address can't be bound; the message says why and what to do.
+        Args:
+            listeners: bound sockets to take them from; closed in the end.
+            registers: whether this process makes the proxy known at the center, for all that share the work.
         """
-        snapshot = self._snapshot
-        mode = int(snapshot.config.listen.socket_mode, 8)
-        sockets = [(self.server, bind(snapshot.listen.host, snapshot.listen.port, mode))]
-        if snapshot.admin is not None:
-            admin = snapshot.admin.address
-            sockets.append((self._admin, bind(admin.host, admin.port, 0o600)))
         await self.parts.endpoints.look_up()
-        addresses = []
-        for server, sock in sockets:
-            links = self._receiver_links if server is self.server else None
-            if links is None or not links.listen(sock):
-                await server.listen(sock)
-            name = sock.getsockname()
-            addresses.append(f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}")
+        for sock in listeners:
+            if self._receiver_links is None or not self._receiver_links.listen(sock):
+                await self.server.listen(sock)
         self._housekeeping = [self._loop.create_task(work) for work in self._housework()]
         for task in self._housekeeping:
             task.add_done_callback(_tell_if_failed)
-        _LOG.info(
-            "ready",
-            extra={
-                "role": self.metrics.role,
-                "proxy": snapshot.config.name,
-                "listen": addresses[0],
-                "admin": addresses[1] if len(addresses) > 1 else "",
-                "version": __version__,
-            },
-        )
-        await self.parts.endpoints.register()
+        if registers:
+            await self.parts.endpoints.register()
 
     async def drain(self) -> None:
         """Take nothing new, let what is in flight end within the grace period, cut what is left."""
         grace_s = self._snapshot.config.drain.grace_s
-        self._draining = True
-        _LOG.info("draining", extra={"connections": self.server.size, "grace_s": grace_s})
         await self.parts.endpoints.deregister()
         self.server.drain()
         ending: list[Server | LinkServer] = [self.server]
@@ -161,11 +137,20 @@ class Proxy:
         await self.parts.endpoints.close()
         for pools in self.parts.pools:
             pools.abort()
-        self._admin.drain()
-        self._admin.abort()
         self.parts.wheel.close()
         self.parts.access_log.settle()
-        _LOG.info("stopped")
+
+    @property
+    def connections(self) -> int:
+        """Connections that are open here, links among them."""
+        links = 0 if self._receiver_links is None else self._receiver_links.server.size
+        return self.server.size + links
+
+    def not_ready(self) -> str:
+        """Say why there should be no traffic now, "" when there may."""
+        lost = [hop for hop, source in zip(self._snapshot.services, self.parts.sources, strict=True)
+                if not source.endpoints]  # fmt: skip
+        return f"no endpoint is known for {', '.join(lost)}" if lost else ""
 
     def _housework(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to be done every so often while the proxy runs."""
@@ -191,22 +176,15 @@ class Proxy:
             self._envelopes.take_callers(callers)
 
     async def _keep_house(self) -> None:
-        memory = MemoryKeeper(self._in_flight, resident_bytes, give_back)
+        memory = MemoryKeeper(self.in_flight, resident_bytes, give_back)
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
             if self._envelopes is not None:
                 self._envelopes.expire()
             memory.look()
 
-    def _not_ready(self) -> str:
-        if self._draining:
-            return "draining"
-        lost = [hop for hop, source in zip(self._snapshot.services, self.parts.sources, strict=True)
-                if not source.endpoints]  # fmt: skip
-        return f"no endpoint is known for {', '.join(lost)}" if lost else ""
-
     def _watch(self) -> None:
-        self.metrics.watch("fastproxy_in_flight", self._in_flight)
+        self.metrics.watch("fastproxy_in_flight", self.in_flight)
         self.metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
         self.metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
 
@@ -220,24 +198,3 @@ def _tell_if_failed(task: asyncio.Task[None]) -> None:
 def _caller_field(snapshot: Snapshot) -> bytes:
     """The field that names the caller over `compat`, b"" without it: only the out proxy may write it."""
     return b"" if snapshot.compat is None else snapshot.compat.caller_header.lower().encode()
-
-
-async def serve(snapshot: Snapshot) -> None:
-    """Run a proxy until SIGTERM or SIGINT, then drain it.
-
-    Raises:
-        StartError: it can't start.
-    """
-    loop = asyncio.get_running_loop()
-    stop = asyncio.Event()
-    for signum in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(signum, stop.set)
-    proxy = Proxy(snapshot, loop)
-    await proxy.start()
-    # What exists now stays: the collector needn't look at it again, nor as often as its default, made for
-    # programs with many cycles; requests leave none (7 to 12 % of the CPU per hop).
-    gc.collect()
-    gc.freeze()
-    gc.set_threshold(20_000, 20, 50)
-    await stop.wait()
-    await proxy.drain()

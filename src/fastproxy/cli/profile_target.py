@@ -13,8 +13,8 @@ from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
 from fastproxy.policy.pattern import parse_pattern
 
-_MODULE = "fastproxy.app"
-"""What `fastproxy run FILE` becomes: `python -m fastproxy.app FILE`."""
+_MODULE = "fastproxy.supervisor"
+"""What `fastproxy run FILE` becomes: `python -m fastproxy.supervisor FILE`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,5 +20,5 @@ def run(file: str) -> None:
 
     # The same process goes on as the proxy alone, without the libraries of the command line. With -P: what
     # lies in the current folder, by whosever hand, is no module of its own.
-    command = [sys.executable, "-P", "-m", "fastproxy.app", file]
+    command = [sys.executable, "-P", "-m", "fastproxy.supervisor", file]
     os.execve(sys.executable, command, {**ALLOCATOR, **os.environ})  # noqa: S606 - no shell is wanted

@@ -34,6 +34,7 @@ from fastproxy.config.schema_parts import (
     Strict,
     Token,
     Uids,
+    Workers,
 )
 
 # --- the out proxy ------------------------------------------------------------------------------------------
@@ -191,6 +192,7 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
     center: Annotated[
         OutCenter | None, Meta(description="Registry in which receivers are looked up; none unless set.")
     ] = None
+    workers: Workers = 0
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )
@@ -354,6 +356,7 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
         float,
         Meta(ge=0, le=600, description="Tolerated difference between the clocks of out proxy and in proxy."),
     ] = 30.0
+    workers: Workers = 0
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )

@@ -235,6 +235,17 @@ class Log(Strict, frozen=True, kw_only=True):
     ] = "on"
 
 
+Workers = Annotated[
+    int,
+    Meta(
+        ge=0,
+        le=64,
+        description="Processes that carry exchanges, each with an event loop of its own; 0: one for each core "
+        "that this proxy may use.",
+    ),
+]
+
+
 class Drain(Strict, frozen=True, kw_only=True):
     """What happens at SIGTERM."""
 

@@ -39,10 +39,31 @@ def bind(host: str, port: int, socket_mode: int) -> socket.socket:
     try:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
+        # Only now, so that the address is nobody else's: not even another proxy's, which would get a share of
+        # the connections without a word.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
         raise StartError(f"can't listen on {host}:{port}: {_advice(error)}") from error
+    return sock
+
+
+def bind_beside(first: socket.socket) -> socket.socket:
+    """Bind another socket to the address of one that `bind` has bound (TCP); the kernel spreads connections.
+
+    Raises:
+        StartError: it can't be bound.
+    """
+    sock = socket.socket(first.family, socket.SOCK_STREAM)
+    address = first.getsockname()
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+        sock.setblocking(False)
+    except OSError as error:
+        sock.close()
+        raise StartError(f"can't listen on {address[0]}:{address[1]}: {_advice(error)}") from error
     return sock
 
 
@@ -77,6 +98,8 @@ def _advice(error: OSError) -> str:
         return "another program listens there; stop it, or change `address`"
     if error.errno == errno.EACCES:
         return "not permitted; ports below 1024 need the capability net_bind_service, or take another port"
+    if error.errno is None:
+        return f"{error}; take a shorter one"  # a Unix socket's path has at most 107 bytes
     if error.errno == errno.EADDRNOTAVAIL:
         return "this machine does not have that address"
     return str(error.strerror or error)

@@ -7,7 +7,6 @@ Knows nothing of HTTP; the admin listener sends what `render` returns.
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable, Iterator, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
@@ -18,13 +17,8 @@ from fastproxy.telemetry.metrics import (
     LISTED_BY,
     SPLIT_BY,
     TALLIES,
-    Durations,
-    Metrics,
-    Read,
-    ReadAll,
-    Series,
 )
-from fastproxy.telemetry.process import resident_bytes
+from fastproxy.telemetry.state import SeriesState, State, Values
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
@@ -39,11 +33,11 @@ COUNTERS = {
     "fastproxy_request_bytes": "Content bytes of requests",
     "fastproxy_response_bytes": "Content bytes of answers",
     "fastproxy_challenges": "Answers by which this receiver told a sender its epoch",
-    "fastproxy_process_cpu_seconds": "CPU time that this process has used",
+    "fastproxy_process_cpu_seconds": "CPU time that the processes of this proxy have used",
     **TALLIES,
 }
 LEVELS = {
-    "fastproxy_process_resident_bytes": "Memory that this process holds",
+    "fastproxy_process_resident_bytes": "Memory that a process of this proxy holds, by process",
     **GAUGES,
 }
 DURATION = (
@@ -58,65 +52,59 @@ CATALOGUE: dict[str, str] = {**COUNTERS, **LEVELS, DURATION[0]: DURATION[1], BUI
 _BUCKETS = (*map(repr, DURATION_BOUNDS_S), "+Inf")
 
 
-def render(metrics: Metrics) -> bytes:
+def render(state: State) -> bytes:
     """Return all metrics as OpenMetrics text, see `CONTENT_TYPE`. Half a millisecond per series in use."""
     from prometheus_client.openmetrics.exposition import generate_latest  # noqa: PLC0415 - see above
 
-    text: bytes = generate_latest(_Collector(metrics))  # type: ignore[no-untyped-call]
+    text: bytes = generate_latest(_Collector(state))  # type: ignore[no-untyped-call]
     return text
 
 
 class _Collector:
     """Hands the client library one family after the other."""
 
-    def __init__(self, metrics: Metrics) -> None:
-        self._metrics = metrics
+    def __init__(self, state: State) -> None:
+        self._state = state
         # The role goes with every series, so that both proxies of a pair can be scraped into one place.
         self._names = ("role", "caller", "service")
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.metrics_core import InfoMetricFamily  # noqa: PLC0415
 
-        metrics = self._metrics
-        yield InfoMetricFamily(*BUILD, value={"version": metrics.version, "role": metrics.role})
+        state = self._state
+        yield InfoMetricFamily(*BUILD, value={"version": state.version, "role": state.role})
         yield from self._by_series()
         yield self._durations()
-        yield self._counter("fastproxy_challenges", {"": lambda: metrics.challenges})
-        yield self._counter("fastproxy_process_cpu_seconds", {"": lambda: sum(os.times()[:2])})
-        yield self._gauge("fastproxy_process_resident_bytes", {"": resident_bytes})
-        for name, by_service in metrics.watched.items():
-            yield self._gauge(name, by_service) if name in GAUGES else self._counter(name, by_service)
-        for name, counts in metrics.counted.items():
-            yield self._counted(name, counts)
-        for name, read in metrics.listed.items():
-            yield self._listed(name, read)
+        yield self._counter("fastproxy_challenges", {"": state.challenges})
+        yield self._counter("fastproxy_process_cpu_seconds", {"": state.cpu_s})
+        yield self._gauge("fastproxy_process_resident_bytes", state.resident_bytes)
+        for name, by_label in state.tallies.items():
+            yield self._counter(name, by_label)
+        for name, by_label in state.levels.items():
+            yield self._gauge(name, by_label)
+        for name, values in state.listed.items():
+            yield self._listed(name, values)
 
     def _by_series(self) -> Iterator[Metric]:
-        def outcomes(series: Series) -> dict[str, float]:
-            found: dict[str, float] = {}
-            for outcome, _, durations in series.outcomes():
-                found[outcome] = found.get(outcome, 0) + sum(durations.counts)
+        def outcomes(series: SeriesState) -> dict[str, int]:
+            found: dict[str, int] = {}
+            for one in series.outcomes:
+                found[one.outcome] = found.get(one.outcome, 0) + sum(one.counts)
             return found
 
-        def causes(series: Series) -> dict[str, float]:
-            return dict(series.refusals)
-
-        def reported(series: Series) -> dict[str, float]:
-            return dict(series.would_refuse)
-
         yield self._split("fastproxy_requests", "outcome", outcomes)
-        yield self._split("fastproxy_refusals", "cause", causes)
-        yield self._split("fastproxy_would_refuse", "cause", reported)
+        yield self._split("fastproxy_refusals", "cause", lambda series: series.refusals)
+        yield self._split("fastproxy_would_refuse", "cause", lambda series: series.would_refuse)
         yield self._split("fastproxy_retries", "", lambda series: {"": series.retries})
         yield self._split("fastproxy_request_bytes", "", lambda series: {"": series.bytes_in})
         yield self._split("fastproxy_response_bytes", "", lambda series: {"": series.bytes_out})
 
-    def _split(self, name: str, label: str, read: Callable[[Series], dict[str, float]]) -> Metric:
+    def _split(self, name: str, label: str, read: Callable[[SeriesState], dict[str, int]]) -> Metric:
         """Make a counter per series, split further by what `read` returns when there is a label for it."""
         from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415
 
         family = CounterMetricFamily(name, COUNTERS[name], labels=(*self._names, *([label] if label else [])))
-        for series in self._metrics.all_series():
+        for series in self._state.series:
             for value, count in read(series).items():
                 if count or not label:
                     family.add_metric((*self._values(series), *([value] if label else [])), count)
@@ -126,59 +114,47 @@ class _Collector:
         from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415
 
         family = HistogramMetricFamily(*DURATION, labels=(*self._names, "outcome", "cause"))
-        for series in self._metrics.all_series():
-            for outcome, cause, durations in series.outcomes():
-                labels = (*self._values(series), outcome, cause)
-                family.add_metric(labels, _cumulated(durations), durations.sum_s)
+        for series in self._state.series:
+            for one in series.outcomes:
+                labels = (*self._values(series), one.outcome, one.cause)
+                family.add_metric(labels, _cumulated(one.counts), one.sum_s)
         return family
 
-    def _gauge(self, name: str, by_service: dict[str, Read]) -> Metric:
+    def _gauge(self, name: str, by_label: Mapping[str, float]) -> Metric:
         from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415
 
-        family = GaugeMetricFamily(name, LEVELS[name], labels=_labels(name, by_service))
-        for labels, value in self._read(name, by_service):
-            family.add_metric(labels, value)
+        labels = _labels(name, by_label)
+        family = GaugeMetricFamily(name, LEVELS[name], labels=labels)
+        for value, level in by_label.items():
+            family.add_metric((self._state.role, value)[: len(labels)], level)
         return family
 
-    def _counter(self, name: str, by_service: dict[str, Read]) -> Metric:
+    def _counter(self, name: str, by_label: Mapping[str, float]) -> Metric:
         from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415
 
-        family = CounterMetricFamily(name, COUNTERS[name], labels=_labels(name, by_service))
-        for labels, value in self._read(name, by_service):
-            family.add_metric(labels, value)
+        labels = _labels(name, by_label)
+        family = CounterMetricFamily(name, COUNTERS[name], labels=labels)
+        for value, count in by_label.items():
+            family.add_metric((self._state.role, value)[: len(labels)], count)
         return family
 
-    def _counted(self, name: str, counts: Mapping[str, int]) -> Metric:
-        from prometheus_client.metrics_core import CounterMetricFamily  # noqa: PLC0415
-
-        family = CounterMetricFamily(name, COUNTERS[name], labels=("role", SPLIT_BY[name]))
-        for value, count in counts.items():
-            family.add_metric((self._metrics.role, value), count)
-        return family
-
-    def _listed(self, name: str, read: ReadAll) -> Metric:
+    def _listed(self, name: str, values: Values) -> Metric:
         from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415
 
         family = GaugeMetricFamily(name, LEVELS[name], labels=("role", *LISTED_BY[name]))
-        for values, value in read().items():
-            family.add_metric((self._metrics.role, *values), value)
+        for key, value in values:
+            family.add_metric((self._state.role, *key), value)
         return family
 
-    def _read(self, name: str, by_service: dict[str, Read]) -> Iterator[tuple[tuple[str, ...], float]]:
-        count = len(_labels(name, by_service))
-        for service, read in by_service.items():
-            value = read()
-            if value is not None:
-                yield (self._metrics.role, service)[:count], value
-
-    def _values(self, series: Series) -> tuple[str, str, str]:
-        return self._metrics.role, series.caller, series.service
+    def _values(self, series: SeriesState) -> tuple[str, str, str]:
+        return self._state.role, series.caller, series.service
 
 
-def _labels(name: str, by_service: dict[str, Read]) -> tuple[str, ...]:
-    return ("role", SPLIT_BY.get(name, "service")) if any(by_service) else ("role",)
+def _labels(name: str, by_label: Mapping[str, float]) -> tuple[str, ...]:
+    split = name in SPLIT_BY or any(by_label)
+    return ("role", SPLIT_BY.get(name, "service")) if split else ("role",)
 
 
-def _cumulated(durations: Durations) -> list[Any]:
+def _cumulated(counts: list[int]) -> list[Any]:
     """Buckets as OpenMetrics has them: each counts all that took no longer."""
-    return list(zip(_BUCKETS, map(float, accumulate(durations.counts)), strict=True))
+    return list(zip(_BUCKETS, map(float, accumulate(counts)), strict=True))

@@ -28,6 +28,7 @@ OTHER = "other"
 _OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 GAUGES = {
+    "fastproxy_workers": "Processes that take connections",
     "fastproxy_in_flight": "Exchanges that have begun and are not over",
     "fastproxy_connections_open": "Connections open at the listener",
     "fastproxy_endpoints": "Endpoints known for a service, or for its receiver",
@@ -44,6 +45,7 @@ GAUGES = {
 """Values that go up and down and stand in the layers above: name and what it says."""
 
 TALLIES = {
+    "fastproxy_workers_ended": "Processes that took connections and have ended, by how",
     "fastproxy_connections_accepted": "Connections accepted by the listener",
     "fastproxy_upstream_connections_opened": "Connections opened to services or receivers",
     "fastproxy_log_lines_dropped": "Log lines that could not be written",
@@ -59,6 +61,8 @@ TALLIES = {
 """Values that only go up and stand in the layers above: name and what it says."""
 
 SPLIT_BY = {
+    "fastproxy_workers_ended": "how",
+    "fastproxy_process_resident_bytes": "process",
     "fastproxy_compat_weaknesses": "weakness",
     "fastproxy_links_ended": "cause",
     "fastproxy_link_handshake_failures": "cause",

@@ -1,21 +1,26 @@
-"""`python -m fastproxy.app FILE`: the process that a proxy runs in; `fastproxy run` becomes it.
+"""`python -m fastproxy.supervisor FILE`: the process that owns a proxy; `fastproxy run` becomes it.
 
-A program of its own, so that what serves carries nothing of the command line (1.6 MiB of its libraries).
+A program of its own, so that what runs for as long as the proxy carries nothing of the command line.
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
+from functools import partial
 
-import uvloop
-
-from fastproxy.app.running import serve
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
+from fastproxy.config.snapshot import Snapshot
 from fastproxy.net.listener import StartError
 from fastproxy.policy.pattern import parse_pattern
+from fastproxy.supervisor.supervisor import Supervisor
 from fastproxy.telemetry import log
+
+
+async def _run(snapshot: Snapshot, file: str) -> None:
+    again = partial(load, file, check_pattern=parse_pattern)
+    await Supervisor(snapshot, again, asyncio.get_running_loop()).run()
 
 
 def main(file: str) -> int:
@@ -30,8 +35,7 @@ def main(file: str) -> int:
     for warning in (*snapshot.warnings, *snapshot.lapsed):
         sys.stderr.write(f"{warning}\n")
     try:
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(serve(snapshot))
+        asyncio.run(_run(snapshot, file))
     except StartError as error:
         sys.stderr.write(f"fastproxy: {error}\n")
         return 1

@@ -1,0 +1,157 @@
+"""Messages between a supervisor and one of its workers, over a pair of sockets that nobody else has.
+
+Each message is a MessagePack array behind its length; what it may be is for the topics to bound, since both
+sides are this proxy. Either side tells the other what happens, and asks it
+questions, of which any number may be open; an answer finds its question by a number. When one side is gone,
+so is the channel: the other side is told, and all its open questions fail.
+Knows nothing of what the messages mean.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from itertools import count
+from typing import Literal
+
+import msgspec
+from msgspec import Struct
+
+_LENGTH_BYTES = 4
+
+class Message(Struct, array_like=True, gc=False):
+    """What goes over a channel.
+
+    kind: whether it tells, asks or answers, or says why there is no answer. number: of the question.
+    topic: what it is about. content: encoded as the topic has it; of a failure, its words.
+    """
+
+    kind: Literal["tell", "ask", "answer", "failure"]
+    number: int
+    topic: str
+    content: bytes
+
+
+class ChannelError(Exception):
+    """A question has no answer: the other side is gone, or says why it can't."""
+
+
+Hear = Callable[[str, bytes], None]
+"""Is told a topic and its content."""
+Answer = Callable[[str, bytes], Awaitable[bytes]]
+"""Returns the answer to a question about a topic.
+
+Raises:
+    ChannelError: there is none; the other side gets its words.
+"""
+
+
+class Channel(asyncio.Protocol):
+    """One side of a channel; the protocol of its socket's transport.
+
+    Args:
+        hear: gets what is told. answer: answers what is asked. lost: is called once the other side is gone.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self, hear: Hear, answer: Answer, lost: Callable[[], None], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._hear = hear
+        self._answer = answer
+        self._lost = lost
+        self._loop = loop
+        self._transport: asyncio.Transport | None = None
+        self._buffer = bytearray()
+        self._numbers = count(1)
+        self._asked: dict[int, asyncio.Future[bytes]] = {}
+        self._answering: set[asyncio.Task[None]] = set()
+        self._encoder = msgspec.msgpack.Encoder()
+        self._decoder = msgspec.msgpack.Decoder(Message)
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the other side is there."""
+        return self._transport is not None
+
+    def tell(self, topic: str, content: bytes = b"") -> None:
+        """Tell the other side something; if it is gone, nobody hears it."""
+        self._send(Message("tell", 0, topic, content))
+
+    async def ask(self, topic: str, content: bytes = b"") -> bytes:
+        """Ask the other side, and wait for its answer.
+
+        Raises:
+            ChannelError: it has none, or is gone.
+        """
+        if self._transport is None:
+            raise ChannelError("the process is gone")
+        number = next(self._numbers)
+        answer = self._asked[number] = self._loop.create_future()
+        try:
+            self._send(Message("ask", number, topic, content))
+            return await answer
+        finally:
+            del self._asked[number]
+
+    def close(self) -> None:
+        """Send what is written, then close."""
+        if self._transport is not None:
+            self._transport.close()
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin."""
+        self._transport = transport
+
+    def data_received(self, data: bytes) -> None:
+        """Take what has come."""
+        buffer = self._buffer
+        buffer += data
+        at = 0
+        while len(buffer) - at >= _LENGTH_BYTES:
+            end = at + _LENGTH_BYTES + int.from_bytes(buffer[at : at + _LENGTH_BYTES], "big")
+            if end > len(buffer):
+                break
+            message = self._decoder.decode(bytes(buffer[at + _LENGTH_BYTES : end]))
+            at = end
+            self._take(message)
+        del buffer[:at]
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """The other side is gone."""
+        self._transport = None
+        for answer in self._asked.values():
+            if not answer.done():
+                answer.set_exception(ChannelError("the process is gone"))
+        for task in self._answering:
+            task.cancel()
+        self._lost()
+
+    def _take(self, message: Message) -> None:
+        if message.kind == "tell":
+            self._hear(message.topic, message.content)
+        elif message.kind == "ask":
+            task = self._loop.create_task(self._reply(message))
+            self._answering.add(task)
+            task.add_done_callback(self._answering.discard)
+        else:
+            asked = self._asked.get(message.number)
+            if asked is None or asked.done():  # whoever asked waits no more
+                return
+            if message.kind == "answer":
+                asked.set_result(message.content)
+            else:
+                asked.set_exception(ChannelError(message.content.decode()))
+
+    async def _reply(self, question: Message) -> None:
+        try:
+            content = await self._answer(question.topic, question.content)
+        except ChannelError as error:
+            self._send(Message("failure", question.number, "", str(error).encode()))
+        else:
+            self._send(Message("answer", question.number, "", content))
+
+    def _send(self, message: Message) -> None:
+        if self._transport is not None:
+            encoded = self._encoder.encode(message)
+            self._transport.write(len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded)

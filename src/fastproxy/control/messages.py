@@ -1,0 +1,55 @@
+"""What a supervisor and its workers say to each other: topics, and what each carries as MessagePack."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+
+import msgspec
+from msgspec import Struct
+
+BEGIN = "begin"
+"""To a worker, first of all: carry exchanges (`Begin`)."""
+READY = "ready"
+"""Of a worker: it takes connections."""
+FAILED = "failed"
+"""Of a worker: it can't begin, and ends (UTF-8 words: what, where and what to do)."""
+DRAIN = "drain"
+"""To a worker: take nothing new, end what is under way, then end yourself."""
+METRICS = "metrics"
+"""Asked of a worker: all that it counts (`telemetry.state.State`). Told by it when it ends."""
+STATUS = "status"
+"""Asked of a worker: how it is (`Status`)."""
+
+
+class Begin(Struct, frozen=True):
+    """What a worker is to do.
+
+    slot: its place on the board. snapshot, board: memory with the config, and the board's. listeners: sockets
+    to take connections from. All are numbers of descriptors that it has inherited.
+    is_first: whether it does what one worker does for all, such as registering at the center.
+    """
+
+    slot: int
+    snapshot: int
+    board: int
+    listeners: tuple[int, ...]
+    is_first: bool
+
+
+class Status(Struct, frozen=True):
+    """How a worker is. not_ready: why it should get no traffic, "" when it may."""
+
+    not_ready: str
+
+
+_Content = TypeVar("_Content")
+
+
+def encode(content: object) -> bytes:
+    """Return what is to be said as bytes."""
+    return msgspec.msgpack.encode(content)
+
+
+def decode(content: bytes, kind: type[_Content]) -> _Content:
+    """Return what was said."""
+    return msgspec.msgpack.decode(content, type=kind)

@@ -1,0 +1,12 @@
+"""The process that owns a proxy: its listening sockets, its workers, its admin address.
+
+It carries no exchange itself: those are its workers', which come and go with reloads, upgrades and accidents,
+while what they share (sockets, counters, the board) stays.
+
+    supervisor  a proxy from its start to its end: what happens to it, in order
+    crew        the workers of one config: made ready, kept up, drained
+    process     one worker process, as seen from here
+    listeners   the listening sockets, one for each worker
+    cores       how many workers there should be
+    console     the admin address
+"""

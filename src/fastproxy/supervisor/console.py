@@ -1,0 +1,74 @@
+"""The admin address of a proxy: what answers there stands in `admin`, this is its listener."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from typing import Any
+
+from fastproxy.admin.access import FIELDS, Access
+from fastproxy.admin.server import AdminHandler
+from fastproxy.config.snapshot import Snapshot
+from fastproxy.net.http1 import HeadLimits, HeadParser
+from fastproxy.net.listener import bind
+from fastproxy.net.server import Server, ServerLimits
+from fastproxy.net.timers import Wheel
+from fastproxy.supervisor.tally import Tally
+from fastproxy.telemetry.exposition import render
+
+_CONNECTIONS = 256
+"""Probes, scrapers and people are few."""
+
+
+class Console:
+    """The listener for operators, probes and scrapers, where the config has one.
+
+    Args:
+        snapshot: the config. tally: what the workers count.
+        not_ready: says why the proxy should get no traffic now, "" when it may.
+        loop: the event loop.
+    """
+
+    def __init__(
+        self, snapshot: Snapshot, tally: Tally, not_ready: Callable[[], str], loop: asyncio.AbstractEventLoop
+    ) -> None:
+        self._admin = admin = snapshot.admin
+        self._tally = tally
+        self._wheel = Wheel(loop)
+        access = Access(
+            admin.address.host if admin else "",
+            is_unix=admin is not None and admin.address.is_unix,
+            token=admin.token.reveal() if admin is not None and admin.token is not None else None,
+            is_open=admin is not None and admin.is_open,
+        )
+        handler = AdminHandler(snapshot.config.name, self._metrics, not_ready, access, _no_profiles, loop)
+        limits = ServerLimits(connections=_CONNECTIONS)
+        self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
+
+    async def listen(self) -> str:
+        """Take requests; return where, "" when nowhere.
+
+        Raises:
+            StartError: the address can't be bound.
+        """
+        if self._admin is None:
+            return ""
+        address = self._admin.address
+        sock = bind(address.host, address.port, 0o600)
+        await self._server.listen(sock)
+        name = sock.getsockname()
+        return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+
+    def close(self) -> None:
+        """Take no more requests, and answer none."""
+        self._server.drain()
+        self._server.abort()
+        self._wheel.close()
+
+    async def _metrics(self) -> bytes:
+        await self._tally.refresh()
+        return render(self._tally.state())
+
+
+def _no_profiles() -> Any:
+    raise NotImplementedError

@@ -1,0 +1,187 @@
+"""The workers of one config: made ready, kept up, drained.
+
+A worker that ends unasked is replaced, at first at once and then ever more slowly, in its place: with its
+sockets, so that connections which wait in their queues wait for its successor. One whose event loop turns no
+more is ended for good and replaced as well.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from fastproxy.control.board import Board
+from fastproxy.control.messages import Begin
+from fastproxy.supervisor.listeners import Listeners
+from fastproxy.supervisor.process import WorkerError, WorkerProcess, how_it_ended
+from fastproxy.supervisor.slots import Slots
+
+START_LIMIT_S = 60.0
+"""How long a worker may take to be ready: 100,000 callers take 10 s."""
+HANG_LIMIT_S = 10.0
+"""How long an event loop may stand still; its longest pauses are those of looking at 100,000 callers."""
+
+_FIRST_PAUSE_S = 0.1
+_LONGEST_PAUSE_S = 10.0
+_LONG_LIFE_S = 30.0
+"""Who lived that long is replaced at once when it ends, as if it were the first time."""
+_CUT_S = 5.0
+"""How long after its grace period a worker that drains is ended for good."""
+
+_LOG = logging.getLogger("fastproxy.supervisor")
+
+
+class Terms(NamedTuple):
+    """What the workers of a crew are started with.
+
+    snapshot_fd: memory with the config. count: how many there are. grace_s: how long they may drain.
+    """
+
+    snapshot_fd: int
+    count: int
+    grace_s: float
+
+
+class Shared(NamedTuple):
+    """What all crews of a proxy share.
+
+    board_fd, board: what workers show. slots: their places on it. listeners: what they take connections from.
+    began: told of each worker that was started; ended: of each that has ended, with its status.
+    """
+
+    board_fd: int
+    board: Board
+    slots: Slots
+    listeners: Listeners
+    began: Callable[[WorkerProcess], None]
+    ended: Callable[[WorkerProcess, int], None]
+
+
+class Crew:
+    """The workers of one config.
+
+    terms: as below.
+
+    Args:
+        terms: what they are started with. shared: what they have in common with those of other configs.
+        loop: the event loop.
+    """
+
+    def __init__(self, terms: Terms, shared: Shared, loop: asyncio.AbstractEventLoop) -> None:
+        self.terms = terms
+        self._shared = shared
+        self._loop = loop
+        self._places: dict[int, WorkerProcess] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+
+    def __iter__(self) -> Iterator[WorkerProcess]:
+        """All workers that there are now."""
+        return iter(list(self._places.values()))
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether any worker takes connections."""
+        return any(worker.is_ready for worker in self._places.values())
+
+    async def start(self) -> None:
+        """Have all workers take connections.
+
+        Raises:
+            WorkerError: one of them can't; none is left.
+        """
+        first = [self._started(place) for place in range(self.terms.count)]
+        try:
+            async with asyncio.timeout(START_LIMIT_S):
+                await asyncio.gather(*(worker.begin() for worker in first))
+        except TimeoutError:
+            self.kill()
+            raise WorkerError(f"the workers were not ready within {START_LIMIT_S:g} s") from None
+        except BaseException:
+            self.kill()
+            raise
+        self._keepers = [
+            self._loop.create_task(self._keep(place, worker)) for place, worker in enumerate(first)
+        ]
+
+    def look(self) -> None:
+        """End those whose event loop has stood still for too long; called every so often."""
+        now_s = self._loop.time()
+        for worker in self:
+            if worker.is_ready and now_s - worker.slot.beat_s > HANG_LIMIT_S:
+                _LOG.error("a worker hangs; it is replaced", extra={"worker": worker.number, "pid": worker.pid})
+                worker.kill(is_expected=False)
+
+    async def drain(self) -> None:
+        """Have all workers end, with what is under way; those that take too long are cut off."""
+        self._leave()
+        for worker in self:
+            worker.drain()
+        if endings := [worker.ended for worker in self]:
+            await asyncio.wait(endings, timeout=self.terms.grace_s + _CUT_S)
+        for worker in self:
+            _LOG.error("a worker doesn't end; it is cut off", extra={"worker": worker.number, "pid": worker.pid})
+            worker.kill()
+        await asyncio.gather(*(worker.ended for worker in self))
+
+    def kill(self) -> None:
+        """End all workers at once."""
+        self._leave()
+        for worker in self:
+            worker.kill()
+
+    def _leave(self) -> None:
+        for keeper in self._keepers:
+            keeper.cancel()
+
+    async def _keep(self, place: int, worker: WorkerProcess) -> None:
+        """Have another worker in a place whenever one ends, for as long as the crew works."""
+        pause_s = _FIRST_PAUSE_S
+        while True:
+            status = await asyncio.shield(worker.ended)
+            if self._loop.time() - worker.started_s > _LONG_LIFE_S:
+                pause_s = _FIRST_PAUSE_S
+            _LOG.error(
+                "a worker has ended; another takes its place",
+                extra={
+                    "worker": worker.number,
+                    "pid": worker.pid,
+                    "how": how_it_ended(status),
+                    "in_flight": worker.slot.in_flight,
+                    "pause_s": round(pause_s, 3),
+                },
+            )
+            await asyncio.sleep(pause_s)
+            pause_s = min(pause_s * (1.5 + random.random()), _LONGEST_PAUSE_S)  # noqa: S311 - no secret
+            worker = await self._restarted(place, worker)
+
+    async def _restarted(self, place: int, former: WorkerProcess) -> WorkerProcess:
+        """Start another worker in a place; return the one that is there in the end, ready or not."""
+        try:
+            worker = self._started(place)
+        except OSError as error:  # no process or descriptor is left: later there may be
+            _LOG.error("no worker can be started", extra={"error": str(error)})  # noqa: TRY400 - says it all
+            return former
+        try:
+            await worker.begin()
+        except WorkerError as error:
+            _LOG.error("a worker can't begin", extra={"error": str(error)})  # noqa: TRY400
+        return worker
+
+    def _started(self, place: int) -> WorkerProcess:
+        shared, terms = self._shared, self.terms
+        number = shared.slots.take()
+        listeners = tuple(sock.fileno() for sock in shared.listeners.share(place, terms.count))
+        begin = Begin(number, terms.snapshot_fd, shared.board_fd, listeners, is_first=place == 0)
+        worker = self._places[place] = WorkerProcess(begin, shared.board.slot(number), self._loop)
+        shared.began(worker)
+        worker.ended.add_done_callback(lambda ended: self._ended(place, worker, ended.result()))
+        return worker
+
+    def _ended(self, place: int, worker: WorkerProcess, status: int) -> None:
+        if self._places.get(place) is worker:
+            del self._places[place]
+        self._shared.ended(worker, status)
+        self._shared.slots.give_back(worker.number)

@@ -1,0 +1,126 @@
+"""One worker process, as its supervisor sees it: started, told, asked, and seen to end."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import subprocess
+import sys
+
+from fastproxy.control.board import Slot
+from fastproxy.control.channel import Channel, ChannelError
+from fastproxy.control.messages import BEGIN, DRAIN, FAILED, METRICS, READY, Begin, decode, encode
+from fastproxy.telemetry.state import State
+
+_LOG = logging.getLogger("fastproxy.supervisor")
+
+
+class WorkerError(Exception):
+    """A worker didn't become ready; the message says why."""
+
+
+class WorkerProcess:
+    """A worker, from its start to its end.
+
+    pid: its process. number: its slot's. slot: what it shows. started_s: when, by the loop's clock.
+    ended: is done with its exit status (negative: the signal) when the process is gone.
+    is_leaving: it was told to end. state: what it had counted when it was asked last.
+
+    Args:
+        begin: what it is to do; its descriptors are inherited. slot: as above, empty.
+        loop: the event loop.
+    """
+
+    def __init__(self, begin: Begin, slot: Slot, loop: asyncio.AbstractEventLoop) -> None:
+        self.number = begin.slot
+        self.slot = slot
+        self.started_s = loop.time()
+        self._ready: asyncio.Future[None] = loop.create_future()
+        self.ended: asyncio.Future[int] = loop.create_future()
+        self.is_leaving = False
+        self.state: State | None = None
+        self._words = ""
+        self._loop = loop
+        self._channel = Channel(self._hear, _answer_nothing, lambda: None, loop)
+        self._end, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        with control:
+            self._popen = subprocess.Popen(
+                [sys.executable, "-P", "-m", "fastproxy.app.worker", str(control.fileno())],
+                pass_fds=(control.fileno(), begin.snapshot, begin.board, *begin.listeners),
+                stdin=subprocess.DEVNULL,
+            )
+        self.pid = self._popen.pid
+        self._begin = begin
+
+    async def begin(self) -> None:
+        """Tell it what to do, and wait until it takes connections.
+
+        Raises:
+            WorkerError: it can't.
+        """
+        self._end.setblocking(False)
+        await self._loop.create_unix_connection(lambda: self._channel, sock=self._end)
+        self._channel.tell(BEGIN, encode(self._begin))
+        await asyncio.shield(self._ready)
+
+    @property
+    def is_ready(self) -> bool:
+        """Whether it takes connections."""
+        return self._ready.done() and self._ready.exception() is None and not self.ended.done()
+
+    async def ask(self, topic: str, content: bytes = b"") -> bytes:
+        """Ask it something.
+
+        Raises:
+            ChannelError: it has no answer, or is gone.
+        """
+        return await self._channel.ask(topic, content)
+
+    async def count(self) -> None:
+        """Learn what it has counted, where it can be asked."""
+        try:
+            self.state = decode(await self.ask(METRICS), State)
+        except ChannelError:
+            pass  # it is only beginning, or has ended: what it told last stays
+
+    def drain(self) -> None:
+        """Have it end, with what is under way."""
+        self.is_leaving = True
+        self._channel.tell(DRAIN)
+
+    def kill(self, *, is_expected: bool = True) -> None:
+        """End it at once."""
+        self.is_leaving = is_expected
+        if not self.ended.done():
+            os.kill(self.pid, signal.SIGKILL)
+
+    def reaped(self, status: int) -> None:
+        """Its process is gone, with this exit status; called by who reaps."""
+        self._popen.returncode = status
+        self._channel.close()
+        if not self._ready.done():
+            self._ready.set_exception(WorkerError(self._words or f"a worker {how_it_ended(status)} at its start"))
+            self._ready.exception()  # nobody may wait any more
+        self.ended.set_result(status)
+
+    def _hear(self, topic: str, content: bytes) -> None:
+        if topic == READY and not self._ready.done():
+            self._ready.set_result(None)
+        elif topic == FAILED:
+            self._words = content.decode()
+        elif topic == METRICS:
+            self.state = decode(content, State)
+
+
+def how_it_ended(status: int) -> str:
+    """Say how a process ended, by its exit status."""
+    if status >= 0:
+        return f"ended with exit code {status}"
+    return f"was ended by {signal.Signals(-status).name}"
+
+
+async def _answer_nothing(topic: str, content: bytes) -> bytes:
+    raise ChannelError(f"the supervisor knows nothing of {topic}")

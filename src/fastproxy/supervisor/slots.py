@@ -1,0 +1,26 @@
+"""Which places on the board are free."""
+
+from __future__ import annotations
+
+import heapq
+
+from fastproxy.control.board import SLOTS
+
+
+class Slots:
+    """The places of workers; the lowest free one is taken first."""
+
+    def __init__(self) -> None:
+        self._free = list(range(SLOTS))
+
+    def take(self) -> int:
+        """Return a free place, which is taken from then on.
+
+        Raises:
+            IndexError: there is none.
+        """
+        return heapq.heappop(self._free)
+
+    def give_back(self, number: int) -> None:
+        """Free a place."""
+        heapq.heappush(self._free, number)

@@ -1,0 +1,72 @@
+"""What all workers have counted, those that are gone included; and what the supervisor counts of them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable
+
+from fastproxy import __version__
+from fastproxy.control.channel import ChannelError
+from fastproxy.control.messages import STATUS, Status, decode
+from fastproxy.supervisor.process import WorkerProcess
+from fastproxy.telemetry.process import resident_bytes
+from fastproxy.telemetry.state import State, counted, total
+
+_PATIENCE_S = 2.0
+"""How long a worker has to say what it has counted; what it said last counts if it takes longer."""
+
+
+class Tally:
+    """Adds up.
+
+    role: of the proxy. not_ready: why it should get no traffic, "" when it may, as its workers said last.
+
+    Args:
+        role: as above. workers: those that there are now.
+    """
+
+    def __init__(self, role: str, workers: Callable[[], Iterable[WorkerProcess]]) -> None:
+        self.role = role
+        self.not_ready = ""
+        self._workers = workers
+        self._ended = State(role, __version__)
+        self._endings: Counter[str] = Counter()
+
+    async def refresh(self) -> None:
+        """Learn what the workers have counted until now, and how they are."""
+        ready = [worker for worker in self._workers() if worker.is_ready]
+        if ready:
+            asking = [asyncio.create_task(self._ask(worker)) for worker in ready]
+            done, late = await asyncio.wait(asking, timeout=_PATIENCE_S)
+            for task in late:
+                task.cancel()
+            self.not_ready = next((reason for task in done if (reason := task.result())), "")
+
+    async def _ask(self, worker: WorkerProcess) -> str:
+        await worker.count()
+        try:
+            return decode(await worker.ask(STATUS), Status).not_ready
+        except ChannelError:
+            return ""
+
+    def keep(self, worker: WorkerProcess, status: int) -> None:
+        """Keep what a worker has counted that has ended, with this exit status."""
+        how = "drained" if worker.is_leaving and status == 0 else "cut" if worker.is_leaving else "unasked"
+        self._endings[how] += 1
+        if worker.state is not None:
+            self._ended = total((self._ended, counted(worker.state)), self.role, __version__)
+
+    def state(self) -> State:
+        """Return what all have counted, as they said last."""
+        states = [worker.state for worker in self._workers() if worker.state is not None]
+        return total((self._ended, *states, self._own()), self.role, __version__)
+
+    def _own(self) -> State:
+        own = State(self.role, __version__, cpu_s=sum(os.times()[:2]))
+        own.levels["fastproxy_workers"] = {"": sum(worker.is_ready for worker in self._workers())}
+        own.tallies["fastproxy_workers_ended"] = dict(self._endings)
+        if (resident := resident_bytes()) is not None:
+            own.resident_bytes["supervisor"] = resident
+        return own
