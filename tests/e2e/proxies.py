@@ -67,6 +67,14 @@ class LineFeed:
         assert found, f"no line with {wanted}; the last ones are {self.lines[-3:]}"
         return found[0]
 
+    def wait_for_more(self, count: int, **wanted: Any) -> Line:
+        """Return the first such line after so many, waiting for it."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(self.find(**wanted)) > count, _LINE_S)
+        found = self.find(**wanted)
+        assert len(found) > count, f"no more lines with {wanted}; the last ones are {self.lines[-3:]}"
+        return found[count]
+
     def close(self) -> None:
         """Wait for the end of the stream, which comes with that of the process."""
         self._thread.join(_STOP_S)
@@ -143,9 +151,9 @@ class ProxyProcess:
         assert answer.status == 200
         return Samples(answer.body.decode())
 
-    def wait_for_gauge(self, name: str, value: float) -> None:
+    def wait_for_gauge(self, name: str, value: float, **labels: str) -> None:
         """Scrape until this gauge has this value; the test's time limit bounds it."""
-        while self.metrics().total(name) != value:
+        while self.metrics().total(name, **labels) != value:
             pass
 
     def memory_bytes(self, row: str) -> int:
@@ -160,6 +168,22 @@ class ProxyProcess:
         """Forget the peak of resident memory so far; return what is resident now."""
         Path(f"/proc/{self.pid}/clear_refs").write_text("5")
         return self.memory_bytes("VmRSS")
+
+    def reload(self, changes: Config, *, message: str = "reloaded") -> Line:
+        """Change its config file, have it read again, and return what the log says of that.
+
+        Args:
+            changes: against what the file says. message: of the line.
+        """
+        self.config = merged(self.config, changes)
+        self.file.write_text(json.dumps(self.config, indent=1))
+        before = len(self.log.find(message=message))
+        self._process.send_signal(signal.SIGHUP)
+        return self.log.wait_for_more(before, message=message)
+
+    def reload_unseen(self) -> None:
+        """Have its config file read again, whatever comes of it."""
+        self._process.send_signal(signal.SIGHUP)
 
     def signal(self) -> None:
         """Tell it to stop, once and without waiting."""

@@ -11,8 +11,10 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+from collections.abc import Sequence
 
 from fastproxy.app.center_client import CenterClient
+from fastproxy.config.address import Address
 from fastproxy.config.snapshot import InSnapshot, LocalService, OutSnapshot, RemoteService, Snapshot
 from fastproxy.discovery.center import CenterSource
 from fastproxy.discovery.center_registration import Registration
@@ -22,6 +24,9 @@ from fastproxy.net.timers import Wheel
 _GOODBYE_S = 1.0
 """Longest time that stopping waits for the center; a lease that isn't given back ends by itself."""
 
+_Asked = tuple[str, tuple[Address, ...], float, float]
+"""What is asked for a service: of the center by a name, or fixed and in DNS, how often and how long."""
+
 _LOG = logging.getLogger("fastproxy.discovery")
 
 
@@ -30,15 +35,28 @@ class Endpoints:
 
     Args:
         snapshot: the config. wheel: for connections to the center. loop: the event loop.
+        former: those of the config before, which asks the same of the center (`changes`). Sources that are
+            the same go on with what they know; `former` keeps the others.
     """
 
-    def __init__(self, snapshot: Snapshot, wheel: Wheel, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        snapshot: Snapshot,
+        wheel: Wheel,
+        loop: asyncio.AbstractEventLoop,
+        former: Endpoints | None = None,
+    ) -> None:
         self._settings = snapshot.config.discovery
         self._kind = "receivers" if isinstance(snapshot, OutSnapshot) else "services"
-        self._sources: list[Source] = []
-        self._at_center: dict[str, CenterSource] = {}
+        self._sources: dict[_Asked, Source] = {}
+        self._new: list[Source] = []
         self._client: CenterClient | None = None
         self._registrations: list[Registration] = []
+        self._former = former
+        if former is not None:
+            self._client, former._client = former._client, None
+            self._registrations, former._registrations = former._registrations, []
+            return
         if snapshot.center is None:
             return
         watched = {service.center_name for service in snapshot.services.values()} - {""}
@@ -53,30 +71,32 @@ class Endpoints:
 
     def source(self, service: RemoteService | LocalService) -> Source:
         """Return the source of a service's endpoints; services that ask the center for one name share it."""
-        name = service.center_name
-        known = self._at_center.get(name)
-        if known is not None:
-            return known
-        source: Source
-        if name:
-            assert self._client is not None  # no config names the center without saying where it is
-            source = self._at_center[name] = CenterSource(
-                self._client.fetch, self._kind, name, random=random.random
-            )
-        else:
-            settings = self._settings
-            source = source_of(
-                service.endpoints, refresh_s=settings.dns_refresh_s, timeout_s=settings.dns_timeout_s
-            )
-        self._sources.append(source)
+        name, settings = service.center_name, self._settings
+        asked = name, service.endpoints, settings.dns_refresh_s, settings.dns_timeout_s
+        source = self._sources.get(asked)
+        if source is None and self._former is not None:
+            source = self._former._sources.pop(asked, None)
+        if source is None:
+            source = self._made(name, service.endpoints)
+            self._new.append(source)
+        self._sources[asked] = source
         return source
+
+    def _made(self, name: str, addresses: Sequence[Address]) -> Source:
+        settings = self._settings
+        if not name:
+            return source_of(addresses, refresh_s=settings.dns_refresh_s, timeout_s=settings.dns_timeout_s)
+        assert self._client is not None  # no config names the center without saying where it is
+        return CenterSource(self._client.fetch, self._kind, name, random=random.random)
 
     async def look_up(self) -> None:
         """Look all endpoints up for the first time, well or not, and keep them up to date from then on.
 
         A center that hangs holds this up for a second, DNS for its time limit.
         """
-        await asyncio.gather(*(source.start() for source in self._sources))
+        self._former = None
+        new, self._new = self._new, []
+        await asyncio.gather(*(source.start() for source in new))
 
     async def register(self) -> None:
         """Register this receiver, well or not, and keep it registered; once it takes connections."""
@@ -92,7 +112,7 @@ class Endpoints:
 
     async def close(self) -> None:
         """Stop looking up."""
-        await asyncio.gather(*(source.close() for source in self._sources))
+        await asyncio.gather(*(source.close() for source in self._sources.values()))
         if self._client is not None:
             self._client.close()
 

@@ -67,12 +67,27 @@ class EnvelopesIn:
 
     Args:
         snapshot: the config. parts: of this proxy. refusals: answers what is refused.
+        former: what took them with the config before: its sessions go on.
     """
 
-    def __init__(self, snapshot: InSnapshot, parts: Parts, refusals: Refusals) -> None:
+    def __init__(
+        self, snapshot: InSnapshot, parts: Parts, refusals: Refusals, former: EnvelopesIn | None = None
+    ) -> None:
         limits = snapshot.config.limits
-        self._snapshot = snapshot
-        self._receiver = _receiver(snapshot, parts)
+        self._own_keys = [PrivateKey(secret.reveal()) for secret in snapshot.private_keys]
+        self._bounds = ReceiverLimits(
+            max_age_ms=LIFETIME_MS,
+            max_clock_skew_ms=int(snapshot.config.max_clock_skew_s * 1000),
+            sessions_per_caller=limits.sessions_per_caller,
+        )
+        keys = _caller_keys(snapshot.callers.values())
+        if former is not None and former._bounds == self._bounds:
+            receiver: Receiver = former._receiver
+            receiver.replace_keys(self._own_keys, keys)
+        else:
+            receiver = Receiver(self._own_keys, snapshot.config.name, os.urandom(16), keys, self._bounds)
+        self._receiver = receiver
+        parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
         self._opener = HttpReceiver(
             self._receiver,
             parts.sealed_parser,
@@ -94,29 +109,11 @@ class EnvelopesIn:
 
     def take_callers(self, callers: Sequence[Peer]) -> None:
         """Callers came or went: those who went are known no more."""
-        own = [PrivateKey(secret.reveal()) for secret in self._snapshot.private_keys]
-        self._receiver.replace_keys(own, _caller_keys(callers))
+        self._receiver.replace_keys(self._own_keys, _caller_keys(callers))
 
     def expire(self) -> None:
         """Forget what can't be used any more; called every few seconds."""
         self._receiver.expire(int(time.time() * 1000))
-
-
-def _receiver(snapshot: InSnapshot, parts: Parts) -> Receiver:
-    config = snapshot.config
-    receiver = Receiver(
-        [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
-        config.name,
-        os.urandom(16),
-        _caller_keys(snapshot.callers.values()),
-        ReceiverLimits(
-            max_age_ms=LIFETIME_MS,
-            max_clock_skew_ms=int(config.max_clock_skew_s * 1000),
-            sessions_per_caller=config.limits.sessions_per_caller,
-        ),
-    )
-    parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
-    return receiver
 
 
 def _caller_keys(callers: Iterable[Peer]) -> list[CallerKey]:

@@ -1,14 +1,26 @@
-"""An in proxy of its parts."""
+"""An in proxy of its parts, with one config."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+import socket
 import time
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from math import inf
+from typing import TYPE_CHECKING, Any
 
-from fastproxy.app.parts import Parts, packing_of
-from fastproxy.config.snapshot import InSnapshot
+from msgspec.structs import replace
+
+from fastproxy.app.callers import KnownCallers, with_callers
+from fastproxy.app.key_dates import KeyDates
+from fastproxy.app.links import ReceiverLinks, certificates_of
+from fastproxy.app.parts import Parts, Standing, packing_of
+from fastproxy.config.snapshot import InSnapshot, Peer
+from fastproxy.net.server import Server
 from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
 from fastproxy.policy.ratelimit import Rate, RateLimiter
+from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy, LocalService
 from fastproxy.proxy.link_flow import LinkFlow
 from fastproxy.proxy.link_receiver import LinkReceiver
@@ -17,14 +29,132 @@ from fastproxy.proxy.to_service import ToService
 from fastproxy.proxy.way_in import WayBack, WayIn
 
 if TYPE_CHECKING:
+    from fastproxy.app.certificates import Certificates
     from fastproxy.app.envelopes import EnvelopesIn
 
+_LOG = logging.getLogger("fastproxy")
 
-def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, EnvelopesIn | None]:
+
+class InRole:
+    """An in proxy with one config.
+
+    snapshot: that, with the callers whose keys count now. parts: of this proxy. proxy: handles requests.
+    limiter: how often callers may use their routes; goes on with every config. edge: what its listener judges
+    by. links: takes links, where they are taken; goes on with every config.
+
+    Args:
+        snapshot: the config. standing: what stays when it changes.
+        unix_clock: Unix time in seconds, for the dates of keys.
+        former: this proxy with the config before; what is the same with both goes on.
+    """
+
+    def __init__(
+        self,
+        snapshot: InSnapshot,
+        standing: Standing,
+        unix_clock: Callable[[], float],
+        former: InRole | None = None,
+    ) -> None:
+        self.parts: Parts = Parts(snapshot, standing, None if former is None else former.parts)
+        if former is not None and former.snapshot.tls == snapshot.tls:
+            certificates = former.certificates
+        else:
+            certificates = certificates_of(snapshot.tls)
+        self.certificates: Certificates | None = certificates
+        parts = self.parts
+        own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
+        dates = KeyDates("caller", parts.metrics, unix_clock, own_not_after_unix_s)
+        self._known = known = KnownCallers(snapshot, dates)
+        self._names = tuple(peer.name for peer in known.counting)
+        self.snapshot: InSnapshot = replace(snapshot, callers={peer.name: peer for peer in known.counting})
+        capacity = snapshot.config.limits.rate_states
+        is_same = former is not None and former.snapshot.config.limits.rate_states == capacity
+        self.limiter: RateLimiter = (
+            former.limiter if former is not None and is_same else RateLimiter(capacity)
+        )
+        self.proxy, self._envelopes = _in_proxy(
+            self.snapshot, parts, self.limiter, None if former is None else former.envelopes
+        )
+        known.on_change(self._take_callers)
+        control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
+        self.edge = parts.edge(snapshot.config.limits, control, is_plain=False)
+        self.links: ReceiverLinks | None = None if former is None else former.links
+
+    @property
+    def envelopes(self) -> EnvelopesIn | None:
+        """What takes envelopes, where they are taken."""
+        return self._envelopes
+
+    @property
+    def connections(self) -> int:
+        """Connections that have become links."""
+        return 0 if self.links is None else self.links.server.size
+
+    def install(self, server: Server) -> None:
+        """Have the listener hand its requests over, and links; those who are known no more are cut off."""
+        server.change(self.proxy, self.edge)
+        flow = self.proxy.link_flow
+        if flow is None:
+            return
+        if self.links is None:
+            links = ReceiverLinks(self.snapshot, self.parts, flow, server.date_line, self.certificates)
+            self.links, server.links = links, links.server
+        else:
+            self.links.change(self.snapshot, self.parts, flow, self.certificates)
+
+    def listen(self, sock: socket.socket) -> bool:
+        """Take links from a bound socket where it takes nothing else; False where it takes more."""
+        return self.links is not None and self.links.listen(sock)
+
+    def housework(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is to be done every so often as long as this config is the one."""
+        yield self._known.watch()
+        if self.links is not None:
+            yield self.links.watch()
+
+    def keep_house(self) -> None:
+        """Do what is to be done every few seconds."""
+        if self._envelopes is not None:
+            self._envelopes.expire()
+
+    async def retire(self) -> None:
+        """Let go of what no later config has: what is under way on it ends in its own time."""
+        await self.parts.retire()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take no more links, let those that are there end within the grace period, cut what is left."""
+        if self.links is None:
+            return
+        server = self.links.server
+        server.drain()
+        if not await server.emptied(grace_s):
+            _LOG.warning("grace period over", extra={"cut": server.size})
+            server.abort()
+
+    async def close(self) -> None:
+        """Cut off what is left."""
+        await self.parts.close()
+
+    async def _take_callers(self, callers: Sequence[Peer]) -> None:
+        """Callers or keys came or went: those that went are cut off, over every way that proves who calls."""
+        names = tuple(peer.name for peer in callers)
+        if names != self._names:  # a key that ends needn't wait for privileges: they go by name
+            changed = with_callers(self.snapshot, callers)
+            self.proxy.take_privileges(await asyncio.to_thread(privileges_of, changed))
+            self.parts.metrics.know_callers(changed.caller_names)
+            self._names = names
+        if self.links is not None:
+            self.links.take_callers(callers)
+        if self._envelopes is not None:
+            self._envelopes.take_callers(callers)
+
+
+def _in_proxy(
+    snapshot: InSnapshot, parts: Parts, limiter: RateLimiter, former: EnvelopesIn | None
+) -> tuple[InProxy, EnvelopesIn | None]:
     """Make the in proxy that a config describes, and what takes its envelopes, if anything does."""
     config = snapshot.config
     limits = config.limits
-    limiter = RateLimiter(limits.rate_states)
     parts.metrics.watch("fastproxy_rate_keys", lambda: len(limiter))
     services: dict[str, LocalService] = {}
     for name, service in snapshot.services.items():
@@ -38,7 +168,7 @@ def in_proxy(snapshot: InSnapshot, parts: Parts) -> tuple[InProxy, EnvelopesIn |
     if "http" in config.listen.accept:
         from fastproxy.app import envelopes as over_http  # noqa: PLC0415 - loaded only where they are taken
 
-        envelopes = over_http.EnvelopesIn(snapshot, parts, refusals)
+        envelopes = over_http.EnvelopesIn(snapshot, parts, refusals, former)
         ways.append((envelopes.target, envelopes.way))
     if snapshot.compat is not None:
         from fastproxy.app import compat  # noqa: PLC0415
@@ -93,3 +223,8 @@ def privileges_of(snapshot: InSnapshot) -> Privileges:
             for grant in snapshot.grants
         ]
     )
+
+
+def _caller_field(snapshot: InSnapshot) -> bytes:
+    """The field that names the caller over `compat`, b"" without it."""
+    return b"" if snapshot.compat is None else snapshot.compat.caller_header.lower().encode()

@@ -81,6 +81,7 @@ class CallerLinks:
     Args:
         snapshot: the config. parts: of this proxy. receivers: knows the keys of those that have keys.
         certificates: of this proxy, where it has one.
+        former: those of the config before, of which those go on that are made in the same way.
     """
 
     def __init__(
@@ -89,6 +90,7 @@ class CallerLinks:
         parts: Parts,
         receivers: KnownReceivers,
         certificates: Certificates | None,
+        former: CallerLinks | None = None,
     ) -> None:
         config = snapshot.config
         section, limits = config.link, config.limits
@@ -96,7 +98,11 @@ class CallerLinks:
         self._certificates = certificates
         self._receivers = receivers
         self._all: dict[tuple[str, str], LinkPools] = {}
-        counters = LinkCounters()
+        self._made_of: dict[tuple[str, str], tuple[object, ...]] = {}
+        self._common: tuple[object, ...] = (section, limits, parts.head_limits)
+        self._former = former
+        self._counters: LinkCounters = LinkCounters() if former is None else former._counters
+        counters = self._counters
         self._parts = partial(
             LinkParts,
             _settings(section, 0, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s),
@@ -120,12 +126,22 @@ class CallerLinks:
 
     def pools(self, caller: str, receiver: Peer, connect_timeout_s: float) -> LinkPools:
         """Return the links of a caller to a receiver; services behind the same one share them."""
-        known = self._all.get((caller, receiver.name))
+        key = caller, receiver.name
+        known = self._all.get(key)
         if known is None:
-            limits = LinkPoolLimits(self._waiting, connect_timeout_s, self._patience_s)
-            known = self._all[caller, receiver.name] = LinkPools(
-                self._way(caller, receiver), self._parts(limits=limits)
-            )
+            own_key = self._keys.get(caller)
+            made_of = (
+                *self._common, connect_timeout_s, own_key and own_key.public_key, self._certificates,
+                receiver.tls_id, receiver.psk,
+            )  # fmt: skip
+            way, former = self._way(caller, receiver), self._former
+            if former is not None and former._made_of.get(key) == made_of:
+                known = former._all.pop(key)
+                known.change(way)
+            else:
+                limits = LinkPoolLimits(self._waiting, connect_timeout_s, self._patience_s)
+                known = LinkPools(way, self._parts(limits=limits))
+            self._all[key], self._made_of[key] = known, made_of
         return known
 
     def _way(self, caller: str, receiver: Peer) -> Way:
@@ -143,6 +159,18 @@ class CallerLinks:
 
         by_key = {public_key: partial(initiate, public_key) for public_key in receiver.public_keys}
         return Way(lambda: [by_key[public_key] for public_key in self._receivers.keys(name)])
+
+    def settle(self) -> None:
+        """The config is the one from now on: links to receivers by what proves them no more are cut off.
+
+        Those of the former config that don't go on may end with their exchanges.
+        """
+        former, self._former = self._former, None
+        self.look()
+        if former is not None:
+            for (_, receiver), pools in former._all.items():
+                if self._receivers.knows(receiver):
+                    pools.revoke(partial(self._is_trusted, receiver))
 
     def drain(self) -> None:
         """Make no more links, and close those that are there after their last stream."""
@@ -220,44 +248,65 @@ class ReceiverLinks:
         date_line: Callable[[], bytes],
         certificates: Certificates | None,
     ) -> None:
-        config = snapshot.config
-        section, limits = config.link, config.limits
-        counters = LinkCounters()
-        settings = _settings(
-            section, section.streams, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s
-        )
-        self._certificates = certificates
         self._known: dict[bytes, str] = {}
         self._psks: dict[bytes, bytes] = {}
         self._ended: dict[bytes, str] = {}  # whose key each was that has passed its date
-        self._know(snapshot.callers.values())
-        admit = newcomers(section.new_links_per_peer_per_s, limits.rate_states)
-        door: Door
-        if self._certificates is None:
-            responder = Responder(
-                config.name,
-                [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
-                self._psks.get,
-                settings.params,
-                self._refusal,
-            )
-            door = NoiseDoor(responder, self._known, admit, os.urandom)
-        else:
-            names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
-            door = TlsDoor(HelloResponder(settings.params), _identify(names))
-        self._admit = admit
+        self._counters = LinkCounters()
+        self._begin(snapshot, certificates)
         self.server = LinkServer(
             handler,
-            door,
-            settings,
-            DoorLimits(section.handshakes, section.links_per_caller),
-            counters,
+            self._door(snapshot),
+            _receiver_settings(snapshot),
+            _door_limits(snapshot),
+            self._counters,
             parts.wheel,
             parts.loop,
             date_line,
             RefusalLog(parts.loop.time).note,
         )
-        _watch(parts.metrics, counters, lambda: len(self.server.links), self.server.stream_count)
+        self._watch_links(parts)
+
+    def change(
+        self,
+        snapshot: InSnapshot,
+        parts: Parts,
+        handler: StreamHandler,
+        certificates: Certificates | None,
+    ) -> None:
+        """Go on with another config: links stay, those of who is trusted no more are cut off.
+
+        Arguments as above.
+        """
+        self._begin(snapshot, certificates)
+        door, settings = self._door(snapshot), _receiver_settings(snapshot)
+        self.server.change(handler, door, settings, _door_limits(snapshot))
+        self._watch_links(parts)
+        self._cut(self._is_key_trusted if certificates is None else certificates.is_trusted)
+
+    def _begin(self, snapshot: InSnapshot, certificates: Certificates | None) -> None:
+        self._certificates = certificates
+        self._know(snapshot.callers.values())
+        self._admit = newcomers(
+            snapshot.config.link.new_links_per_peer_per_s, snapshot.config.limits.rate_states
+        )
+
+    def _door(self, snapshot: InSnapshot) -> Door:
+        params = _receiver_settings(snapshot).params
+        if self._certificates is None:
+            responder = Responder(
+                snapshot.config.name,
+                [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
+                self._psks.get,
+                params,
+                self._refusal,
+            )
+            return NoiseDoor(responder, self._known, self._admit, os.urandom)
+        names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
+        return TlsDoor(HelloResponder(params), _identify(names))
+
+    def _watch_links(self, parts: Parts) -> None:
+        server = self.server
+        _watch(parts.metrics, self._counters, lambda: len(server.links), server.stream_count)
 
     def listen(self, sock: socket.socket) -> bool:
         """Take links from a bound socket, where they are inside TLS; False where they are not."""
@@ -304,6 +353,18 @@ class ReceiverLinks:
     def _cut(self, is_trusted: Callable[[ReceiverLink], bool]) -> None:
         if gone := self.server.revoke(is_trusted):
             _LOG.warning("links of callers that are trusted no more were cut", extra={"links": gone})
+
+
+def _receiver_settings(snapshot: InSnapshot) -> LinkSettings:
+    section, limits = snapshot.config.link, snapshot.config.limits
+    return _settings(
+        section, section.streams, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s
+    )
+
+
+def _door_limits(snapshot: InSnapshot) -> DoorLimits:
+    section = snapshot.config.link
+    return DoorLimits(section.handshakes, section.links_per_caller)
 
 
 def certificates_of(files: TlsFiles | None) -> Certificates | None:

@@ -1,20 +1,102 @@
-"""An out proxy of its parts."""
+"""An out proxy of its parts, with one config."""
 
 from __future__ import annotations
 
+import socket
 import time
+from collections.abc import Callable, Coroutine, Iterator
+from math import inf
+from typing import TYPE_CHECKING, Any
 
-from fastproxy.app.links import CallerLinks, over_link
-from fastproxy.app.parts import Parts
+from fastproxy.app.key_dates import KeyDates
+from fastproxy.app.links import CallerLinks, certificates_of, over_link
+from fastproxy.app.parts import Parts, Standing
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config.schema import OutConfig
 from fastproxy.config.snapshot import OutSnapshot
+from fastproxy.net.server import Server
 from fastproxy.policy.service_choice import ServiceChoice
+from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.out_proxy import CallerRule, OutProxy
 from fastproxy.proxy.refusals import Refusals
 
+if TYPE_CHECKING:
+    from fastproxy.app.certificates import Certificates
 
-def out_proxy(snapshot: OutSnapshot, parts: Parts, links: CallerLinks, receivers: KnownReceivers) -> OutProxy:
+
+class OutRole:
+    """An out proxy with one config.
+
+    snapshot: that. parts: of this proxy. proxy: handles requests. edge: what its listener judges by.
+    connections: that are open beside those of the listener: none.
+
+    Args:
+        snapshot: as above. standing: what stays when it changes.
+        unix_clock: Unix time in seconds, for the dates of keys.
+        former: this proxy with the config before; what is the same with both goes on.
+    """
+
+    connections = 0
+
+    def __init__(
+        self,
+        snapshot: OutSnapshot,
+        standing: Standing,
+        unix_clock: Callable[[], float],
+        former: OutRole | None = None,
+    ) -> None:
+        self.snapshot = snapshot
+        self.parts: Parts = Parts(snapshot, standing, None if former is None else former.parts)
+        if former is not None and former.snapshot.tls == snapshot.tls:
+            certificates = former.certificates
+        else:
+            certificates = certificates_of(snapshot.tls)
+        self.certificates: Certificates | None = certificates
+        parts = self.parts
+        own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
+        dates = KeyDates("receiver", parts.metrics, unix_clock, own_not_after_unix_s)
+        receivers = KnownReceivers(snapshot, dates)
+        self.links: CallerLinks = CallerLinks(
+            snapshot, parts, receivers, certificates, None if former is None else former.links
+        )
+        self.proxy = _out_proxy(snapshot, parts, self.links, receivers)
+        control = CONTROL | {self.proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
+        self.edge = parts.edge(snapshot.config.limits, control, is_plain=True)
+
+    def install(self, server: Server) -> None:
+        """Have the listener hand its requests over."""
+        server.change(self.proxy, self.edge)
+        self.links.settle()
+
+    def listen(self, sock: socket.socket) -> bool:
+        """Take links from a bound socket where it takes nothing else: never here."""
+        return False
+
+    def housework(self) -> Iterator[Coroutine[Any, Any, None]]:
+        """What is to be done every so often as long as this config is the one."""
+        yield self.links.watch()
+
+    def keep_house(self) -> None:
+        """Do what is to be done every few seconds: nothing."""
+
+    async def retire(self) -> None:
+        """Let go of what no later config has: what is under way on it ends in its own time."""
+        self.links.drain()
+        await self.parts.retire()
+
+    async def drain(self, grace_s: float) -> None:
+        """Take nothing new: there is nothing but the listener that could."""
+
+    async def close(self) -> None:
+        """Cut off what is left."""
+        self.links.drain()
+        self.links.abort()
+        await self.parts.close()
+
+
+def _out_proxy(
+    snapshot: OutSnapshot, parts: Parts, links: CallerLinks, receivers: KnownReceivers
+) -> OutProxy:
     """Make the out proxy that a config describes; `links` keeps its links, `receivers` knows their keys."""
     config = snapshot.config
     refusals = Refusals(config.name, "out", parts.recorder, parts.new_id)
@@ -52,3 +134,8 @@ def _caller_rule(config: OutConfig, fixed: str) -> CallerRule:
     if config.callers is None:
         return CallerRule(fixed)
     return CallerRule("", config.callers.header.lower().encode(), frozenset(config.callers.names))
+
+
+def _caller_field(snapshot: OutSnapshot) -> bytes:
+    """The field that names the caller over `compat`, b"" without it: only the out proxy may write it."""
+    return b"" if snapshot.compat is None else snapshot.compat.caller_header.lower().encode()

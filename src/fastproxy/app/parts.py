@@ -6,7 +6,7 @@ import asyncio
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
 
@@ -15,13 +15,13 @@ from fastproxy.app.endpoints import Endpoints
 from fastproxy.config import snapshot as configured
 from fastproxy.config.schema_parts import Limits, ServiceSettings
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import LocalService, Snapshot
+from fastproxy.config.snapshot import InSnapshot, LocalService, Snapshot
 from fastproxy.discovery.source import Source
 from fastproxy.errors import PEER_RATE_LIMITED
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import peer_check
 from fastproxy.net.pool import PoolLimits, Pools
-from fastproxy.net.server import Handler, Server, ServerLimits
+from fastproxy.net.server import Edge, ServerLimits
 from fastproxy.net.timers import Wheel
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
@@ -41,49 +41,69 @@ MakeService = Callable[[configured.RemoteService], RemoteService]
 """Makes a service of an out proxy, as one way between the proxies reaches it."""
 
 
+class Standing:
+    """What a proxy keeps for as long as its process runs, whatever its config becomes.
+
+    wheel: for timeouts. metrics: what it counts. new_id: makes exchange ids. loop: the event loop.
+
+    Args:
+        role: "out" or "in". loop: as above.
+    """
+
+    def __init__(self, role: str, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.wheel = Wheel(loop)
+        self.metrics = Metrics(role, __version__)
+        self.new_id = _exchange_ids()
+
+
 class Parts:
-    """The parts of one proxy.
+    """The parts of one proxy with one config.
 
     access_log: has a line for each exchange.
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
     receiver, come from. pools: connections to them.
     has_short_way: whether ordinary calls may take it (`proxy.out_flow`).
-    sealed_parser: judges the heads inside sealed messages.
+    head_limits: for every head. sealed_parser: judges those inside sealed messages.
 
     Args:
-        snapshot: the config that it runs.
-        role: "out" or "in". callers: names that the config knows.
-        loop: the event loop.
+        snapshot: the config that it runs. standing: what stays when that changes.
+        former: the parts with the config before, of which those go on that are the same with this one.
     """
 
-    def __init__(
-        self, snapshot: Snapshot, role: str, callers: Iterable[str], loop: asyncio.AbstractEventLoop
-    ) -> None:
+    def __init__(self, snapshot: Snapshot, standing: Standing, former: Parts | None = None) -> None:
         config = snapshot.config
         self._snapshot = snapshot
-        self.loop = loop
-        self.wheel = Wheel(loop)
-        self.endpoints = Endpoints(snapshot, self.wheel, loop)
+        self._former_pools = {} if former is None else former.pools
+        self.loop = standing.loop
+        self.wheel = standing.wheel
+        self.metrics = standing.metrics
+        self.new_id = standing.new_id
+        self.endpoints: Endpoints = Endpoints(
+            snapshot, self.wheel, self.loop, None if former is None else former.endpoints
+        )
         self.sources: list[Source] = []
         self._lane_room = LaneRoom()
-        self.pools: list[Pools] = []
-        self.metrics = Metrics(role, __version__, callers, snapshot.services)
+        self.pools: dict[tuple[str, PoolLimits], Pools] = {}
+        self.metrics.begin(snapshot.caller_names, snapshot.services)
         self.access_log = self._make_access_log()
         # There, every connection is as good as another.
         self.has_short_way = not config.limits.requests_per_connection
         self.recorder = Recorder(self.metrics, self.access_log, time.monotonic, time.time)
         self.fields = HopFields(config.name)
-        self.new_id = _exchange_ids()
-        self._head_limits = HeadLimits(
+        self.head_limits = HeadLimits(
             config.limits.header_bytes,
             config.limits.header_count,
             config.limits.target_bytes,
             config.limits.body_bytes or None,
         )
         # One for all services, since each remembers what it parsed.
-        self._answer_parser = HeadParser(self._head_limits)
+        is_same = former is not None and former.head_limits == self.head_limits
+        self._answer_parser: HeadParser = (
+            former._answer_parser if former is not None and is_same else HeadParser(self.head_limits)
+        )
         self.sealed_parser = HeadParser(
-            self._head_limits, CONTROL if role == "in" else frozenset(), sealed=True
+            self.head_limits, CONTROL if isinstance(snapshot, InSnapshot) else frozenset(), sealed=True
         )
 
     def _make_access_log(self) -> AccessLog:
@@ -97,27 +117,17 @@ class Parts:
         self.metrics.watch("fastproxy_log_lines_dropped", lambda: sum(each.dropped for each in outputs))
         return AccessLog(config.name, fraction, output)
 
-    def server(
-        self,
-        proxy: Handler,
-        limits: Limits,
-        control: frozenset[bytes],
-        allowed_uids: list[int],
-        *,
-        is_plain: bool,
-    ) -> Server:
-        """Make the listener for a proxy.
+    def edge(self, limits: Limits, control: frozenset[bytes], *, is_plain: bool) -> Edge:
+        """Make what the listener of a proxy judges by.
 
         Args:
-            proxy: what handles the requests. limits: of the config.
+            limits: of the config.
             control: names of the fields that the proxy consumes, in lower case.
-            allowed_uids: who may connect to a Unix socket; empty for everybody.
             is_plain: what comes in here is plain HTTP. An envelope is larger than what it carries, so that
                 `limits.body_bytes` holds for what comes out of it; and it leads to no other protocol.
         """
-        head = self._head_limits if is_plain else replace(self._head_limits, body_bytes=None)
-        return Server(
-            proxy,
+        head = self.head_limits if is_plain else replace(self.head_limits, body_bytes=None)
+        return Edge(
             HeadParser(head, control),
             ServerLimits(
                 head=head,
@@ -130,26 +140,25 @@ class Parts:
                 requests_per_connection=limits.requests_per_connection,
                 tunnel_idle_timeout_s=limits.tunnel_idle_timeout_s if is_plain else 0,
             ),
-            self.wheel,
-            self.loop,
-            peer_check(allowed_uids),
+            peer_check(self._snapshot.config.listen.allowed_uids),
         )
 
     def connections(self, service: LocalService | configured.RemoteService) -> Pools:
         """Make what keeps connections to a service, or to its receiver."""
         limits = self._snapshot.config.limits
-        pools = Pools(
-            self._answer_parser,
-            PoolLimits(
-                connections=limits.connections_per_endpoint,
-                waiting=limits.waiting_per_endpoint,
-                idle_timeout_s=limits.endpoint_idle_timeout_s,
-                connect_timeout_s=service.settings.connect_timeout_s,
-            ),
-            self.wheel,
-            self.loop,
+        bounds = PoolLimits(
+            connections=limits.connections_per_endpoint,
+            waiting=limits.waiting_per_endpoint,
+            idle_timeout_s=limits.endpoint_idle_timeout_s,
+            connect_timeout_s=service.settings.connect_timeout_s,
         )
-        self.pools.append(pools)
+        key = service.name, bounds
+        pools = self._former_pools.get(key)
+        if pools is not None and pools.parser is self._answer_parser:
+            del self._former_pools[key]
+        else:
+            pools = Pools(self._answer_parser, bounds, self.wheel, self.loop)
+        self.pools[key] = pools
         self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, service.name)
         self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, service.name)
         return pools
@@ -182,6 +191,18 @@ class Parts:
             self._lane_room,
             recover,
         )
+
+    async def retire(self) -> None:
+        """Let go of what goes on in no later config; what is under way on it ends in its own time."""
+        await self.endpoints.close()
+        for pools in self.pools.values():
+            pools.close()
+
+    async def close(self) -> None:
+        """Cut off what is left."""
+        await self.endpoints.close()
+        for pools in self.pools.values():
+            pools.abort()
 
 
 def packing_of(settings: ServiceSettings) -> Packing:

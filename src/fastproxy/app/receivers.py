@@ -31,6 +31,10 @@ class KnownReceivers:
         """Whether nothing will ever change."""
         return not any(peer.key_dates for peer in self._peers)
 
+    def knows(self, name: str) -> bool:
+        """Return whether there is such a receiver."""
+        return name in self._keys
+
     def keys(self, name: str) -> tuple[bytes, ...]:
         """Return the keys of a receiver that count now, in the order of the config."""
         return self._keys[name]

@@ -1,49 +1,38 @@
-"""A proxy as it runs in one process: starting it, keeping it, draining it."""
+"""A proxy as it runs in one process: started, given another config, drained."""
 
 from __future__ import annotations
 
 import asyncio
+import gc
 import logging
 import socket
 import time
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Sequence
-from functools import partial
-from math import inf
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Coroutine, Iterable
+from typing import Any
 
-from msgspec.structs import replace
-
-from fastproxy.app.callers import KnownCallers, with_callers
-from fastproxy.app.in_role import in_proxy, privileges_of
-from fastproxy.app.key_dates import KeyDates
-from fastproxy.app.links import CallerLinks, ReceiverLinks, certificates_of
+from fastproxy.app.in_role import InRole
 from fastproxy.app.memory import MemoryKeeper, give_back
-from fastproxy.app.out_role import out_proxy
-from fastproxy.app.parts import Parts
-from fastproxy.app.receivers import KnownReceivers
-from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, Snapshot
-from fastproxy.net.link.server import LinkServer
+from fastproxy.app.out_role import OutRole
+from fastproxy.app.parts import Standing
+from fastproxy.config.snapshot import OutSnapshot, Snapshot
 from fastproxy.net.server import Server
-from fastproxy.proxy.fields import CONTROL
-from fastproxy.proxy.in_proxy import InProxy
-from fastproxy.proxy.out_proxy import OutProxy
 from fastproxy.telemetry.process import resident_bytes
-
-if TYPE_CHECKING:
-    from fastproxy.app.envelopes import EnvelopesIn
 
 _LOG = logging.getLogger("fastproxy")
 _HOUSEKEEPING_S = 5.0
+_LOOK_S = 0.05
+"""How often it is looked whether all exchanges of a former config are over."""
+
+Role = OutRole | InRole
 
 
 class Proxy:
-    """A proxy that can be started and drained.
+    """A proxy that can be started, given another config, and drained.
 
-    parts: what it is made of. metrics: what it counts. server: where exchanges come in.
-    in_flight: says how many there are.
+    metrics: what it counts. server: where exchanges come in.
 
     Args:
-        snapshot: the config that it runs.
+        snapshot: the config that it begins with.
         loop: the event loop.
         unix_clock: Unix time in seconds, for the dates of keys.
     """
@@ -54,48 +43,26 @@ class Proxy:
         loop: asyncio.AbstractEventLoop,
         unix_clock: Callable[[], float] = time.time,
     ) -> None:
-        config = snapshot.config
-        self._snapshot = snapshot
         self._loop = loop
-        self._envelopes: EnvelopesIn | None = None
-        self._caller_links: CallerLinks | None = None
-        self._receiver_links: ReceiverLinks | None = None
-        self._known_callers: KnownCallers | None = None
-        self._caller_names: tuple[str, ...] = ()  # whom the privileges are compiled for
-        certificates = certificates_of(snapshot.tls)
-        own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
-        proxy: OutProxy | InProxy
-        if isinstance(snapshot, OutSnapshot):
-            self.parts = parts = Parts(snapshot, "out", snapshot.caller_names, loop)
-            dates = KeyDates("receiver", parts.metrics, unix_clock, own_not_after_unix_s)
-            receivers = KnownReceivers(snapshot, dates)
-            self._caller_links = CallerLinks(snapshot, parts, receivers, certificates)
-            proxy = out_proxy(snapshot, parts, self._caller_links, receivers)
-            control = CONTROL | {proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
-        else:
-            self.parts = parts = Parts(snapshot, "in", snapshot.caller_names, loop)
-            dates = KeyDates("caller", parts.metrics, unix_clock, own_not_after_unix_s)
-            known = self._known_callers = KnownCallers(snapshot, dates)
-            self._caller_names = tuple(peer.name for peer in known.counting)
-            snapshot = replace(snapshot, callers={peer.name: peer for peer in known.counting})
-            proxy, self._envelopes = in_proxy(snapshot, parts)
-            known.on_change(partial(self._take_callers, snapshot, proxy))
-            control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
-        self.metrics = parts.metrics
-        self.server = parts.server(
-            proxy,
-            config.limits,
-            control,
-            config.listen.allowed_uids,
-            is_plain=isinstance(proxy, OutProxy),
-        )
-        if isinstance(snapshot, InSnapshot) and isinstance(proxy, InProxy) and proxy.link_flow is not None:
-            self._receiver_links = ReceiverLinks(
-                snapshot, parts, proxy.link_flow, self.server.date_line, certificates
-            )
-            self.server.links = self._receiver_links.server
-        self.in_flight = lambda: proxy.in_flight
+        self._unix_clock = unix_clock
+        self._standing = standing = Standing("out" if isinstance(snapshot, OutSnapshot) else "in", loop)
+        self.metrics = standing.metrics
+        self._former: set[Role] = set()  # with exchanges under way
+        self._retiring: set[asyncio.Task[None]] = set()
+        self._housekeeping: list[asyncio.Task[None]] = []
+        self._role = role = self._made(snapshot, None)
+        edge = role.edge
+        self.server = Server(role.proxy, edge.parser, edge.limits, standing.wheel, loop, edge.allow_peer)
+        role.install(self.server)
         self._watch()
+
+    def _made(self, snapshot: Snapshot, former: Role | None) -> Role:
+        """Make this proxy with a config, on the base of what it was with the one before."""
+        if isinstance(snapshot, OutSnapshot):
+            assert former is None or isinstance(former, OutRole)  # `changes` has the role keep
+            return OutRole(snapshot, self._standing, self._unix_clock, former)
+        assert former is None or isinstance(former, InRole)
+        return InRole(snapshot, self._standing, self._unix_clock, former)
 
     async def start(self, listeners: Iterable[socket.socket], *, registers: bool = True) -> None:
         """Look endpoints up, and take connections.
@@ -104,97 +71,106 @@ class Proxy:
             listeners: bound sockets to take them from; closed in the end.
             registers: whether this process makes the proxy known at the center, for all that share the work.
         """
-        await self.parts.endpoints.look_up()
+        role = self._role
+        await role.parts.endpoints.look_up()
         for sock in listeners:
-            if self._receiver_links is None or not self._receiver_links.listen(sock):
+            if not role.listen(sock):
                 await self.server.listen(sock)
-        self._housekeeping = [self._loop.create_task(work) for work in self._housework()]
-        for task in self._housekeeping:
-            task.add_done_callback(_tell_if_failed)
+        self._housekeeping.append(self._work(self._keep_house()))
+        self._begin_housework()
         if registers:
-            await self.parts.endpoints.register()
+            await role.parts.endpoints.register()
+
+    async def change(self, snapshot: Snapshot) -> None:
+        """Go on with another config, which differs in nothing that takes a new process (`changes`).
+
+        Exchanges that are under way end with the config that they began with, on connections and links that
+        stay. Whoever the new config doesn't know any more is cut off.
+        """
+        former = self._role
+        role = self._made(snapshot, former)
+        await role.parts.endpoints.look_up()
+        role.install(self.server)
+        self._role = role
+        self._watch()
+        self._begin_housework()
+        self._former.add(former)
+        task = self._loop.create_task(self._retire(former))
+        self._retiring.add(task)
+        task.add_done_callback(self._retiring.discard)
+
+    async def _retire(self, former: Role) -> None:
+        """Let go of what was made for a former config, once nothing is under way with it, or in time."""
+        give_up_s = self._loop.time() + former.snapshot.config.drain.grace_s
+        while former.proxy.in_flight and self._loop.time() < give_up_s:  # noqa: ASYNC110 - no cost per exchange
+            await asyncio.sleep(_LOOK_S)
+        await former.retire()
+        while former.proxy.in_flight:  # noqa: ASYNC110 - a tunnel may last for days
+            await asyncio.sleep(_HOUSEKEEPING_S)
+        self._former.discard(former)
+        del former
+        gc.collect()  # a proxy is full of cycles, and nothing else would have them looked for
 
     async def drain(self) -> None:
         """Take nothing new, let what is in flight end within the grace period, cut what is left."""
-        grace_s = self._snapshot.config.drain.grace_s
-        await self.parts.endpoints.deregister()
+        role = self._role
+        grace_s = role.snapshot.config.drain.grace_s
+        await role.parts.endpoints.deregister()
         self.server.drain()
-        ending: list[Server | LinkServer] = [self.server]
-        if self._receiver_links is not None:
-            self._receiver_links.server.drain()
-            ending.append(self._receiver_links.server)
-        for server, is_empty in zip(
-            ending, await asyncio.gather(*(server.emptied(grace_s) for server in ending)), strict=True
-        ):
-            if not is_empty:
-                _LOG.warning("grace period over", extra={"cut": server.size})
-                server.abort()
-        for task in self._housekeeping:
+        is_empty, _ = await asyncio.gather(self.server.emptied(grace_s), role.drain(grace_s))
+        if not is_empty:
+            _LOG.warning("grace period over", extra={"cut": self.server.size})
+            self.server.abort()
+        for task in (*self._housekeeping, *self._retiring):
             task.cancel()
-        if self._caller_links is not None:
-            self._caller_links.drain()
-            self._caller_links.abort()
-        await self.parts.endpoints.close()
-        for pools in self.parts.pools:
-            pools.abort()
-        self.parts.wheel.close()
-        self.parts.access_log.settle()
+        for each in (role, *self._former):
+            await each.close()
+        self._standing.wheel.close()
+        role.parts.access_log.settle()
+
+    @property
+    def in_flight(self) -> int:
+        """Exchanges that are under way."""
+        return self._role.proxy.in_flight + sum(former.proxy.in_flight for former in self._former)
 
     @property
     def connections(self) -> int:
-        """Connections that are open here, links among them."""
-        links = 0 if self._receiver_links is None else self._receiver_links.server.size
-        return self.server.size + links
+        """Connections that are open at the listener, links among them."""
+        return self.server.size + self._role.connections
 
     def not_ready(self) -> str:
         """Say why there should be no traffic now, "" when there may."""
-        lost = [hop for hop, source in zip(self._snapshot.services, self.parts.sources, strict=True)
+        role = self._role
+        lost = [hop for hop, source in zip(role.snapshot.services, role.parts.sources, strict=True)
                 if not source.endpoints]  # fmt: skip
         return f"no endpoint is known for {', '.join(lost)}" if lost else ""
 
-    def _housework(self) -> Iterator[Coroutine[Any, Any, None]]:
-        """What is to be done every so often while the proxy runs."""
-        yield self._keep_house()
-        if self._caller_links is not None:
-            yield self._caller_links.watch()
-        if self._receiver_links is not None:
-            yield self._receiver_links.watch()
-        if self._known_callers is not None:
-            yield self._known_callers.watch()
+    def _begin_housework(self) -> None:
+        """Do from now on what this config asks for to be done again and again, no more what another did."""
+        for task in self._housekeeping[1:]:
+            task.cancel()
+        self._housekeeping[1:] = [self._work(work) for work in self._role.housework()]
 
-    async def _take_callers(self, snapshot: InSnapshot, proxy: InProxy, callers: Sequence[Peer]) -> None:
-        """Callers or keys came or went: those that went are cut off, over every way that proves who calls."""
-        names = tuple(peer.name for peer in callers)
-        if names != self._caller_names:  # a key that ends needn't wait for privileges: they go by name
-            changed = with_callers(snapshot, callers)
-            proxy.take_privileges(await asyncio.to_thread(privileges_of, changed))
-            self.metrics.know_callers(changed.caller_names)
-            self._caller_names = names
-        if self._receiver_links is not None:
-            self._receiver_links.take_callers(callers)
-        if self._envelopes is not None:
-            self._envelopes.take_callers(callers)
+    def _work(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = self._loop.create_task(work)
+        task.add_done_callback(_tell_if_failed)
+        return task
 
     async def _keep_house(self) -> None:
-        memory = MemoryKeeper(self.in_flight, resident_bytes, give_back)
+        memory = MemoryKeeper(lambda: self.in_flight, resident_bytes, give_back)
         while True:
             await asyncio.sleep(_HOUSEKEEPING_S)
-            if self._envelopes is not None:
-                self._envelopes.expire()
+            self._role.keep_house()
             memory.look()
 
     def _watch(self) -> None:
-        self.metrics.watch("fastproxy_in_flight", self.in_flight)
-        self.metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
-        self.metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
+        metrics = self.metrics
+        metrics.watch("fastproxy_in_flight", lambda: self.in_flight)
+        metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
+        metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
 
 
 def _tell_if_failed(task: asyncio.Task[None]) -> None:
     """Housework goes on for as long as the proxy: without it nothing is revoked, and nobody would notice."""
     if not task.cancelled() and (error := task.exception()) is not None:
         _LOG.critical("housework has failed; restart this proxy", exc_info=error)
-
-
-def _caller_field(snapshot: Snapshot) -> bytes:
-    """The field that names the caller over `compat`, b"" without it: only the out proxy may write it."""
-    return b"" if snapshot.compat is None else snapshot.compat.caller_header.lower().encode()

@@ -30,19 +30,27 @@ def _unchanging(values: dict[Any, Any]) -> MappingProxyType[Any, Any]:
     return MappingProxyType(values)
 
 
-def put(snapshot: Snapshot) -> int:
-    """Write a snapshot into memory of its own; return its descriptor, which no program inherits unasked."""
+def pack(snapshot: Snapshot) -> bytes:
+    """Return a snapshot as bytes, for a worker alone: they hold its secrets."""
     content = io.BytesIO()
     _Pickler(content, pickle.HIGHEST_PROTOCOL).dump(snapshot)
+    return content.getvalue()
+
+
+def unpack(content: bytes) -> Snapshot:
+    """Return the snapshot that the supervisor has packed."""
+    snapshot: Snapshot = pickle.loads(content)  # noqa: S301 - of this proxy's own supervisor
+    return snapshot
+
+
+def put(content: bytes) -> int:
+    """Write bytes into memory of their own; return its descriptor, which no program inherits unasked."""
     fd = os.memfd_create("fastproxy-config", os.MFD_CLOEXEC)
     with open(fd, "wb", closefd=False) as file:
-        file.write(content.getbuffer())
+        file.write(content)
     return fd
 
 
-def get(fd: int) -> Snapshot:
-    """Read the snapshot that the supervisor has put there."""
-    with open(fd, "rb", closefd=False) as file:
-        content = os.pread(file.fileno(), os.fstat(fd).st_size, 0)
-    snapshot: Snapshot = pickle.loads(content)  # noqa: S301 - of this proxy's own supervisor
-    return snapshot
+def get(fd: int) -> bytes:
+    """Read what the supervisor has put there."""
+    return os.pread(fd, os.fstat(fd).st_size, 0)

@@ -93,9 +93,7 @@ class Connection(asyncio.Protocol):
     def __init__(self, server: Server) -> None:
         # per connection
         self._server = server
-        self._judge = server.parser.request
-        self._head_bytes = server.parser.limits.header_bytes
-        self._handle = server.handler.handle
+        self.renew()
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._timer = Timer(server.wheel, self._timed_out)
@@ -108,10 +106,6 @@ class Connection(asyncio.Protocol):
         self._is_impatient = False
         self._served = 0
         self._drive = Drive(self._exchange_done)
-        self._repeats = Repeats()
-        self._usual = b""  # the last head that came twice in a row
-        self._usual_head: Any = None
-        self._usual_rest = b""
         self.peer = ""
         # per exchange
         self._head: RequestHead | None = None
@@ -124,6 +118,17 @@ class Connection(asyncio.Protocol):
         self._flight: Flight | None = None
         self.bytes_in = 0
         self.bytes_out = 0
+
+    def renew(self) -> None:
+        """Know nothing any more of what its server has judged, decided and handed out until now."""
+        server = self._server
+        self._judge = server.parser.request
+        self._head_bytes = server.parser.limits.header_bytes
+        self._handle = server.handler.handle
+        self._repeats = Repeats()
+        self._usual = b""  # the last head that came twice in a row
+        self._usual_head: Any = None
+        self._usual_rest = b""
 
     # --- the transport's side --------------------------------------------------------------------------
 

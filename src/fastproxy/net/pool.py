@@ -221,15 +221,17 @@ class Pools:
     Endpoints come and go with discovery; the pool of one that has not been asked for in a while and holds no
     connection any more is forgotten.
 
+    parser: as below.
+
     Args: as for `Pool`.
     """
 
-    __slots__ = ("_limits", "_loop", "_opened_before", "_parser", "_pools", "_wheel")
+    __slots__ = ("_limits", "_loop", "_opened_before", "_pools", "_wheel", "parser")
 
     def __init__(
         self, parser: HeadParser, limits: PoolLimits, wheel: Wheel, loop: asyncio.AbstractEventLoop
     ) -> None:
-        self._parser = parser
+        self.parser = parser
         self._limits = limits
         self._wheel = wheel
         self._loop = loop
@@ -261,7 +263,7 @@ class Pools:
         if pool is None:
             if len(self._pools) >= _REMEMBERED_POOLS:
                 self._forget()
-            pool = Pool(endpoint, self._parser, self._limits, self._wheel, self._loop)
+            pool = Pool(endpoint, self.parser, self._limits, self._wheel, self._loop)
             self._pools[endpoint] = pool
         return await pool.acquire()
 

@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import gmtime, strftime
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, Response
@@ -41,6 +41,18 @@ class ServerLimits:
     connections_per_peer: int = 0
     requests_per_connection: int = 0
     tunnel_idle_timeout_s: float = 0.0
+
+
+class Edge(NamedTuple):
+    """What a listener judges its peers by.
+
+    parser: parses heads, and knows which fields the handler consumes. limits: bounds for every connection.
+    allow_peer: for Unix sockets, decides by uid who may connect; None lets everybody in.
+    """
+
+    parser: HeadParser
+    limits: ServerLimits
+    allow_peer: Callable[[int], bool] | None = None
 
 
 class Handler(Protocol):
@@ -78,11 +90,9 @@ class Server:
 
     Args:
         handler: gets the requests.
-        parser: parses heads, and knows which fields the handler consumes.
-        limits: bounds for every connection.
+        parser, limits, allow_peer: see `Edge`.
         wheel: for timeouts.
         loop: the event loop.
-        allow_peer: for Unix sockets, decides by uid who may connect; None lets everybody in.
     """
 
     def __init__(
@@ -97,9 +107,9 @@ class Server:
         self.handler = handler
         self.parser = parser
         self.limits = limits
+        self.allow_peer = allow_peer
         self.wheel = wheel
         self.loop = loop
-        self.allow_peer = allow_peer
         self.links: Links | None = None
         self.connections: set[Connection] = set()
         self.by_peer: Counter[str] = Counter()
@@ -108,6 +118,16 @@ class Server:
         self._empty = asyncio.Event()
         self._date = (0, b"")
         self._listeners: list[asyncio.Server] = []
+
+    def change(self, handler: Handler, edge: Edge) -> None:
+        """Hand requests to another handler from now on, those that come on open connections included.
+
+        What is under way ends with the one that it began with.
+        """
+        self.handler = handler
+        self.parser, self.limits, self.allow_peer = edge
+        for connection in self.connections:
+            connection.renew()
 
     async def listen(self, sock: socket.socket) -> None:
         """Take connections from a bound socket (TCP or Unix)."""

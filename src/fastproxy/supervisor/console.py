@@ -23,6 +23,8 @@ _CONNECTIONS = 256
 class Console:
     """The listener for operators, probes and scrapers, where the config has one.
 
+    name: where it listens, "" as long as it doesn't.
+
     Args:
         snapshot: the config. tally: what the workers count.
         not_ready: says why the proxy should get no traffic now, "" when it may.
@@ -34,6 +36,7 @@ class Console:
     ) -> None:
         self._admin = admin = snapshot.admin
         self._tally = tally
+        self.name = ""
         self._wheel = Wheel(loop)
         access = Access(
             admin.address.host if admin else "",
@@ -45,19 +48,19 @@ class Console:
         limits = ServerLimits(connections=_CONNECTIONS)
         self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
 
-    async def listen(self) -> str:
-        """Take requests; return where, "" when nowhere.
+    async def listen(self) -> None:
+        """Take requests.
 
         Raises:
             StartError: the address can't be bound.
         """
         if self._admin is None:
-            return ""
+            return
         address = self._admin.address
         sock = bind(address.host, address.port, 0o600)
         await self._server.listen(sock)
         name = sock.getsockname()
-        return f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+        self.name = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
 
     def close(self) -> None:
         """Take no more requests, and answer none."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
 from fastproxy.control.board import Board
@@ -21,6 +21,8 @@ from fastproxy.supervisor.slots import Slots
 
 START_LIMIT_S = 60.0
 """How long a worker may take to be ready: 100,000 callers take 10 s."""
+CHANGE_LIMIT_S = 30.0
+"""How long a worker may take to go on with another config: DNS and the center are asked for what is new."""
 HANG_LIMIT_S = 10.0
 """How long an event loop may stand still; its longest pauses are those of looking at 100,000 callers."""
 
@@ -37,33 +39,34 @@ _LOG = logging.getLogger("fastproxy.supervisor")
 class Terms(NamedTuple):
     """What the workers of a crew are started with.
 
-    snapshot_fd: memory with the config. count: how many there are. grace_s: how long they may drain.
+    snapshot_fd: memory with the config. size: how many there are. grace_s: how long they may drain.
+    listeners: what they take connections from.
     """
 
     snapshot_fd: int
-    count: int
+    size: int
     grace_s: float
+    listeners: Listeners
 
 
 class Shared(NamedTuple):
     """What all crews of a proxy share.
 
-    board_fd, board: what workers show. slots: their places on it. listeners: what they take connections from.
+    board_fd, board: what workers show. slots: their places on it.
     began: told of each worker that was started; ended: of each that has ended, with its status.
     """
 
     board_fd: int
     board: Board
     slots: Slots
-    listeners: Listeners
     began: Callable[[WorkerProcess], None]
     ended: Callable[[WorkerProcess, int], None]
 
 
 class Crew:
-    """The workers of one config.
+    """The workers of one config, or of those that followed it in place.
 
-    terms: as below.
+    terms: as below; those of the last config.
 
     Args:
         terms: what they are started with. shared: what they have in common with those of other configs.
@@ -92,7 +95,7 @@ class Crew:
         Raises:
             WorkerError: one of them can't; none is left.
         """
-        first = [self._started(place) for place in range(self.terms.count)]
+        first = [self._started(place) for place in range(self.terms.size)]
         try:
             async with asyncio.timeout(START_LIMIT_S):
                 await asyncio.gather(*(worker.begin() for worker in first))
@@ -105,6 +108,31 @@ class Crew:
         self._keepers = [
             self._loop.create_task(self._keep(place, worker)) for place, worker in enumerate(first)
         ]
+
+    async def change(self, terms: Terms) -> None:
+        """Have all workers go on with another config, or all with the one that they have.
+
+        Raises:
+            WorkerError: one of them can't.
+        """
+        former, self.terms = self.terms, terms
+        changing = [worker for worker in self if worker.is_ready]  # the others begin with it, or are told then
+        try:
+            async with asyncio.timeout(CHANGE_LIMIT_S):
+                await asyncio.gather(*(worker.change(terms.snapshot_fd) for worker in changing))
+        except (WorkerError, TimeoutError) as error:
+            self.terms = former
+            await self._change_back(changing)
+            raise WorkerError(str(error) or f"not within {CHANGE_LIMIT_S:g} s") from error
+
+    async def _change_back(self, workers: Iterable[WorkerProcess]) -> None:
+        for worker in workers:
+            try:
+                async with asyncio.timeout(CHANGE_LIMIT_S):
+                    await worker.change(self.terms.snapshot_fd)
+            except (WorkerError, TimeoutError):
+                _LOG.error("a worker can't go back to its config; it is replaced", extra={"pid": worker.pid})
+                worker.kill(is_expected=False)
 
     def look(self) -> None:
         """End those whose event loop has stood still for too long; called every so often."""
@@ -166,6 +194,7 @@ class Crew:
             return former
         try:
             await worker.begin()
+            await worker.change(self.terms.snapshot_fd)
         except WorkerError as error:
             _LOG.error("a worker can't begin", extra={"error": str(error)})  # noqa: TRY400
         return worker
@@ -173,7 +202,7 @@ class Crew:
     def _started(self, place: int) -> WorkerProcess:
         shared, terms = self._shared, self.terms
         number = shared.slots.take()
-        listeners = tuple(sock.fileno() for sock in shared.listeners.share(place, terms.count))
+        listeners = tuple(sock.fileno() for sock in terms.listeners.share(place, terms.size))
         begin = Begin(number, terms.snapshot_fd, shared.board_fd, listeners, is_first=place == 0)
         worker = self._places[place] = WorkerProcess(begin, shared.board.slot(number), self._loop)
         shared.began(worker)

@@ -10,9 +10,10 @@ import socket
 import subprocess
 import sys
 
+from fastproxy.control import handover
 from fastproxy.control.board import Slot
 from fastproxy.control.channel import Channel, ChannelError
-from fastproxy.control.messages import BEGIN, DRAIN, FAILED, METRICS, READY, Begin, decode, encode
+from fastproxy.control.messages import BEGIN, CHANGE, DRAIN, FAILED, METRICS, READY, Begin, decode, encode
 from fastproxy.telemetry.state import State
 
 _LOG = logging.getLogger("fastproxy.supervisor")
@@ -54,6 +55,7 @@ class WorkerProcess:
             )
         self.pid = self._popen.pid
         self._begin = begin
+        self._snapshot_fd = begin.snapshot
 
     async def begin(self) -> None:
         """Tell it what to do, and wait until it takes connections.
@@ -71,6 +73,11 @@ class WorkerProcess:
         """Whether it takes connections."""
         return self._ready.done() and self._ready.exception() is None and not self.ended.done()
 
+    @property
+    def state_name(self) -> str:
+        """Whether it is starting, ready or draining."""
+        return "draining" if self.is_leaving else "ready" if self.is_ready else "starting"
+
     async def ask(self, topic: str, content: bytes = b"") -> bytes:
         """Ask it something.
 
@@ -85,6 +92,22 @@ class WorkerProcess:
             self.state = decode(await self.ask(METRICS), State)
         except ChannelError:
             pass  # it is only beginning, or has ended: what it told last stays
+
+    async def change(self, snapshot_fd: int) -> None:
+        """Have it go on with another config, if that isn't the one that it has.
+
+        Raises:
+            WorkerError: it can't. One that has ended needn't: its successor begins with the config.
+        """
+        if self._snapshot_fd == snapshot_fd:
+            return
+        try:
+            await self.ask(CHANGE, handover.get(snapshot_fd))
+        except ChannelError as error:
+            if self.ended.done() or not self._channel.is_open:
+                return
+            raise WorkerError(f"worker {self.number} can't take the config: {error}") from error
+        self._snapshot_fd = snapshot_fd
 
     def drain(self) -> None:
         """Have it end, with what is under way."""

@@ -1,7 +1,8 @@
 """A proxy from its start to its end, as seen by the process that owns it.
 
     start    load the config, bind, have the workers take connections, say so
-    change   at SIGHUP: load the config anew, have new workers take connections, let the old ones drain
+    reload   at SIGHUP: load the config anew; where the workers can, have them go on with it, else have new
+             ones take connections and let the former ones drain
     end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second one, cut them off
 
 One thing at a time: what is asked for during a change is done after it. What fails leaves all as it was.
@@ -14,9 +15,12 @@ import contextlib
 import logging
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
+from typing import Any, NamedTuple
 
 from fastproxy import __version__
+from fastproxy.config.changes import Change, changes
+from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import board, handover
 from fastproxy.control.board import Board
@@ -28,11 +32,42 @@ from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.tally import Tally
+from fastproxy.telemetry import log
 
 LOOK_EVERY_S = 1.0
 """How often workers are looked at, and asked what they have counted."""
 
+_LARGE = 5000
+"""Callers and privileges that a running worker can take over in some ten milliseconds."""
+_SHOWN = 50
+"""Changes that the log names at most."""
+
 _LOG = logging.getLogger("fastproxy")
+
+
+class ReloadError(Exception):
+    """A new config can't be used. problems: what is wrong with it, in words."""
+
+    def __init__(self, problems: list[str]) -> None:
+        super().__init__(*problems)
+        self.problems = problems
+
+
+class Reloaded(NamedTuple):
+    """What a reload did. how: "nothing", "in place", or by "new workers". changes: what differs."""
+
+    how: str
+    changes: list[Change]
+
+
+def _way(snapshot: Snapshot, found: list[Change]) -> str:
+    """Return how a config is gone over to; see `Reloaded`."""
+    if not found:
+        return "nothing"
+    # To compile that many in place would hold up all exchanges; new workers do it beside them.
+    size = len(snapshot.caller_names) + (len(snapshot.grants) if isinstance(snapshot, InSnapshot) else 0)
+    is_large = size > _LARGE
+    return "new workers" if is_large or any(change.takes_processes for change in found) else "in place"
 
 
 class Supervisor:
@@ -51,13 +86,11 @@ class Supervisor:
         self._snapshot = snapshot
         self._workers: dict[int, WorkerProcess] = {}  # by the ids of their processes
         self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", lambda: self._workers.values())
-        self._listeners = Listeners(snapshot.listen, int(snapshot.config.listen.socket_mode, 8))
         board_fd = board.make()
-        self._shared = Shared(
-            board_fd, Board(board_fd), Slots(), self._listeners, self._began, self._ended
-        )  # fmt: skip
+        self._shared = Shared(board_fd, Board(board_fd), Slots(), self._began, self._ended)
         self._crew: Crew | None = None
-        self._leaving: set[asyncio.Task[None]] = set()
+        self._changing = asyncio.Lock()
+        self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._stop = asyncio.Event()
 
@@ -70,9 +103,11 @@ class Supervisor:
         for signum, do in (
             (signal.SIGTERM, self._stop_or_cut),
             (signal.SIGINT, self._stop_or_cut),
+            (signal.SIGHUP, self._reload_at_signal),
             (signal.SIGCHLD, self._reap),
         ):
             self._loop.add_signal_handler(signum, do)
+        await self._changing.acquire()  # whoever wants a change waits until there is something to change
         starting = self._loop.create_task(self._start())
         stopping = self._loop.create_task(self._stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
@@ -80,6 +115,7 @@ class Supervisor:
             starting.cancel()
             return
         starting.result()
+        self._changing.release()
         watching = self._loop.create_task(self._watch())
         await stopping
         watching.cancel()
@@ -87,44 +123,165 @@ class Supervisor:
 
     async def _start(self) -> None:
         snapshot = self._snapshot
-        count = snapshot.config.workers or usable_cores()
-        self._listeners.open(count)
         self._console = Console(snapshot, self._tally, self._not_ready, self._loop)
-        admin = await self._console.listen()
-        terms = Terms(handover.put(snapshot), count, snapshot.config.drain.grace_s)
-        crew = Crew(terms, self._shared, self._loop)
+        terms = self._terms(snapshot, None)
+        await self._console.listen()
         try:
-            await crew.start()
+            self._crew = await self._started(terms)
         except WorkerError as error:
             raise StartError(str(error)) from error
-        self._crew = crew
         _LOG.info(
             "ready",
             extra={
                 "role": self._tally.role,
                 "proxy": snapshot.config.name,
-                "listen": self._listeners.name,
-                "admin": admin,
-                "workers": count,
+                "listen": terms.listeners.name,
+                "admin": self._console.name,
+                "workers": terms.size,
                 "version": __version__,
             },
         )
 
-    async def _drain(self) -> None:
+    def _terms(self, snapshot: Snapshot, former: Listeners | None) -> Terms:
+        """What the workers of a config are started with; the address is listened at from now on.
+
+        Raises:
+            StartError: it can't be.
+        """
+        size = snapshot.config.workers or usable_cores()
+        mode = int(snapshot.config.listen.socket_mode, 8)
+        listeners = former
+        if listeners is None or (listeners.address, listeners.mode) != (snapshot.listen, mode):
+            listeners = Listeners(snapshot.listen, mode)
+        listeners.open(size)
+        snapshot_fd = handover.put(handover.pack(snapshot))
+        return Terms(snapshot_fd, size, snapshot.config.drain.grace_s, listeners)
+
+    async def _started(self, terms: Terms) -> Crew:
+        crew = Crew(terms, self._shared, self._loop)
+        await crew.start()
+        return crew
+
+    # --- another config ---------------------------------------------------------------------------------
+
+    async def reload(self) -> Reloaded:
+        """Load the config anew and go on with it.
+
+        Raises:
+            ReloadError: it can't be used; all is as it was.
+        """
+        async with self._changing:
+            try:
+                reloaded = await self._reload()
+            except ReloadError as error:
+                self._tally.reloads["refused"] += 1
+                words = "the new config is refused; the former one serves on"
+                _LOG.error(words, extra={"problems": error.problems})
+                raise
+            self._tally.reloads["done"] += 1
+            _LOG.info(
+                "reloaded",
+                extra={"how": reloaded.how, "changes": [change.path for change in reloaded.changes][:_SHOWN]},
+            )
+            return reloaded
+
+    async def preview(self) -> Reloaded:
+        """Return what a reload would do now.
+
+        Raises:
+            ReloadError: it would refuse the config.
+        """
+        snapshot = await self._loaded()
+        found = await asyncio.to_thread(changes, self._snapshot, snapshot)
+        return Reloaded(_way(snapshot, found), found)
+
+    async def _loaded(self) -> Snapshot:
+        try:
+            return await asyncio.to_thread(self._load)
+        except ConfigError as error:
+            raise ReloadError([str(problem) for problem in error.problems]) from error
+
+    async def _reload(self) -> Reloaded:
+        snapshot = await self._loaded()
+        found = await asyncio.to_thread(changes, self._snapshot, snapshot)
+        way = _way(snapshot, found)
+        if way == "nothing":
+            return Reloaded(way, found)
+        console = self._console
+        try:
+            if snapshot.admin != self._snapshot.admin:
+                console = Console(snapshot, self._tally, self._not_ready, self._loop)
+                await console.listen()
+            await self._change(snapshot, way)
+        except (StartError, WorkerError) as error:
+            if console is not self._console:
+                console.close()
+            raise ReloadError([str(error)]) from error
+        if console is not self._console:
+            console, self._console = self._console, console
+            console.close()
+        self._snapshot = snapshot
+        log.setup(snapshot.config.log.level, snapshot.config.log.format)
+        for warning in (*snapshot.warnings, *snapshot.lapsed):
+            _LOG.warning(str(warning))
+        return Reloaded(way, found)
+
+    async def _change(self, snapshot: Snapshot, way: str) -> None:
         crew = self._crew
         assert crew is not None  # there was a start
-        self._is_draining = True
-        _LOG.info(
-            "draining",
-            extra={
-                "connections": sum(worker.slot.connections for worker in self._workers.values()),
-                "grace_s": crew.terms.grace_s,
-            },
-        )
+        terms = self._terms(snapshot, crew.terms.listeners)
+        former_fd = crew.terms.snapshot_fd
+        try:
+            if way == "in place":
+                await crew.change(terms)
+                os.close(former_fd)
+            else:
+                self._crew = await self._started(terms)
+                self._soon(self._retire(crew))
+        except BaseException:
+            os.close(terms.snapshot_fd)
+            if terms.listeners is not crew.terms.listeners:
+                terms.listeners.close()
+            raise
+
+    async def _retire(self, crew: Crew) -> None:
+        """Let the workers of a former config drain."""
         await crew.drain()
-        if self._leaving:
-            await asyncio.wait(self._leaving)
-        self._listeners.close()
+        os.close(crew.terms.snapshot_fd)
+        assert self._crew is not None  # another is there
+        if crew.terms.listeners is not self._crew.terms.listeners:
+            crew.terms.listeners.close()
+
+    def _reload_at_signal(self) -> None:
+        async def reload() -> None:
+            with contextlib.suppress(ReloadError):  # the log has it
+                await self.reload()
+
+        self._soon(reload())
+
+    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    # --- the end ----------------------------------------------------------------------------------------
+
+    async def _drain(self) -> None:
+        self._is_draining = True
+        async with self._changing:
+            crew = self._crew
+            assert crew is not None  # there was a start
+            _LOG.info(
+                "draining",
+                extra={
+                    "connections": sum(worker.slot.connections for worker in self._workers.values()),
+                    "grace_s": crew.terms.grace_s,
+                },
+            )
+            await crew.drain()
+        while self._tasks:
+            await asyncio.wait(self._tasks)
+        crew.terms.listeners.close()
         self._console.close()
         _LOG.info("stopped")
 

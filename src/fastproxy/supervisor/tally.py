@@ -21,7 +21,7 @@ _PATIENCE_S = 2.0
 class Tally:
     """Adds up.
 
-    role: of the proxy. not_ready: why it should get no traffic, "" when it may, as its workers said last.
+    role: of the proxy. reloads: by outcome. not_ready: why it should get no traffic, "" when it may, as its workers said last.
 
     Args:
         role: as above. workers: those that there are now.
@@ -33,6 +33,7 @@ class Tally:
         self._workers = workers
         self._ended = State(role, __version__)
         self._endings: Counter[str] = Counter()
+        self.reloads: Counter[str] = Counter()
 
     async def refresh(self) -> None:
         """Learn what the workers have counted until now, and how they are."""
@@ -65,8 +66,10 @@ class Tally:
 
     def _own(self) -> State:
         own = State(self.role, __version__, cpu_s=sum(os.times()[:2]))
-        own.levels["fastproxy_workers"] = {"": sum(worker.is_ready for worker in self._workers())}
+        states = Counter(worker.state_name for worker in self._workers())
+        own.levels["fastproxy_workers"] = {state: states[state] for state in ("starting", "ready", "draining")}
         own.tallies["fastproxy_workers_ended"] = dict(self._endings)
+        own.tallies["fastproxy_reloads"] = dict(self.reloads)
         if (resident := resident_bytes()) is not None:
             own.resident_bytes["supervisor"] = resident
         return own

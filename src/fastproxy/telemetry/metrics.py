@@ -10,7 +10,7 @@ Knows nothing of where the numbers come from: the layers above count here, or ar
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 
 from fastproxy.errors import TABLE
 
@@ -28,7 +28,7 @@ OTHER = "other"
 _OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
 
 GAUGES = {
-    "fastproxy_workers": "Processes that take connections",
+    "fastproxy_workers": "Processes that carry exchanges, by state: starting, ready or draining",
     "fastproxy_in_flight": "Exchanges that have begun and are not over",
     "fastproxy_connections_open": "Connections open at the listener",
     "fastproxy_endpoints": "Endpoints known for a service, or for its receiver",
@@ -45,6 +45,7 @@ GAUGES = {
 """Values that go up and down and stand in the layers above: name and what it says."""
 
 TALLIES = {
+    "fastproxy_reloads": "Reloads of the config, by outcome",
     "fastproxy_workers_ended": "Processes that took connections and have ended, by how",
     "fastproxy_connections_accepted": "Connections accepted by the listener",
     "fastproxy_upstream_connections_opened": "Connections opened to services or receivers",
@@ -61,6 +62,8 @@ TALLIES = {
 """Values that only go up and stand in the layers above: name and what it says."""
 
 SPLIT_BY = {
+    "fastproxy_workers": "state",
+    "fastproxy_reloads": "outcome",
     "fastproxy_workers_ended": "how",
     "fastproxy_process_resident_bytes": "process",
     "fastproxy_compat_weaknesses": "weakness",
@@ -178,20 +181,20 @@ class Metrics:
     watched: by metric and service (see `SPLIT_BY`), what is read at each scrape.
     counted: by metric, counts by the label's value that somebody else keeps.
     listed: by metric (see `LISTED_BY`), what reads all its values at each scrape.
+    before: by metric and label, what was counted with former configs.
 
     Args:
-        role: "out" or "in".
-        version: of this program.
-        callers: names that the config knows.
-        services: names that the config knows.
+        role: "out" or "in". version: of this program.
         series_limit: pairs of caller and service counted apart; protects memory.
     """
 
     __slots__ = (
+        "_already",
         "_callers",
         "_other",
         "_series_limit",
         "_services",
+        "before",
         "challenges",
         "counted",
         "known",
@@ -201,25 +204,48 @@ class Metrics:
         "watched",
     )
 
-    def __init__(
-        self,
-        role: str,
-        version: str,
-        callers: Iterable[str],
-        services: Iterable[str],
-        series_limit: int = 10_000,
-    ) -> None:
+    def __init__(self, role: str, version: str, series_limit: int = 10_000) -> None:
         self.role = role
         self.version = version
-        self._callers = frozenset(callers)
-        self._services = frozenset(services)
+        self._callers: Set[str] = frozenset()
+        self._services: Set[str] = frozenset()
         self._series_limit = series_limit
         self.known: dict[tuple[str, str], Series] = {}
         self._other = Series(OTHER, OTHER)
         self.challenges = 0
+        self.before: dict[str, dict[str, float]] = {}
+        # What is in `before` of those who go on counting.
+        self._already: dict[str, dict[str, float]] = {}
         self.watched: dict[str, dict[str, Read]] = {}
         self.counted: dict[str, Mapping[str, int]] = {}
         self.listed: dict[str, ReadAll] = {}
+
+    def begin(self, callers: Iterable[str], services: Iterable[str]) -> None:
+        """Count with another config from now on; what was counted stays.
+
+        Args:
+            callers, services: names that it knows.
+        """
+        self._callers = frozenset(callers)
+        self._services = frozenset(services)
+        self.before = self.tallies()
+        self._already = {}
+        self.watched = {}
+        self.counted = {}
+        self.listed = {}
+
+    def tallies(self) -> dict[str, dict[str, float]]:
+        """Return, by metric and label, all that others have counted so far."""
+        found = {name: dict(counts) for name, counts in self.before.items()}
+        for name, by_label in self.watched.items():
+            if name in TALLIES:
+                values = {label: value for label, read in by_label.items() if (value := read()) is not None}
+                _add(found.setdefault(name, {}), values)
+        for name, counts in self.counted.items():
+            _add(found.setdefault(name, {}), counts)
+        for name, counted in self._already.items():
+            _add(found[name], {label: -value for label, value in counted.items()})
+        return found
 
     def know_callers(self, callers: Iterable[str]) -> None:
         """Count these callers by their names from now on; what was counted stays."""
@@ -244,6 +270,8 @@ class Metrics:
         if metric not in GAUGES and metric not in TALLIES:
             raise ValueError(f"there is no gauge or tally named {metric}")
         self.watched.setdefault(metric, {})[service] = read
+        if metric in TALLIES and (value := read()):
+            self._already.setdefault(metric, {})[service] = value
 
     def count(self, metric: str, counts: Mapping[str, int]) -> None:
         """Show what somebody else counts by a label of few values.
@@ -254,6 +282,7 @@ class Metrics:
         if metric not in TALLIES or metric not in SPLIT_BY:
             raise ValueError(f"there is no split tally named {metric}")
         self.counted[metric] = counts
+        self._already[metric] = dict(counts)
 
     def show(self, metric: str, read: ReadAll) -> None:
         """Ask at each scrape which values there are.
@@ -276,3 +305,8 @@ class Metrics:
                 return self._other
             series = self.known[key] = Series(*key)
         return series
+
+
+def _add(to: dict[str, float], values: Mapping[str, float]) -> None:
+    for label, value in values.items():
+        to[label] = to.get(label, 0) + value

@@ -76,11 +76,12 @@ def state_of(metrics: Metrics, process: str) -> State:
     """Return what this process has counted; `process` is its name among those of the proxy."""
     state = State(metrics.role, metrics.version, metrics.challenges, sum(os.times()[:2]))
     state.series = [_state_of(series) for series in metrics.all_series()]
+    state.tallies = metrics.tallies()
     for name, by_label in metrics.watched.items():
-        values = {label: value for label, read in by_label.items() if (value := read()) is not None}
-        (state.levels if name in GAUGES else state.tallies)[name] = values
-    for name, counts in metrics.counted.items():
-        state.tallies[name] = dict(counts)
+        if name in GAUGES:
+            state.levels[name] = {
+                label: value for label, read in by_label.items() if (value := read()) is not None
+            }
     for name, read in metrics.listed.items():
         state.listed[name] = list(read().items())
     if (resident := resident_bytes()) is not None:

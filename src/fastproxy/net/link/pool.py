@@ -357,6 +357,13 @@ class LinkPool:
                 if not hope.left:
                     hope.waiter.set(False)
 
+    def change(self, way: Way) -> None:
+        """Make links in another way from now on; those that are there stay."""
+        self._way = way
+        self._last = None
+        self._is_refused = False
+        self._retry_s = 0.0
+
     # --- the end ------------------------------------------------------------------------------------------
 
     def revoke(self, is_trusted: Callable[[CallerLink], bool]) -> int:
@@ -417,6 +424,12 @@ class LinkPools:
                     del self._pools[unused]
             pool = self._pools[endpoint] = LinkPool(endpoint, self._way, self._parts)
         return pool
+
+    def change(self, way: Way) -> None:
+        """Make links in another way from now on; those that are there stay."""
+        self._way = way
+        for pool in self._pools.values():
+            pool.change(way)
 
     def revoke(self, is_trusted: Callable[[CallerLink], bool]) -> int:
         """Cut the links off whose receiver is trusted no more; return how many."""

@@ -128,12 +128,16 @@ class ReceiverLink(Link):
     def __init__(self, server: LinkServer, peer: str) -> None:
         super().__init__(server.settings, server.counters, server.landing, server.wheel, server.loop)
         self._server = server
-        self._handler = server.handler
         self._greeting = b""  # what has come of the handshake
         self._deadline = Timer(server.wheel, self._deadline_passed)
         self.peer = peer
         self.caller = ""
         self.last_stream = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Know nothing any more of what the handler has made of this caller's requests until now."""
+        self._handler = self._server.handler
         self.known: Any = None
 
     # --- the handshake ------------------------------------------------------------------------------------

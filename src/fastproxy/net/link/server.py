@@ -177,6 +177,18 @@ class LinkServer:
         self._accepting: asyncio.Task[None] | None = None
         self._empty = asyncio.Event()
 
+    def change(self, handler: StreamHandler, door: Door, settings: LinkSettings, limits: DoorLimits) -> None:
+        """Go on with others: streams that come on open links are handed to the new handler.
+
+        Links keep the settings that both sides have agreed on. Arguments as above.
+        """
+        self.handler = handler
+        self.door = door
+        self.settings = settings
+        self._limits = limits
+        for link in self.links:
+            link.renew()
+
     # --- links inside TLS ---------------------------------------------------------------------------------
 
     def listen(
