@@ -15,8 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 from fastproxy.app.running import Proxy
 from fastproxy.config.key_dates import shown_date
 from fastproxy.config.load import load
+from fastproxy.net.listener import bind
 from fastproxy.policy.pattern import parse_pattern
 from fastproxy.telemetry.exposition import render
+from fastproxy.telemetry.state import state_of
 
 NOW_S = 1_800_000_000.0
 END_S = NOW_S + 100
@@ -72,7 +74,7 @@ class Running:
             file = folder / f"{name}.yaml"
             file.write_text(json.dumps(config))
             made.append(Proxy(load(file, check_pattern=parse_pattern, clock=clock), loop, clock))
-            await made[-1].start()
+            await made[-1].start([bind(f"{folder}/{name}", 0, 0o600)])
         self.inner, self.outer = made
 
     async def stop(self) -> None:
@@ -115,7 +117,8 @@ class Running:
 
     def counted(self, proxy: Proxy, metric: str, /, **labels: str) -> float:
         """A metric's value, over all series with these labels."""
-        lines = [line for line in render(proxy.metrics).decode().splitlines() if line.startswith(metric)]
+        text = render(state_of(proxy.metrics, "")).decode()
+        lines = [line for line in text.splitlines() if line.startswith(metric)]
         wanted = [f'{label}="{value}"' for label, value in labels.items()]
         return sum(float(line.split()[-1]) for line in lines if all(one in line for one in wanted))
 

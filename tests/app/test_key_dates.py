@@ -13,6 +13,7 @@ from fastproxy.app.key_dates import LINES, SHOWN, KeyDates
 from fastproxy.config.snapshot import Peer
 from fastproxy.telemetry.exposition import render
 from fastproxy.telemetry.metrics import Metrics
+from fastproxy.telemetry.state import state_of
 
 DAY_S = 86_400.0
 START_S = 1_800_000_000.0
@@ -173,7 +174,7 @@ def test_whichever_way_the_clock_jumps_the_keys_are_those_of_the_time(
 
 def left_s(watched: Watched) -> dict[str, float]:
     """What a scrape says."""
-    lines = render(watched.metrics).decode().splitlines()
+    lines = render(state_of(watched.metrics, "")).decode().splitlines()
     start = "fastproxy_key_not_after_seconds{"
     return {
         line.split("}")[0].removeprefix(start): float(line.split()[-1]) for line in lines if start in line
@@ -207,6 +208,5 @@ def test_the_metric_is_bounded_and_shows_what_ends_first(watched: Watched) -> No
 def test_the_own_certificate_is_shown_as_well() -> None:
     metrics = Metrics("out", "1", [], [])
     KeyDates("receiver", metrics, lambda: START_S, lambda: START_S + 60)
-    assert b'fastproxy_key_not_after_seconds{kind="own",name="certificate",role="out"} 60.0' in render(
-        metrics
-    )
+    text = render(state_of(metrics, ""))
+    assert b'fastproxy_key_not_after_seconds{kind="own",name="certificate",role="out"} 60.0' in text

@@ -11,7 +11,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from fastproxy.bench.accounting import begin_peak, cpu_s, parse_stat, peak_bytes, resident_bytes
+from fastproxy.bench.accounting import (
+    begin_peak,
+    cpu_s,
+    largest_bytes,
+    parse_stat,
+    peak_bytes,
+    resident_bytes,
+)
 
 
 @settings(max_examples=50)
@@ -52,6 +59,7 @@ def test_cpu_and_memory_count_threads_and_children() -> None:
         assert 0.25 <= used_s < 5
         one_interpreter = parse_stat(Path(f"/proc/{parent.pid}/stat").read_text()).resident_pages
         assert resident_bytes(parent.pid) > one_interpreter * os.sysconf("SC_PAGE_SIZE")
+        assert resident_bytes(parent.pid) / 2 <= largest_bytes(parent.pid) < resident_bytes(parent.pid)
     finally:
         parent.communicate(timeout=10)
     with pytest.raises(ProcessLookupError):

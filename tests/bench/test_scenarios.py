@@ -76,7 +76,7 @@ def assert_costs(figures: Mapping[str, float]) -> None:
     for place in PLACES:
         # A proxy can't relay a request for less than a microsecond, and doesn't need ten milliseconds.
         assert 1 < figures[f"cpu_{place}_us"] < 10_000
-        assert 1 < figures[f"resident_{place}_mib"] < 1000
+        assert 1 < figures[f"worker_{place}_mib"] < figures[f"resident_{place}_mib"] < 1000
 
 
 def test_peak(run: Run) -> None:

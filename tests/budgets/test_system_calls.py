@@ -42,13 +42,13 @@ class Counted(dict[str, int]):
 
 @contextmanager
 def traced(proxy: ProxyProcess, file: Path) -> Iterator[Counted]:
-    """Count the system calls of a proxy; they are there at the end."""
+    """Count the system calls of a proxy's worker; they are there at the end."""
     strace = shutil.which("strace")
     if strace is None:
         pytest.fail("strace is missing; install the Debian package strace")
     counted = Counted()
     tracer = subprocess.Popen(
-        [strace, "-f", "-c", "-o", str(file), "-p", str(proxy.pid)], stderr=subprocess.PIPE, text=True
+        [strace, "-f", "-c", "-o", str(file), "-p", str(proxy.worker)], stderr=subprocess.PIPE, text=True
     )
     try:
         assert tracer.stderr is not None

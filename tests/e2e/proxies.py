@@ -7,13 +7,14 @@ its metrics, its logs and its exit code.
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Any, Self
@@ -22,6 +23,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from fastproxy.wire.identity import PrivateKey
 from tests.e2e.client import Address, Answer, fetch
+from tests.e2e.worker_processes import workers_of
 
 Config = dict[str, Any]
 Line = dict[str, Any]
@@ -136,9 +138,19 @@ class ProxyProcess:
         self.admin = address_of(line["admin"])
         return self
 
+    @property
+    def worker(self) -> int:
+        """The process of its only worker."""
+        (pid,) = workers_of(self.pid)
+        return pid
+
     def kill(self) -> None:
-        """End it at once, if it still runs."""
+        """End it at once with its workers, if it still runs."""
+        workers = workers_of(self.pid) if self._process.poll() is None else []
         self._process.kill()
+        for pid in workers:
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         self.wait()
 
     def probe(self, path: str) -> Answer:
@@ -157,16 +169,16 @@ class ProxyProcess:
             pass
 
     def memory_bytes(self, row: str) -> int:
-        """A row of /proc/PID/status: VmRSS for resident memory now, VmHWM for its peak."""
-        for line in Path(f"/proc/{self.pid}/status").read_text().splitlines():
+        """A row of its only worker's /proc/PID/status: VmRSS for resident memory now, VmHWM for its peak."""
+        for line in Path(f"/proc/{self.worker}/status").read_text().splitlines():
             name, _, value = line.partition(":")
             if name == row:
                 return int(value.split()[0]) * 1024
         raise AssertionError(row)
 
     def begin_peak(self) -> int:
-        """Forget the peak of resident memory so far; return what is resident now."""
-        Path(f"/proc/{self.pid}/clear_refs").write_text("5")
+        """Forget the peak of its only worker's memory so far; return what is resident there now."""
+        Path(f"/proc/{self.worker}/clear_refs").write_text("5")
         return self.memory_bytes("VmRSS")
 
     def reload(self, changes: Config, *, message: str = "reloaded") -> Line:
@@ -321,6 +333,7 @@ def in_config(services: Mapping[str, Sequence[str]], callers: Mapping[str, Priva
         "privileges": [{"callers": ["*"], "services": ["*"]}],
         "admin": {"address": "127.0.0.1:0"},
         "drain": {"grace_s": 1},
+        "workers": 1,
     }
 
 
@@ -338,6 +351,7 @@ def out_config(services: Mapping[str, Sequence[str]], receiver_key: PrivateKey, 
         "services": {name: {} for name in services},
         "admin": {"address": "127.0.0.1:0"},
         "drain": {"grace_s": 1},
+        "workers": 1,
     }
 
 

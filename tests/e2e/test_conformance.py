@@ -101,6 +101,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             "services": {"echo": {"endpoints": [f"{service_host}:{service_port}"]}},
             "privileges": [{"callers": ["caller"], "services": ["echo"]}],
             "log": {"access": "off"},
+            "workers": 1,
         }
         in_host, in_port = stack.enter_context(proxy(folder / "in.yaml", in_config))
         receiver = {"name": "receiver", "public_keys": [receiver_key]}
@@ -112,6 +113,7 @@ def run(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
             "private_key": {"file": "caller.key"},
             "services": {"echo": way},
             "log": {"access": "off"},
+            "workers": 1,
         }
         address = stack.enter_context(proxy(folder / "out.yaml", out_config))
         hasty = stack.enter_context(proxy(folder / "hasty.yaml", out_config | {"limits": SHORT_LIMITS}))

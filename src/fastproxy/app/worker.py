@@ -1,4 +1,4 @@
-"""`python -m fastproxy.app.worker CONTROL`: a process that carries exchanges, for the supervisor that started it.
+"""`python -m fastproxy.app.worker CONTROL`: a process that carries exchanges, for who started it.
 
 It gets its config, its listening sockets and its place on the board from the supervisor, over the channel
 whose descriptor it is started with, and ends when it is told to, or when the supervisor is gone: in both
@@ -23,7 +23,20 @@ from fastproxy.app.running import Proxy
 from fastproxy.control import handover
 from fastproxy.control.board import Board, Slot
 from fastproxy.control.channel import Channel, ChannelError
-from fastproxy.control.messages import BEGIN, CHANGE, DRAIN, FAILED, METRICS, READY, STATUS, Begin, Status, decode, encode
+from fastproxy.control.messages import (
+    BEGIN,
+    CHANGE,
+    DRAIN,
+    FAILED,
+    METRICS,
+    READY,
+    STATUS,
+    Begin,
+    Status,
+    decode,
+    encode,
+)
+from fastproxy.control.signals import GROUP_SIGNALS
 from fastproxy.net.listener import StartError
 from fastproxy.telemetry import log
 from fastproxy.telemetry.state import state_of
@@ -46,6 +59,7 @@ class Worker:
         self._channel = Channel(self._hear, self._answer, self._lost, loop)
         self._begin: asyncio.Future[Begin] = loop.create_future()
         self._told_to_end = asyncio.Event()
+        self._is_alone = asyncio.Event()
         self._name = ""
         self._slot: Slot | None = None
         self._proxy: Proxy | None = None
@@ -53,7 +67,10 @@ class Worker:
     async def run(self, control: socket.socket) -> int:
         """Carry exchanges until it is time to end; return the exit code."""
         await self._loop.create_unix_connection(lambda: self._channel, sock=control)
-        begin = await self._begin
+        try:
+            begin = await self._begin
+        except ChannelError:  # the supervisor has ended first
+            return 1
         snapshot = handover.unpack(handover.get(begin.snapshot))
         os.close(begin.snapshot)
         settings = snapshot.config.log
@@ -69,17 +86,21 @@ class Worker:
             proxy = Proxy(snapshot, self._loop)
             await proxy.start(map(_socket, begin.listeners), registers=begin.is_first)
         except StartError as error:
-            self._channel.tell(FAILED, str(error).encode())
-            self._channel.close()
+            await self._say_last(FAILED, str(error).encode())
             return 1
         self._proxy = proxy
         self._beat()
         self._channel.tell(READY)
         await self._told_to_end.wait()
         await proxy.drain()
-        self._channel.tell(METRICS, encode(state_of(proxy.metrics, self._name)))
-        self._channel.close()
+        await self._say_last(METRICS, encode(state_of(proxy.metrics, self._name)))
         return 0
+
+    async def _say_last(self, topic: str, content: bytes) -> None:
+        """Tell the supervisor something, and wait until all of it has left."""
+        self._channel.tell(topic, content)
+        self._channel.close()
+        await self._is_alone.wait()
 
     def _hear(self, topic: str, content: bytes) -> None:
         if topic == BEGIN:
@@ -111,11 +132,12 @@ class Worker:
         log.setup(snapshot.config.log.level, snapshot.config.log.format)
 
     def _lost(self) -> None:
-        if not self._told_to_end.is_set():
+        self._is_alone.set()
+        if not self._begin.done():
+            self._begin.set_exception(ChannelError("the supervisor is gone"))
+        elif not self._told_to_end.is_set():
             _LOG.error("the supervisor is gone; ending, with what is under way")
             self._told_to_end.set()
-        if not self._begin.done():
-            self._begin.cancel()
 
     def _beat(self) -> None:
         proxy, slot = self._proxy, self._slot
@@ -139,8 +161,9 @@ async def _run(control: socket.socket) -> int:
 
 def main(control_fd: int) -> int:
     """Run a worker; return its exit code."""
-    for signum in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1, signal.SIGUSR2):
+    for signum in GROUP_SIGNALS:
         signal.signal(signum, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)  # as the supervisor has started it
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(_socket(control_fd)))
 

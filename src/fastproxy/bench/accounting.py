@@ -34,6 +34,16 @@ def resident_bytes(pid: int) -> int:
     return sum(_read_stat(member).resident_pages for member in _family(pid)) * os.sysconf("SC_PAGE_SIZE")
 
 
+def largest_bytes(pid: int) -> int:
+    """Return the resident memory of the largest among a process and its descendants: a worker, as a rule.
+
+    Raises:
+        ProcessLookupError: there is no such process.
+    """
+    pages = max(_read_stat(member).resident_pages for member in _family(pid))
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
 def begin_peak(pid: int) -> None:
     """Let the peak of resident memory begin anew, for a process and all its descendants.
 

@@ -78,6 +78,11 @@ TERMS = (
         "Memory that a proxy holds in RAM, all its processes together; what they share counts for each.",
     ),
     _term(
+        "worker",
+        "worker",
+        "The same of its largest process alone.",
+    ),
+    _term(
         "before, under, after",
         "before|under|after|rested",
         "Resident memory before the load, at its peak, and when it was back or its time to come back was",

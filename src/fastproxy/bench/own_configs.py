@@ -1,4 +1,5 @@
-"""How the proxies of this package are configured for the comparison: the same terms as in `configs`.
+"""How the proxies of this package are configured for the comparison: the same terms as in `configs`,
+one worker each.
 
 A config can be as large as a `ConfigSize` says: one caller, route and endpoint of all those in it are used
 (of the endpoints of the service that is called, all). It is written as JSON, which is YAML as well, since a
@@ -174,5 +175,6 @@ def _fastproxy(leg: Leg, config: dict[str, Any]) -> str:
         "admin": {"address": f"127.0.0.1:{leg.admin_port}"},
         "log": {"access": "off"},
         "limits": limits,
+        "workers": 1,
     }
     return json.dumps(config | both, indent=1)

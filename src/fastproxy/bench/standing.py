@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import TypeVar
 
 from fastproxy.bench import configs
-from fastproxy.bench.accounting import cpu_s, resident_bytes
-from fastproxy.bench.configs import SMALL, ConfigSize, Leg
+from fastproxy.bench.accounting import cpu_s, largest_bytes, resident_bytes
+from fastproxy.bench.configs import MIB, SMALL, ConfigSize, Leg
 from fastproxy.bench.credentials import PLACES, Credentials, Place
 from fastproxy.bench.peers import Chain, service_command
 from fastproxy.bench.processes import (
@@ -68,6 +68,18 @@ class StandingChain:
             ProcessLookupError: a proxy is gone.
         """
         return {place: resident_bytes(proxy.pid) for place, proxy in self.proxies.items()}
+
+    def memory_mib(self) -> dict[str, float]:
+        """Return, as figures, what each proxy holds, all its processes together, and its largest one alone.
+
+        Raises:
+            ProcessLookupError: a proxy is gone.
+        """
+        figures = {}
+        for place, proxy in self.proxies.items():
+            figures[f"resident_{place}_mib"] = resident_bytes(proxy.pid) / MIB
+            figures[f"worker_{place}_mib"] = largest_bytes(proxy.pid) / MIB
+        return figures
 
 
 @dataclass(frozen=True, slots=True)

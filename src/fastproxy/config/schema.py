@@ -34,6 +34,7 @@ from fastproxy.config.schema_parts import (
     Strict,
     Token,
     Uids,
+    WorkerHang,
     Workers,
 )
 
@@ -193,6 +194,7 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
         OutCenter | None, Meta(description="Registry in which receivers are looked up; none unless set.")
     ] = None
     workers: Workers = 0
+    worker_hang_s: WorkerHang = 10.0
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )
@@ -357,6 +359,7 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
         Meta(ge=0, le=600, description="Tolerated difference between the clocks of out proxy and in proxy."),
     ] = 30.0
     workers: Workers = 0
+    worker_hang_s: WorkerHang = 10.0
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
     )

@@ -240,8 +240,17 @@ Workers = Annotated[
     Meta(
         ge=0,
         le=64,
-        description="Processes that carry exchanges, each with an event loop of its own; 0: one for each core "
-        "that this proxy may use.",
+        description="Processes that carry exchanges, each with an event loop of its own; 0: one for each "
+        "core that this proxy may use.",
+    ),
+]
+WorkerHang = Annotated[
+    float,
+    Meta(
+        ge=2,
+        le=600,
+        description="Time that a worker may give no sign of life before it is ended and replaced. Its "
+        "longest pauses are those of 100,000 callers taken over.",
     ),
 ]
 

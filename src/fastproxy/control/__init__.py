@@ -1,7 +1,8 @@
 """What a supervisor and its workers have between them; neither's own.
 
-    channel   messages, questions and their answers, over a pair of sockets
-    messages  what is said
-    board     what each worker shows of itself in memory that all share
-    handover  a config snapshot, secrets and all, in memory that only this proxy's processes reach
+channel   messages, questions and their answers, over a pair of sockets
+messages  what is said
+signals   which ones are for the supervisor alone
+board     what each worker shows of itself in memory that all share
+handover  a config snapshot, secrets and all, in memory that only this proxy's processes reach
 """

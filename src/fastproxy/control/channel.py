@@ -19,6 +19,7 @@ from msgspec import Struct
 
 _LENGTH_BYTES = 4
 
+
 class Message(Struct, array_like=True, gc=False):
     """What goes over a channel.
 

@@ -51,6 +51,7 @@ privileges:
 enforce: {enforce}
 admin: {{address: "127.0.0.1:0"}}
 drain: {{grace_s: 5}}
+workers: 1
 """
 
 _IMPOSTOR = """\
@@ -63,6 +64,7 @@ services: {{mail_service: {{endpoints: ["127.0.0.1:{token_service_port}"]}}}}
 privileges: [{{callers: ["*"], services: ["*"]}}]
 admin: {{address: "127.0.0.1:0"}}
 drain: {{grace_s: 1}}
+workers: 1
 """
 
 _OUT = """\
@@ -91,6 +93,7 @@ services:
     endpoints: ["127.0.0.1:{impostor_port}"]
 admin: {{address: "127.0.0.1:0"}}
 drain: {{grace_s: 1}}
+workers: 1
 """
 
 _STRANGERS_OUT = """\
@@ -104,6 +107,7 @@ receivers:
 services: {{search_service: {{receiver: {receiver}, transport: link, timeout_s: 5}}}}
 admin: {{address: "127.0.0.1:0"}}
 drain: {{grace_s: 1}}
+workers: 1
 """
 
 _OLD_OUT = """\
@@ -119,6 +123,7 @@ compat:
 services: {{token_service: {{transport: compat, endpoints: ["127.0.0.1:{eavesdropper_port}"]}}}}
 admin: {{address: "127.0.0.1:0"}}
 drain: {{grace_s: 1}}
+workers: 1
 """
 
 _NAMES = {"receiver": RECEIVER, "sign_key": SIGN_KEY, "encrypt_key": ENCRYPT_KEY, "quiet": _QUIET}

@@ -23,13 +23,12 @@ START_LIMIT_S = 60.0
 """How long a worker may take to be ready: 100,000 callers take 10 s."""
 CHANGE_LIMIT_S = 30.0
 """How long a worker may take to go on with another config: DNS and the center are asked for what is new."""
-HANG_LIMIT_S = 10.0
-"""How long an event loop may stand still; its longest pauses are those of looking at 100,000 callers."""
-
 _FIRST_PAUSE_S = 0.1
 _LONGEST_PAUSE_S = 10.0
 _LONG_LIFE_S = 30.0
 """Who lived that long is replaced at once when it ends, as if it were the first time."""
+_OWN_PAUSE_S = 5.0
+"""Who hasn't looked for that long has stood still itself, as all processes have when the machine did."""
 _CUT_S = 5.0
 """How long after its grace period a worker that drains is ended for good."""
 
@@ -39,12 +38,13 @@ _LOG = logging.getLogger("fastproxy.supervisor")
 class Terms(NamedTuple):
     """What the workers of a crew are started with.
 
-    snapshot_fd: memory with the config. size: how many there are. grace_s: how long they may drain.
-    listeners: what they take connections from.
+    snapshot_fd: memory with the config. size: how many there are. hang_s: how long an event loop may stand
+    still. grace_s: how long they may drain. listeners: what they take connections from.
     """
 
     snapshot_fd: int
     size: int
+    hang_s: float
     grace_s: float
     listeners: Listeners
 
@@ -79,6 +79,7 @@ class Crew:
         self._loop = loop
         self._places: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
+        self._looked_s = loop.time()
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         """All workers that there are now."""
@@ -97,13 +98,17 @@ class Crew:
         """
         first = [self._started(place) for place in range(self.terms.size)]
         try:
+            first = [self._started(place) for place in range(self.terms.size)]
             async with asyncio.timeout(START_LIMIT_S):
                 await asyncio.gather(*(worker.begin() for worker in first))
         except TimeoutError:
-            self.kill()
+            await self._cut()
             raise WorkerError(f"the workers were not ready within {START_LIMIT_S:g} s") from None
+        except OSError as error:
+            await self._cut()
+            raise WorkerError(f"no worker can be started: {error}; raise the limit that says so") from error
         except BaseException:
-            self.kill()
+            await self._cut()
             raise
         self._keepers = [
             self._loop.create_task(self._keep(place, worker)) for place, worker in enumerate(first)
@@ -137,9 +142,14 @@ class Crew:
     def look(self) -> None:
         """End those whose event loop has stood still for too long; called every so often."""
         now_s = self._loop.time()
+        pause_s, self._looked_s = now_s - self._looked_s, now_s
+        if pause_s > _OWN_PAUSE_S:
+            return
         for worker in self:
-            if worker.is_ready and now_s - worker.slot.beat_s > HANG_LIMIT_S:
-                _LOG.error("a worker hangs; it is replaced", extra={"worker": worker.number, "pid": worker.pid})
+            if worker.is_ready and now_s - worker.slot.beat_s > self.terms.hang_s:
+                _LOG.error(
+                    "a worker hangs; it is replaced", extra={"worker": worker.number, "pid": worker.pid}
+                )
                 worker.kill(is_expected=False)
 
     async def drain(self) -> None:
@@ -150,15 +160,17 @@ class Crew:
         if endings := [worker.ended for worker in self]:
             await asyncio.wait(endings, timeout=self.terms.grace_s + _CUT_S)
         for worker in self:
-            _LOG.error("a worker doesn't end; it is cut off", extra={"worker": worker.number, "pid": worker.pid})
+            _LOG.error(
+                "a worker doesn't end; it is cut off", extra={"worker": worker.number, "pid": worker.pid}
+            )
             worker.kill()
         await asyncio.gather(*(worker.ended for worker in self))
 
-    def kill(self) -> None:
+    async def _cut(self) -> None:
         """End all workers at once."""
-        self._leave()
         for worker in self:
             worker.kill()
+        await asyncio.gather(*(worker.ended for worker in self))
 
     def _leave(self) -> None:
         for keeper in self._keepers:
@@ -190,13 +202,17 @@ class Crew:
         try:
             worker = self._started(place)
         except OSError as error:  # no process or descriptor is left: later there may be
-            _LOG.error("no worker can be started", extra={"error": str(error)})  # noqa: TRY400 - says it all
+            _LOG.error("no worker can be started", extra={"error": str(error)})
             return former
         try:
-            await worker.begin()
-            await worker.change(self.terms.snapshot_fd)
+            async with asyncio.timeout(START_LIMIT_S):
+                await worker.begin()
+                await worker.change(self.terms.snapshot_fd)
         except WorkerError as error:
-            _LOG.error("a worker can't begin", extra={"error": str(error)})  # noqa: TRY400
+            _LOG.error("a worker can't begin", extra={"error": str(error)})
+        except TimeoutError:
+            _LOG.error("a worker is not ready in time", extra={"worker": worker.number, "pid": worker.pid})
+            worker.kill(is_expected=False)
         return worker
 
     def _started(self, place: int) -> WorkerProcess:
@@ -204,7 +220,13 @@ class Crew:
         number = shared.slots.take()
         listeners = tuple(sock.fileno() for sock in terms.listeners.share(place, terms.size))
         begin = Begin(number, terms.snapshot_fd, shared.board_fd, listeners, is_first=place == 0)
-        worker = self._places[place] = WorkerProcess(begin, shared.board.slot(number), self._loop)
+        slot = shared.board.slot(number)
+        slot.clear()
+        try:
+            worker = self._places[place] = WorkerProcess(begin, slot, self._loop)
+        except OSError:
+            shared.slots.give_back(number)
+            raise
         shared.began(worker)
         worker.ended.add_done_callback(lambda ended: self._ended(place, worker, ended.result()))
         return worker

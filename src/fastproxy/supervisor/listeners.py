@@ -1,9 +1,9 @@
 """The listening sockets of a proxy, one for each worker.
 
-The kernel spreads connections over all sockets that are bound to one address (SO_REUSEPORT). Each stays open
-here for as long as the proxy listens at that address, so that what waits in its queue outlives the worker that
-took from it, and is taken by the next one. With fewer workers than sockets some take from several. A Unix
-socket is one, from which all take.
+The kernel spreads connections over all sockets that are bound to one address (SO_REUSEPORT). Each stays
+open here for as long as the proxy listens at that address, so that what waits in its queue outlives the
+worker that took from it, and is taken by the next one. With fewer workers than sockets some take from
+several. A Unix socket is one, from which all take.
 Knows nothing of workers.
 """
 

@@ -9,11 +9,13 @@ import signal
 import socket
 import subprocess
 import sys
+from contextlib import suppress
 
 from fastproxy.control import handover
 from fastproxy.control.board import Slot
 from fastproxy.control.channel import Channel, ChannelError
 from fastproxy.control.messages import BEGIN, CHANGE, DRAIN, FAILED, METRICS, READY, Begin, decode, encode
+from fastproxy.control.signals import GROUP_SIGNALS
 from fastproxy.telemetry.state import State
 
 _LOG = logging.getLogger("fastproxy.supervisor")
@@ -27,12 +29,16 @@ class WorkerProcess:
     """A worker, from its start to its end.
 
     pid: its process. number: its slot's. slot: what it shows. started_s: when, by the loop's clock.
-    ended: is done with its exit status (negative: the signal) when the process is gone.
+    ended: is done with its exit status (negative: the signal) when the process is gone, and all that it said
+    is heard.
     is_leaving: it was told to end. state: what it had counted when it was asked last.
 
     Args:
         begin: what it is to do; its descriptors are inherited. slot: as above, empty.
         loop: the event loop.
+
+    Raises:
+        OSError: no process or descriptor is left.
     """
 
     def __init__(self, begin: Begin, slot: Slot, loop: asyncio.AbstractEventLoop) -> None:
@@ -44,15 +50,16 @@ class WorkerProcess:
         self.is_leaving = False
         self.state: State | None = None
         self._words = ""
+        self._status: int | None = None  # while there is the process
         self._loop = loop
-        self._channel = Channel(self._hear, _answer_nothing, lambda: None, loop)
-        self._end, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+        self._channel = Channel(self._hear, _answer_nothing, self._end_if_over, loop)
+        self._socket, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
         with control:
-            self._popen = subprocess.Popen(
-                [sys.executable, "-P", "-m", "fastproxy.app.worker", str(control.fileno())],
-                pass_fds=(control.fileno(), begin.snapshot, begin.board, *begin.listeners),
-                stdin=subprocess.DEVNULL,
-            )
+            try:
+                self._popen = _popen(control, begin)
+            except OSError:
+                self._socket.close()
+                raise
         self.pid = self._popen.pid
         self._begin = begin
         self._snapshot_fd = begin.snapshot
@@ -63,8 +70,8 @@ class WorkerProcess:
         Raises:
             WorkerError: it can't.
         """
-        self._end.setblocking(False)
-        await self._loop.create_unix_connection(lambda: self._channel, sock=self._end)
+        self._socket.setblocking(False)
+        await self._loop.create_unix_connection(lambda: self._channel, sock=self._socket)
         self._channel.tell(BEGIN, encode(self._begin))
         await asyncio.shield(self._ready)
 
@@ -88,10 +95,8 @@ class WorkerProcess:
 
     async def count(self) -> None:
         """Learn what it has counted, where it can be asked."""
-        try:
+        with suppress(ChannelError):  # it is only beginning, or has ended: what it told last stays
             self.state = decode(await self.ask(METRICS), State)
-        except ChannelError:
-            pass  # it is only beginning, or has ended: what it told last stays
 
     async def change(self, snapshot_fd: int) -> None:
         """Have it go on with another config, if that isn't the one that it has.
@@ -110,22 +115,33 @@ class WorkerProcess:
         self._snapshot_fd = snapshot_fd
 
     def drain(self) -> None:
-        """Have it end, with what is under way."""
+        """Have it end, with what is under way; at once where it has taken nothing yet."""
+        if not self.is_ready:
+            self.kill()
+            return
         self.is_leaving = True
         self._channel.tell(DRAIN)
 
     def kill(self, *, is_expected: bool = True) -> None:
         """End it at once."""
         self.is_leaving = is_expected
-        if not self.ended.done():
+        if self._status is None:
             os.kill(self.pid, signal.SIGKILL)
 
     def reaped(self, status: int) -> None:
         """Its process is gone, with this exit status; called by who reaps."""
-        self._popen.returncode = status
-        self._channel.close()
+        self._popen.returncode = self._status = status
+        self._end_if_over()
+
+    def _end_if_over(self) -> None:
+        """End with the process, but not before all that it has said is read: the kernel still holds it."""
+        status = self._status
+        if status is None or self._channel.is_open or self.ended.done():
+            return
         if not self._ready.done():
-            self._ready.set_exception(WorkerError(self._words or f"a worker {how_it_ended(status)} at its start"))
+            self._ready.set_exception(
+                WorkerError(self._words or f"a worker {how_it_ended(status)} at its start")
+            )
             self._ready.exception()  # nobody may wait any more
         self.ended.set_result(status)
 
@@ -136,6 +152,20 @@ class WorkerProcess:
             self._words = content.decode()
         elif topic == METRICS:
             self.state = decode(content, State)
+
+
+def _popen(control: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:
+    # Signals for a whole group of processes are the supervisor's matter. The worker ignores them as soon as
+    # it can; until then they wait.
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
+    try:
+        return subprocess.Popen(  # noqa: S603 - this program
+            [sys.executable, "-P", "-m", "fastproxy.app.worker", str(control.fileno())],
+            pass_fds=(control.fileno(), begin.snapshot, begin.board, *begin.listeners),
+            stdin=subprocess.DEVNULL,
+        )
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_it_ended(status: int) -> str:

@@ -3,7 +3,7 @@
     start    load the config, bind, have the workers take connections, say so
     reload   at SIGHUP: load the config anew; where the workers can, have them go on with it, else have new
              ones take connections and let the former ones drain
-    end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second one, cut them off
+    end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second, cut them off
 
 One thing at a time: what is asked for during a change is done after it. What fails leaves all as it was.
 """
@@ -85,7 +85,7 @@ class Supervisor:
         self._loop = loop
         self._snapshot = snapshot
         self._workers: dict[int, WorkerProcess] = {}  # by the ids of their processes
-        self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", lambda: self._workers.values())
+        self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", self._workers.values)
         board_fd = board.make()
         self._shared = Shared(board_fd, Board(board_fd), Slots(), self._began, self._ended)
         self._crew: Crew | None = None
@@ -113,6 +113,7 @@ class Supervisor:
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
         if not starting.done():
             starting.cancel()
+            await asyncio.wait((starting,))
             return
         starting.result()
         self._changing.release()
@@ -155,7 +156,8 @@ class Supervisor:
             listeners = Listeners(snapshot.listen, mode)
         listeners.open(size)
         snapshot_fd = handover.put(handover.pack(snapshot))
-        return Terms(snapshot_fd, size, snapshot.config.drain.grace_s, listeners)
+        config = snapshot.config
+        return Terms(snapshot_fd, size, config.worker_hang_s, config.drain.grace_s, listeners)
 
     async def _started(self, terms: Terms) -> Crew:
         crew = Crew(terms, self._shared, self._loop)
@@ -278,10 +280,10 @@ class Supervisor:
                     "grace_s": crew.terms.grace_s,
                 },
             )
+            crew.terms.listeners.close()  # here: the workers have them open until they are told
             await crew.drain()
         while self._tasks:
             await asyncio.wait(self._tasks)
-        crew.terms.listeners.close()
         self._console.close()
         _LOG.info("stopped")
 
@@ -313,7 +315,9 @@ class Supervisor:
         self._workers[worker.pid] = worker
 
     def _ended(self, worker: WorkerProcess, status: int) -> None:
-        self._tally.keep(worker, status)
+        if self._workers.get(worker.pid) is worker:
+            del self._workers[worker.pid]
+        self._tally.keep(worker, status)  # at once, so that no scrape finds less than the one before
 
     def _reap(self) -> None:
         """See which processes have ended; as the first process of a container, those of strangers as well."""
@@ -322,6 +326,6 @@ class Supervisor:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
-                worker = self._workers.pop(pid, None)
+                worker = self._workers.get(pid)
                 if worker is not None:
                     worker.reaped(os.waitstatus_to_exitcode(status))

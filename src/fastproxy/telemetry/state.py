@@ -1,7 +1,7 @@
 """All that processes of one proxy have counted, as values: taken from one, sent, and added up.
 
-What a process has counted is added to what its successor counts, so that counters only go up, whatever becomes
-of a process. What it measured of itself ends with it.
+What a process has counted is added to what its successor counts, so that counters only go up, whatever
+becomes of a process. What it measured of itself ends with it.
 Knows nothing of processes or how a state gets from one to another.
 """
 

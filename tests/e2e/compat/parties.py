@@ -188,7 +188,7 @@ class Party:
         folder = self._factory.mktemp("compat")
         for name in ("in", "web"):
             write_key(folder, name)
-        common = {"admin": {"address": "127.0.0.1:0"}, "drain": {"grace_s": 1}}
+        common = {"admin": {"address": "127.0.0.1:0"}, "drain": {"grace_s": 1}, "workers": 1}
         proxy = ProxyProcess(folder, common | config)
         self._stack.callback(proxy.stop)
         return proxy.ready()

@@ -215,7 +215,7 @@ def test_hanging_tls_handshakes_keep_nobody_out(receiver: ProxyProcess, folder: 
         assert established.call().status == 200
         with client.link(receiver.listen, source="127.0.0.9") as newcomer:
             assert newcomer.call().status == 200
-        assert len(os.listdir(f"/proc/{receiver.pid}/fd")) < 100
+        assert len(os.listdir(f"/proc/{receiver.worker}/fd")) < 100
         assert "link.handshakes" in refusal_of(receiver, "half_open")
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from fastproxy.bench.configs import CALLER_PATH, CONNECTIONS_MAX, MIB, SMALL, ConfigSize
+from fastproxy.bench.configs import CALLER_PATH, CONNECTIONS_MAX, SMALL, ConfigSize
 from fastproxy.bench.credentials import PLACES
 from fastproxy.bench.growth import Steps, exponent, grows, in_words
 from fastproxy.bench.load import open_connections, run_wrk
@@ -71,8 +71,7 @@ def _ask(chain: StandingChain, connections: int, seconds: int, script: Path, arg
     figures = {"requests_per_s": found.requests_per_s, "p99_ms": found.p99_ms}
     for place, after_s in chain.cpu_s().items():
         figures[f"cpu_{place}_us"] = 1e6 * (after_s - before_s[place]) / found.requests
-    for place, resident_bytes in chain.resident_bytes().items():
-        figures[f"resident_{place}_mib"] = resident_bytes / MIB
+    figures |= chain.memory_mib()
     if chain.proxies:
         figures["start_s"] = chain.start_s
     return Turn(figures, found.fault())
@@ -128,6 +127,8 @@ _FIGURES = (
     Figure("p99_ms", "p99", ".1f", " ms"),
     Figure("resident_out_mib", "RSS out", ".0f", " MiB"),
     Figure("resident_in_mib", "RSS in", ".0f", " MiB"),
+    Figure("worker_out_mib", "worker out", ".0f", " MiB"),
+    Figure("worker_in_mib", "worker in", ".0f", " MiB"),
     Figure("start_s", "start", ".1f", " s"),
 )
 

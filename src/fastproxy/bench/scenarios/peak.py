@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from fastproxy.bench.configs import CALLER_PATH, MIB
+from fastproxy.bench.configs import CALLER_PATH
 from fastproxy.bench.load import WRK_THREADS, run_wrk
 from fastproxy.bench.scenario import POST_SCRIPT, Figure, Load, Plot, Point, Scenario, Turn
 from fastproxy.bench.standing import StandingChain
@@ -37,8 +37,7 @@ def _ask(chain: StandingChain, threads: int, connections: int, seconds: int) -> 
     figures = {"requests_per_s": found.requests_per_s, "p50_ms": found.p50_ms, "p99_ms": found.p99_ms}
     for place, after_s in chain.cpu_s().items():
         figures[f"cpu_{place}_us"] = 1e6 * (after_s - before_s[place]) / found.requests
-    for place, resident_bytes in chain.resident_bytes().items():
-        figures[f"resident_{place}_mib"] = resident_bytes / MIB
+    figures |= chain.memory_mib()
     return Turn(figures, found.fault())
 
 
@@ -50,6 +49,8 @@ _FIGURES = (
     Figure("p99_ms", "p99", ".1f", " ms"),
     Figure("resident_out_mib", "RSS out", ".0f", " MiB"),
     Figure("resident_in_mib", "RSS in", ".0f", " MiB"),
+    Figure("worker_out_mib", "worker out", ".0f", " MiB"),
+    Figure("worker_in_mib", "worker in", ".0f", " MiB"),
 )
 
 PEAK = Scenario(
