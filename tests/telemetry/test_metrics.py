@@ -182,13 +182,22 @@ def test_the_catalogue_names_every_family_and_nothing_else() -> None:
     assert {family.name: family.documentation for family in families_of(metrics)} == CATALOGUE
 
 
+def test_numbers_and_labels_are_written_as_the_format_has_them() -> None:
+    metrics = Metrics("in", '1 "\\\n', [], [])
+    levels = {("own", 'a"b\\c\nd'): inf, ("own", "past"): -inf, ("own", "small"): 2.5e-07, ("own", "one"): 1}
+    metrics.show("fastproxy_key_not_after_seconds", lambda: levels)
+    (shown,) = [one for one in families_of(metrics) if one.name == "fastproxy_key_not_after_seconds"]
+    assert {(one.labels["kind"], one.labels["name"]): one.value for one in shown.samples} == levels
+    assert value(metrics, "fastproxy_build_info", version='1 "\\\n') == 1
+
+
 def test_the_client_library_is_not_imported_before_the_first_scrape() -> None:
     program = (
         "import sys\n"
         "from fastproxy.telemetry.exposition import render\n"
         "from fastproxy.telemetry.metrics import Metrics\n"
         "from fastproxy.telemetry.state import state_of\n"
-        "state = state_of(Metrics('in', '1', [], []), '')\n"
+        "state = state_of(Metrics('in', '1'), '')\n"
         "assert not [name for name in sys.modules if name.startswith('prometheus')]\n"
         "assert render(state).endswith(b'# EOF\\n')\n"
     )

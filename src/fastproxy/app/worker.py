@@ -13,14 +13,13 @@ import asyncio
 import gc
 import logging
 import os
-import signal
 import socket
 import sys
 
 import uvloop
 
 from fastproxy.app.running import Proxy
-from fastproxy.control import handover
+from fastproxy.control import handover, signals
 from fastproxy.control.board import Board, Slot
 from fastproxy.control.channel import Channel, ChannelError
 from fastproxy.control.messages import (
@@ -36,7 +35,6 @@ from fastproxy.control.messages import (
     decode,
     encode,
 )
-from fastproxy.control.signals import GROUP_SIGNALS
 from fastproxy.net.listener import StartError
 from fastproxy.telemetry import log
 from fastproxy.telemetry.state import state_of
@@ -71,7 +69,7 @@ class Worker:
             begin = await self._begin
         except ChannelError:  # the supervisor has ended first
             return 1
-        snapshot = handover.unpack(handover.get(begin.snapshot))
+        snapshot = handover.unpack(handover.content(begin.snapshot))
         os.close(begin.snapshot)
         settings = snapshot.config.log
         log.setup(settings.level, settings.format)
@@ -161,9 +159,7 @@ async def _run(control: socket.socket) -> int:
 
 def main(control_fd: int) -> int:
     """Run a worker; return its exit code."""
-    for signum in GROUP_SIGNALS:
-        signal.signal(signum, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, GROUP_SIGNALS)  # as the supervisor has started it
+    signals.ignore()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         return runner.run(_run(_socket(control_fd)))
 

@@ -4,6 +4,7 @@ It carries no exchange itself: those are its workers', which come and go with re
 while what they share (sockets, counters, the board) stays.
 
     supervisor  a proxy from its start to its end: what happens to it, in order
+    reading     a config read in a process of its own (reader)
     crew        the workers of one config: made ready, kept up, drained
     process     one worker process, as seen from here
     listeners   the listening sockets, one for each worker

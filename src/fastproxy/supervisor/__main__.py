@@ -9,24 +9,22 @@ import asyncio
 import sys
 from functools import partial
 
-from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import Snapshot
 from fastproxy.net.listener import StartError
-from fastproxy.policy.pattern import parse_pattern
+from fastproxy.supervisor.reading import read_apart
 from fastproxy.supervisor.supervisor import Supervisor
 from fastproxy.telemetry import log
 
 
 async def _run(snapshot: Snapshot, file: str) -> None:
-    again = partial(load, file, check_pattern=parse_pattern)
-    await Supervisor(snapshot, again, asyncio.get_running_loop()).run()
+    await Supervisor(snapshot, partial(read_apart, file), asyncio.get_running_loop()).run()
 
 
 def main(file: str) -> int:
     """Run the proxy that a file describes; return the exit code that `fastproxy run` promises."""
     try:
-        snapshot = load(file, check_pattern=parse_pattern)
+        snapshot = read_apart(file)
     except ConfigError as error:
         for problem in error.problems:
             sys.stderr.write(f"{problem}\n")

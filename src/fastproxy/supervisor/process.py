@@ -15,7 +15,7 @@ from fastproxy.control import handover
 from fastproxy.control.board import Slot
 from fastproxy.control.channel import Channel, ChannelError
 from fastproxy.control.messages import BEGIN, CHANGE, DRAIN, FAILED, METRICS, READY, Begin, decode, encode
-from fastproxy.control.signals import GROUP_SIGNALS
+from fastproxy.control.signals import held_back
 from fastproxy.telemetry.state import State
 
 _LOG = logging.getLogger("fastproxy.supervisor")
@@ -107,7 +107,7 @@ class WorkerProcess:
         if self._snapshot_fd == snapshot_fd:
             return
         try:
-            await self.ask(CHANGE, handover.get(snapshot_fd))
+            await self.ask(CHANGE, handover.content(snapshot_fd))
         except ChannelError as error:
             if self.ended.done() or not self._channel.is_open:
                 return
@@ -155,17 +155,12 @@ class WorkerProcess:
 
 
 def _popen(control: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:
-    # Signals for a whole group of processes are the supervisor's matter. The worker ignores them as soon as
-    # it can; until then they wait.
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, GROUP_SIGNALS)
-    try:
+    with held_back():  # until the worker ignores them
         return subprocess.Popen(  # noqa: S603 - this program
             [sys.executable, "-P", "-m", "fastproxy.app.worker", str(control.fileno())],
             pass_fds=(control.fileno(), begin.snapshot, begin.board, *begin.listeners),
             stdin=subprocess.DEVNULL,
         )
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def how_it_ended(status: int) -> str:

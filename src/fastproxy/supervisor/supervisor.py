@@ -155,7 +155,7 @@ class Supervisor:
         if listeners is None or (listeners.address, listeners.mode) != (snapshot.listen, mode):
             listeners = Listeners(snapshot.listen, mode)
         listeners.open(size)
-        snapshot_fd = handover.put(handover.pack(snapshot))
+        snapshot_fd = handover.put(snapshot)
         config = snapshot.config
         return Terms(snapshot_fd, size, config.worker_hang_s, config.drain.grace_s, listeners)
 
