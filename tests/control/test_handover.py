@@ -31,7 +31,7 @@ def handed_over(snapshot: Snapshot) -> Snapshot:
     fd = handover.put(snapshot)
     try:
         assert not os.get_inheritable(fd)
-        first, second = handover.get(fd), handover.get(fd)
+        first, second = (handover.unpack(handover.content(fd)) for _ in range(2))
     finally:
         os.close(fd)
     assert first == second, "a worker that replaces another gets the same"
@@ -75,7 +75,8 @@ def test_the_content_reaches_a_process_that_inherits_it_and_no_file(tmp_path: Pa
     fd = handover.put(out)
     try:
         script = (
-            "import sys; from fastproxy.control import handover; print(handover.get(int(sys.argv[1])).caller)"
+            "import sys; from fastproxy.control import handover\n"
+            "print(handover.unpack(handover.content(int(sys.argv[1]))).caller)"
         )
         command = [sys.executable, "-c", script, str(fd)]
         found = subprocess.run(command, pass_fds=[fd], capture_output=True, text=True, check=True)

@@ -122,7 +122,7 @@ def test_a_reload_takes_effect_on_open_connections_and_loses_nothing(
         load.wait_for_more(50)
         calls = load.calls
         counted = pair.inner.metrics()
-        assert counted.total("fastproxy_connections_accepted_total") <= opened + 2, "nobody had to connect anew"
+        assert counted.total("fastproxy_connections_accepted_total") <= opened + 2, "none connects anew"
         assert counted.total("fastproxy_reloads_total", outcome="done") == 22
         assert counted.total("fastproxy_requests_total", outcome="2xx") >= calls
 

@@ -109,8 +109,8 @@ class Chain:
 def _kept_connection(proxy: Proxy, loop: asyncio.AbstractEventLoop) -> Pipe:
     """Put an open connection into the pool of the proxy's only endpoint."""
     endpoint = proxy.parts.sources[0].endpoints[0]
-    pools: Pools = proxy.parts.pools[0]
-    pool = Pool(endpoint, pools._parser, pools._limits, pools._wheel, loop)
+    pools: Pools = next(iter(proxy.parts.pools.values()))
+    pool = Pool(endpoint, pools.parser, pools._limits, pools._wheel, loop)
     pools._pools[endpoint] = pool
     connection = ClientConnection(pool._parser, endpoint, pool._freed, pool._lost)
     pipe = Pipe(connection)

@@ -154,7 +154,7 @@ class Stage:
 
     @staticmethod
     def _pools(proxy: Proxy) -> list[Pool]:
-        return [pool for pools in proxy.parts.pools for pool in pools._pools.values()]
+        return [pool for pools in proxy.parts.pools.values() for pool in pools._pools.values()]
 
     def caller(self, peer: str = "192.0.2.1") -> Wire:
         """A new connection of a caller."""

@@ -184,7 +184,12 @@ def test_the_catalogue_names_every_family_and_nothing_else() -> None:
 
 def test_numbers_and_labels_are_written_as_the_format_has_them() -> None:
     metrics = Metrics("in", '1 "\\\n', [], [])
-    levels = {("own", 'a"b\\c\nd'): inf, ("own", "past"): -inf, ("own", "small"): 2.5e-07, ("own", "one"): 1}
+    levels: dict[tuple[str, ...], float] = {
+        ("own", 'a"b\\c\nd'): inf,
+        ("own", "past"): -inf,
+        ("own", "small"): 2.5e-07,
+        ("own", "one"): 1,
+    }
     metrics.show("fastproxy_key_not_after_seconds", lambda: levels)
     (shown,) = [one for one in families_of(metrics) if one.name == "fastproxy_key_not_after_seconds"]
     assert {(one.labels["kind"], one.labels["name"]): one.value for one in shown.samples} == levels

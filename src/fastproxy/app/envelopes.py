@@ -86,7 +86,7 @@ class EnvelopesIn:
             receiver.replace_keys(self._own_keys, keys)
         else:
             receiver = Receiver(self._own_keys, snapshot.config.name, os.urandom(16), keys, self._bounds)
-        self._receiver = receiver
+        self._receiver: Receiver = receiver
         parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
         self._opener = HttpReceiver(
             self._receiver,

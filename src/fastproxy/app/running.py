@@ -13,7 +13,7 @@ from typing import Any
 from fastproxy.app.in_role import InRole
 from fastproxy.app.memory import MemoryKeeper, give_back
 from fastproxy.app.out_role import OutRole
-from fastproxy.app.parts import Standing
+from fastproxy.app.parts import Parts, Standing
 from fastproxy.config.snapshot import OutSnapshot, Snapshot
 from fastproxy.net.server import Server
 from fastproxy.telemetry.process import resident_bytes
@@ -127,6 +127,11 @@ class Proxy:
             await each.close()
         self._standing.wheel.close()
         role.parts.access_log.settle()
+
+    @property
+    def parts(self) -> Parts:
+        """What it is made of with its present config."""
+        return self._role.parts
 
     @property
     def in_flight(self) -> int:

@@ -88,7 +88,8 @@ class Channel(asyncio.Protocol):
         if self._transport is None:
             raise ChannelError("the process is gone")
         number = next(self._numbers)
-        answer = self._asked[number] = self._loop.create_future()
+        answer: asyncio.Future[bytes] = self._loop.create_future()
+        self._asked[number] = answer
         try:
             self._send(Message("ask", number, topic, content))
             return await answer

@@ -58,6 +58,7 @@ def bind_beside(first: socket.socket) -> socket.socket:
     sock = socket.socket(first.family, socket.SOCK_STREAM)
     address = first.getsockname()
     try:
+        # As the first one, which has got past whoever holds the address without listening there.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)

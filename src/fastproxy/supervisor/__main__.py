@@ -24,6 +24,16 @@ async def _run(snapshot: Snapshot, file: str) -> None:
 def main(file: str) -> int:
     """Run the proxy that a file describes; return the exit code that `fastproxy run` promises."""
     try:
+        return _main(file)
+    except StartError as error:
+        sys.stderr.write(f"fastproxy: {error}\n")
+    except OSError as error:  # of the system's limits, before anything is carried
+        sys.stderr.write(f"fastproxy: can't start: {error}; raise the limit that this says is reached\n")
+    return 1
+
+
+def _main(file: str) -> int:
+    try:
         snapshot = read_apart(file)
     except ConfigError as error:
         for problem in error.problems:
@@ -32,11 +42,7 @@ def main(file: str) -> int:
     log.setup(snapshot.config.log.level, snapshot.config.log.format)
     for warning in (*snapshot.warnings, *snapshot.lapsed):
         sys.stderr.write(f"{warning}\n")
-    try:
-        asyncio.run(_run(snapshot, file))
-    except StartError as error:
-        sys.stderr.write(f"fastproxy: {error}\n")
-        return 1
+    asyncio.run(_run(snapshot, file))
     return 0
 
 

@@ -121,7 +121,7 @@ class Crew:
             WorkerError: one of them can't.
         """
         former, self.terms = self.terms, terms
-        changing = [worker for worker in self if worker.is_ready]  # the others begin with it, or are told then
+        changing = [worker for worker in self if worker.is_ready]  # the others are told then
         try:
             async with asyncio.timeout(CHANGE_LIMIT_S):
                 await asyncio.gather(*(worker.change(terms.snapshot_fd) for worker in changing))

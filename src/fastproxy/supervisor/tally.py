@@ -21,7 +21,8 @@ _PATIENCE_S = 2.0
 class Tally:
     """Adds up.
 
-    role: of the proxy. reloads: by outcome. not_ready: why it should get no traffic, "" when it may, as its workers said last.
+    role: of the proxy. reloads: by outcome. not_ready: why it should get no traffic, "" when it may, as
+    its workers said last.
 
     Args:
         role: as above. workers: those that there are now.
@@ -66,8 +67,8 @@ class Tally:
 
     def _own(self) -> State:
         own = State(self.role, __version__, cpu_s=sum(os.times()[:2]))
-        states = Counter(worker.state_name for worker in self._workers())
-        own.levels["fastproxy_workers"] = {state: states[state] for state in ("starting", "ready", "draining")}
+        found = Counter(worker.state_name for worker in self._workers())
+        own.levels["fastproxy_workers"] = {state: found[state] for state in ("starting", "ready", "draining")}
         own.tallies["fastproxy_workers_ended"] = dict(self._endings)
         own.tallies["fastproxy_reloads"] = dict(self.reloads)
         if (resident := resident_bytes()) is not None:

@@ -10,7 +10,7 @@ Knows nothing of where the numbers come from: the layers above count here, or ar
 from __future__ import annotations
 
 from bisect import bisect_left
-from collections.abc import Callable, Iterable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping
 
 from fastproxy.errors import TABLE
 
@@ -185,6 +185,7 @@ class Metrics:
 
     Args:
         role: "out" or "in". version: of this program.
+        callers, services: names that the config knows.
         series_limit: pairs of caller and service counted apart; protects memory.
     """
 
@@ -204,11 +205,18 @@ class Metrics:
         "watched",
     )
 
-    def __init__(self, role: str, version: str, series_limit: int = 10_000) -> None:
+    def __init__(
+        self,
+        role: str,
+        version: str,
+        callers: Iterable[str] = (),
+        services: Iterable[str] = (),
+        series_limit: int = 10_000,
+    ) -> None:
         self.role = role
         self.version = version
-        self._callers: Set[str] = frozenset()
-        self._services: Set[str] = frozenset()
+        self._callers = frozenset(callers)
+        self._services = frozenset(services)
         self._series_limit = series_limit
         self.known: dict[tuple[str, str], Series] = {}
         self._other = Series(OTHER, OTHER)
@@ -270,8 +278,8 @@ class Metrics:
         if metric not in GAUGES and metric not in TALLIES:
             raise ValueError(f"there is no gauge or tally named {metric}")
         self.watched.setdefault(metric, {})[service] = read
-        if metric in TALLIES and (value := read()):
-            self._already.setdefault(metric, {})[service] = value
+        if metric in TALLIES and service in self.before.get(metric, {}):
+            self._already.setdefault(metric, {})[service] = read() or 0
 
     def count(self, metric: str, counts: Mapping[str, int]) -> None:
         """Show what somebody else counts by a label of few values.
@@ -282,7 +290,8 @@ class Metrics:
         if metric not in TALLIES or metric not in SPLIT_BY:
             raise ValueError(f"there is no split tally named {metric}")
         self.counted[metric] = counts
-        self._already[metric] = dict(counts)
+        if metric in self.before:
+            self._already[metric] = dict(counts)
 
     def show(self, metric: str, read: ReadAll) -> None:
         """Ask at each scrape which values there are.
