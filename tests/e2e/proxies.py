@@ -181,14 +181,18 @@ class ProxyProcess:
         Path(f"/proc/{self.worker}/clear_refs").write_text("5")
         return self.memory_bytes("VmRSS")
 
+    def write(self, changes: Config) -> None:
+        """Change its config file."""
+        self.config = merged(self.config, changes)
+        self.file.write_text(json.dumps(self.config, indent=1))
+
     def reload(self, changes: Config, *, message: str = "reloaded") -> Line:
         """Change its config file, have it read again, and return what the log says of that.
 
         Args:
             changes: against what the file says. message: of the line.
         """
-        self.config = merged(self.config, changes)
-        self.file.write_text(json.dumps(self.config, indent=1))
+        self.write(changes)
         before = len(self.log.find(message=message))
         self._process.send_signal(signal.SIGHUP)
         return self.log.wait_for_more(before, message=message)

@@ -35,6 +35,7 @@ from fastproxy.config.schema_parts import (
     Token,
     Uids,
     WorkerHang,
+    Watch,
     Workers,
 )
 
@@ -194,6 +195,7 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
         OutCenter | None, Meta(description="Registry in which receivers are looked up; none unless set.")
     ] = None
     workers: Workers = 0
+    watch: Watch = False
     worker_hang_s: WorkerHang = 10.0
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None
@@ -359,6 +361,7 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
         Meta(ge=0, le=600, description="Tolerated difference between the clocks of out proxy and in proxy."),
     ] = 30.0
     workers: Workers = 0
+    watch: Watch = False
     worker_hang_s: WorkerHang = 10.0
     admin: Annotated[Admin | None, Meta(description="Listener for health and metrics; none unless set.")] = (
         None

@@ -235,6 +235,14 @@ class Log(Strict, frozen=True, kw_only=True):
     ] = "on"
 
 
+Watch = Annotated[
+    bool,
+    Meta(
+        description="Whether this file is looked at every second, and read again when it has changed. It may be "
+        "read at any time: on SIGHUP and by `fastproxy reload`. One that is wrong changes nothing."
+    ),
+]
+
 Workers = Annotated[
     int,
     Meta(

@@ -1,8 +1,8 @@
 """A proxy from its start to its end, as seen by the process that owns it.
 
     start    load the config, bind, have the workers take connections, say so
-    reload   at SIGHUP: load the config anew; where the workers can, have them go on with it, else have new
-             ones take connections and let the former ones drain
+    reload   at SIGHUP, at a command, or when the file has changed: load the config anew; where the workers can,
+             have them go on with it, else have new ones take connections and let the former ones drain
     end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second, cut them off
 
 One thing at a time: what is asked for during a change is done after it. What fails leaves all as it was.
@@ -32,6 +32,7 @@ from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.tally import Tally
+from fastproxy.supervisor.watch import FileWatch
 from fastproxy.telemetry import log
 
 LOOK_EVERY_S = 1.0
@@ -84,6 +85,7 @@ class Supervisor:
         self._load = load
         self._loop = loop
         self._snapshot = snapshot
+        self._file = FileWatch(snapshot.file)
         self._workers: dict[int, WorkerProcess] = {}  # by the ids of their processes
         self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", self._workers.values)
         board_fd = board.make()
@@ -103,7 +105,7 @@ class Supervisor:
         for signum, do in (
             (signal.SIGTERM, self._stop_or_cut),
             (signal.SIGINT, self._stop_or_cut),
-            (signal.SIGHUP, self._reload_at_signal),
+            (signal.SIGHUP, lambda: self._soon(self._reload_quietly())),
             (signal.SIGCHLD, self._reap),
         ):
             self._loop.add_signal_handler(signum, do)
@@ -254,12 +256,9 @@ class Supervisor:
         if crew.terms.listeners is not self._crew.terms.listeners:
             crew.terms.listeners.close()
 
-    def _reload_at_signal(self) -> None:
-        async def reload() -> None:
-            with contextlib.suppress(ReloadError):  # the log has it
-                await self.reload()
-
-        self._soon(reload())
+    async def _reload_quietly(self) -> None:
+        with contextlib.suppress(ReloadError):  # the log has it
+            await self.reload()
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -300,6 +299,8 @@ class Supervisor:
             await asyncio.sleep(LOOK_EVERY_S)
             assert self._crew is not None  # there was a start
             self._crew.look()
+            if self._file.has_changed() and self._snapshot.config.watch:
+                self._soon(self._reload_quietly())
             await self._tally.refresh()
 
     def _not_ready(self) -> str:
