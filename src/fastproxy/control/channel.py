@@ -2,14 +2,16 @@
 
 Each message is a MessagePack array behind its length; what it may be is for the topics to bound, since both
 sides are this proxy. Either side tells the other what happens, and asks it
-questions, of which any number may be open; an answer finds its question by a number. When one side is gone,
-so is the channel: the other side is told, and all its open questions fail.
+questions, of which any number may be open; an answer finds its question by a number. Who waits no more for an
+answer drops the question, and the other side stops working on it. When one side is gone, so is the channel:
+the other side is told, and all its open questions fail.
 Knows nothing of what the messages mean.
 """
 
 from __future__ import annotations
 
 import asyncio
+import logging
 from collections.abc import Awaitable, Callable
 from itertools import count
 from typing import Literal
@@ -19,15 +21,18 @@ from msgspec import Struct
 
 _LENGTH_BYTES = 4
 
+_LOG = logging.getLogger("fastproxy.control")
+
 
 class Message(Struct, array_like=True, gc=False):
     """What goes over a channel.
 
-    kind: whether it tells, asks or answers, or says why there is no answer. number: of the question.
+    kind: whether it tells, asks or answers, says why there is no answer, or drops a question. number: of the
+    question.
     topic: what it is about. content: encoded as the topic has it; of a failure, its words.
     """
 
-    kind: Literal["tell", "ask", "answer", "failure"]
+    kind: Literal["tell", "ask", "answer", "failure", "drop"]
     number: int
     topic: str
     content: bytes
@@ -37,10 +42,14 @@ class ChannelError(Exception):
     """A question has no answer: the other side is gone, or says why it can't."""
 
 
+class GoneError(ChannelError):
+    """The other side is gone."""
+
+
 Hear = Callable[[str, bytes], None]
 """Is told a topic and its content."""
 Answer = Callable[[str, bytes], Awaitable[bytes]]
-"""Returns the answer to a question about a topic.
+"""Returns the answer to a question about a topic; is cancelled when the question is dropped.
 
 Raises:
     ChannelError: there is none; the other side gets its words.
@@ -66,7 +75,7 @@ class Channel(asyncio.Protocol):
         self._buffer = bytearray()
         self._numbers = count(1)
         self._asked: dict[int, asyncio.Future[bytes]] = {}
-        self._answering: set[asyncio.Task[None]] = set()
+        self._answering: dict[int, asyncio.Task[None]] = {}
         self._encoder = msgspec.msgpack.Encoder()
         self._decoder = msgspec.msgpack.Decoder(Message)
 
@@ -80,19 +89,22 @@ class Channel(asyncio.Protocol):
         self._send(Message("tell", 0, topic, content))
 
     async def ask(self, topic: str, content: bytes = b"") -> bytes:
-        """Ask the other side, and wait for its answer.
+        """Ask the other side, and wait for its answer; when the wait is cancelled, it stops working on it.
 
         Raises:
-            ChannelError: it has none, or is gone.
+            GoneError: it is gone. ChannelError: it has no answer.
         """
         if self._transport is None:
-            raise ChannelError("the process is gone")
+            raise GoneError("the process is gone")
         number = next(self._numbers)
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._asked[number] = answer
         try:
             self._send(Message("ask", number, topic, content))
             return await answer
+        except asyncio.CancelledError:
+            self._send(Message("drop", number, "", b""))
+            raise
         finally:
             del self._asked[number]
 
@@ -124,8 +136,8 @@ class Channel(asyncio.Protocol):
         self._transport = None
         for answer in self._asked.values():
             if not answer.done():
-                answer.set_exception(ChannelError("the process is gone"))
-        for task in self._answering:
+                answer.set_exception(GoneError("the process is gone"))
+        for task in self._answering.values():
             task.cancel()
         self._lost()
 
@@ -133,9 +145,12 @@ class Channel(asyncio.Protocol):
         if message.kind == "tell":
             self._hear(message.topic, message.content)
         elif message.kind == "ask":
-            task = self._loop.create_task(self._reply(message))
-            self._answering.add(task)
-            task.add_done_callback(self._answering.discard)
+            task = self._answering[message.number] = self._loop.create_task(self._reply(message))
+            task.add_done_callback(lambda _: self._answering.pop(message.number))
+        elif message.kind == "drop":
+            answering = self._answering.get(message.number)
+            if answering is not None:  # else its answer is on its way
+                answering.cancel()
         else:
             asked = self._asked.get(message.number)
             if asked is None or asked.done():  # whoever asked waits no more
@@ -150,6 +165,9 @@ class Channel(asyncio.Protocol):
             content = await self._answer(question.topic, question.content)
         except ChannelError as error:
             self._send(Message("failure", question.number, "", str(error).encode()))
+        except Exception:  # a mistake here must not leave the other side waiting
+            _LOG.exception("a question can't be answered", extra={"topic": question.topic})
+            self._send(Message("failure", question.number, "", b"it has failed; its log says how"))
         else:
             self._send(Message("answer", question.number, "", content))
 
