@@ -38,7 +38,7 @@ print(json.dumps(failed))
 
 BUILD = """
 import asyncio, json, sys
-import fastproxy.cli.run
+import fastproxy.app.worker, fastproxy.cli.run
 from fastproxy.app.running import Proxy
 from fastproxy.config.load import load
 from fastproxy.policy.pattern import parse_pattern
@@ -56,6 +56,8 @@ NOT_FOR_WORKERS = (
     "google.protobuf",
     "fastproxy.bench",
     "fastproxy.demo",
+    "fastproxy.app.profiling",
+    "fastproxy.telemetry.profiling",
 )
 """Imports are most of a worker's memory; these serve people who look, or options that are off."""
 

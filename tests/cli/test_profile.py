@@ -38,8 +38,10 @@ def proxy(folder: Path) -> Iterator[ProxyProcess]:
         proxy.stop()
 
 
-def test_the_id_of_a_process_is_enough(call: Call, proxy: ProxyProcess) -> None:
-    result = call("profile", str(proxy.pid), "--kind", "wall", "--seconds", "0.3", "-o", "w.pb.gz")
+@pytest.mark.parametrize("which", ["supervisor", "worker"])
+def test_the_id_of_a_process_is_enough(call: Call, proxy: ProxyProcess, which: str) -> None:
+    pid = proxy.pid if which == "supervisor" else proxy.worker
+    result = call("profile", str(pid), "--kind", "wall", "--seconds", "0.3", "-o", "w.pb.gz")
     assert result.exit_code == 0, result.output
     profile = pprof.read(Path("w.pb.gz").read_bytes(), 2**24)
     assert profile.types[profile.shown].what == "time"
@@ -51,6 +53,12 @@ def test_the_id_of_a_process_is_enough(call: Call, proxy: ProxyProcess) -> None:
     ):
         assert words in result.output
     assert TOKEN not in result.output
+
+
+def test_what_a_reader_should_know_is_said(call: Call, proxy: ProxyProcess) -> None:
+    result = call("profile", str(proxy.pid), "--kind", "heap", "--seconds", "0.1")
+    assert result.exit_code == 0, result.output
+    assert "worker 0: allocated in 0." in result.output
 
 
 def test_a_flame_graph_of_an_address_with_a_token(call: Call, proxy: ProxyProcess, folder: Path) -> None:

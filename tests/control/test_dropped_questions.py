@@ -16,7 +16,7 @@ TIMEOUT_S = 30.0
 
 
 class Worker:
-    """Answers "wait" never, "fail" with a mistake, all else with what it got; notes what it began and stopped."""
+    """Answers "wait" never, "fail" with a mistake, else with what it got; says what it began and stopped."""
 
     def __init__(self) -> None:
         self.began: asyncio.Queue[bytes] = asyncio.Queue()

@@ -1,38 +1,26 @@
-"""Profiles of this proxy while it runs, at the paths of Go programs: `/debug/pprof/` and `/debug/fgprof`.
+"""Profiles of a proxy while it runs, at the paths of Go programs: `/debug/pprof/` and `/debug/fgprof`.
 
 Every profile begins with its request and ends with it: after the seconds that it asks for, or when whoever
-asked has hung up. One of a kind is taken at a time. What is bounded: the seconds, what a profile keeps
-(`stacks`), a recording of memory, and what looking costs (`ticks`).
-Knows nothing of who may ask.
+asked has hung up. One of a kind is taken at a time, and the seconds are bounded.
+Knows nothing of who may ask, or of how profiles are taken.
 """
 
 from __future__ import annotations
 
 import asyncio
-import signal
-import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Coroutine
 from math import ceil
-from typing import Protocol
+from typing import Any
 from urllib.parse import parse_qsl
 
 from msgspec import Struct
 
 from fastproxy.admin.answers import AdminError, answer
 from fastproxy.model import Response
-from fastproxy.net.drive import Waiter, until
-from fastproxy.net.timers import Timer, Wheel
-from fastproxy.telemetry.profiling.cpu import CpuProfiler
-from fastproxy.telemetry.profiling.profile import Profile
-from fastproxy.telemetry.profiling.render import FORMATS, RenderError, render, render_recording
-from fastproxy.telemetry.profiling.stalls import StallProfiler
-from fastproxy.telemetry.profiling.ticks import Ticks
-from fastproxy.telemetry.profiling.wall import Waiting, WallProfiler
+from fastproxy.net.drive import until
+from fastproxy.telemetry.profiling.render import FORMATS
 
 PREFIX = "/debug/pprof/"
-_LOOK_S = 0.1
-"""How often a recording of memory is looked at, whether it is full."""
-
 _FIELDS = (
     b"cache-control: no-store\r\n"
     b"x-content-type-options: nosniff\r\n"
@@ -43,7 +31,8 @@ _FIELDS = (
 class Kind(Struct, frozen=True):
     """One kind of profile.
 
-    name: of its file. claims: what only one profile at a time can have. words: what it shows.
+    name: of its file. claims: what only one profile at a time can have: cpu, wall, block or memory.
+    words: what it shows.
     default_s, most_s: how long it takes.
     """
 
@@ -65,34 +54,26 @@ KINDS = {
 }
 
 
-class Profiler(Protocol):
-    """Takes a profile of one kind."""
+Take = Callable[[Kind, float, str], Coroutine[Any, Any, bytes]]
+"""Takes a profile of a kind for so many seconds, and makes a file of it in one of `FORMATS`.
 
-    def start(self) -> None:
-        """Begin."""
-        ...
-
-    def stop(self) -> Profile:
-        """End, and return what was seen."""
-        ...
+Raises:
+    AdminError: it can't be had; the words say why and what to do.
+"""
 
 
 class Profiles:
-    """Takes profiles.
+    """Answers with profiles.
 
     Args:
-        waiting: tells what waits beside threads and tasks. wheel: for the seconds. loop: the event loop.
+        take: takes them; is cancelled when whoever asked hangs up. loop: the event loop.
     """
 
-    __slots__ = ("_ends_s", "_loop", "_waiting", "_wall_ticks", "_wheel")
+    __slots__ = ("_ends_s", "_loop", "_take")
 
-    def __init__(
-        self, waiting: Callable[[], Iterable[Waiting]], wheel: Wheel, loop: asyncio.AbstractEventLoop
-    ) -> None:
-        self._waiting = waiting
-        self._wheel = wheel
+    def __init__(self, take: Take, loop: asyncio.AbstractEventLoop) -> None:
+        self._take = take
         self._loop = loop
-        self._wall_ticks = Ticks(signal.ITIMER_REAL, signal.SIGALRM, time.monotonic)
         self._ends_s: dict[str, float] = {}  # of what is being taken
 
     async def answer(self, method: bytes, path: bytes, query: bytes) -> Response:
@@ -109,7 +90,7 @@ class Profiles:
         if kind is None:
             raise AdminError(404, f"there are {', '.join(KINDS)} here; {PREFIX} tells what they are")
         seconds, form = _parse(kind, query)
-        content = await self._exclusively(kind, seconds, form)
+        content = await until(self._loop.create_task(self._exclusively(kind, seconds, form)))
         if form == "flamegraph":
             return answer(200, b"text/html; charset=utf-8", content, _FIELDS)
         disposition = b'content-disposition: attachment; filename="%b.pb.gz"\r\n' % kind.name.encode()
@@ -126,62 +107,9 @@ class Profiles:
             )
         self._ends_s[kind.claims] = self._loop.time() + seconds
         try:
-            if kind.claims == "memory":
-                return await self._record(kind, seconds, form)
-            return await self._sample(kind, seconds, form)
-        except RenderError as error:
-            raise AdminError(500, f"the profile could not be made into a file: {error}") from error
+            return await self._take(kind, seconds, form)
         finally:
             del self._ends_s[kind.claims]
-
-    async def _sample(self, kind: Kind, seconds: float, form: str) -> bytes:
-        profiler = self._profiler(kind)
-        try:
-            profiler.start()
-        except ValueError as error:
-            raise AdminError(501, "this proxy doesn't run in the main thread, where signals go") from error
-        try:
-            await self._pass(seconds)
-        finally:
-            profile = profiler.stop()
-        return await until(self._loop.create_task(render(profile, form)))
-
-    def _profiler(self, kind: Kind) -> Profiler:
-        if kind.claims == "cpu":
-            return CpuProfiler()
-        if kind.claims == "wall":
-            return WallProfiler(self._wall_ticks, self._loop, self._waiting)
-        return StallProfiler(self._wall_ticks, self._loop)
-
-    async def _record(self, kind: Kind, seconds: float, form: str) -> bytes:
-        # Its imports are for those who ask.
-        from fastproxy.telemetry.profiling.memory import MemoryRecorder, RecordingError  # noqa: PLC0415
-
-        try:
-            recorder = MemoryRecorder()
-            recorder.start()
-        except RecordingError as error:
-            raise AdminError(501, str(error)) from error
-        try:
-            try:
-                end_s = self._loop.time() + seconds
-                while (left_s := end_s - self._loop.time()) > 0 and not recorder.is_full:
-                    await self._pass(min(left_s, _LOOK_S))
-            finally:
-                recorder.stop()
-            return await until(self._loop.create_task(render_recording(recorder.file, kind.name, form)))
-        finally:
-            recorder.remove()
-
-    async def _pass(self, seconds: float) -> None:
-        """Let time go by, unless whoever asked hangs up."""
-        over: Waiter[None] = Waiter()
-        timer = Timer(self._wheel, lambda: over.set(None))
-        timer.set(self._loop.time() + seconds)
-        try:
-            await over
-        finally:
-            timer.close()
 
 
 def _parse(kind: Kind, query: bytes) -> tuple[float, str]:

@@ -10,8 +10,8 @@ randomness enter here.
     links     the links of both roles, and their certificates; link_refusals: what is logged of those refused
     callers   the callers in a folder, while an in proxy runs
     compat    what both roles need for wire format v1
-    admin     the admin address of its parts
     running   starting a proxy, keeping it, and draining it
+    worker    a process that carries exchanges; profiling: profiles of it, for those who ask
     center    the center of its parts, and running it
     once      one call through an out proxy that exists only for it
 """

@@ -15,6 +15,7 @@ import logging
 import os
 import socket
 import sys
+from typing import TYPE_CHECKING
 
 import uvloop
 
@@ -28,16 +29,21 @@ from fastproxy.control.messages import (
     DRAIN,
     FAILED,
     METRICS,
+    PROFILE,
     READY,
     STATUS,
     Begin,
     Status,
+    Take,
     decode,
     encode,
 )
 from fastproxy.net.listener import StartError
 from fastproxy.telemetry import log
 from fastproxy.telemetry.state import state_of
+
+if TYPE_CHECKING:
+    from fastproxy.app.profiling import WorkerProfiles
 
 BEAT_S = 0.5
 """How often a worker shows that its event loop turns."""
@@ -61,6 +67,7 @@ class Worker:
         self._name = ""
         self._slot: Slot | None = None
         self._proxy: Proxy | None = None
+        self._profiles: WorkerProfiles | None = None
 
     async def run(self, control: socket.socket) -> int:
         """Carry exchanges until it is time to end; return the exit code."""
@@ -117,6 +124,8 @@ class Worker:
             return b""
         if topic == STATUS:
             return encode(Status(proxy.not_ready()))
+        if topic == PROFILE:
+            return await self._profiles_of(proxy).take(decode(content, Take))
         raise ChannelError(f"it knows nothing of {topic}")
 
     async def _change(self, proxy: Proxy, content: bytes) -> None:
@@ -128,6 +137,13 @@ class Worker:
             _LOG.exception("the new config can't be taken")
             raise ChannelError(f"{type(error).__name__}: {error}") from error
         log.setup(snapshot.config.log.level, snapshot.config.log.format)
+
+    def _profiles_of(self, proxy: Proxy) -> WorkerProfiles:
+        if self._profiles is None:
+            from fastproxy.app.profiling import WorkerProfiles  # noqa: PLC0415 - for those who ask
+
+            self._profiles = WorkerProfiles(proxy, self._told_to_end, self._loop)
+        return self._profiles
 
     def _lost(self) -> None:
         self._is_alone.set()

@@ -58,7 +58,8 @@ def profile(
 ) -> None:
     """Take a profile of a running proxy.
 
-    URL-or-PID is its admin address, http://HOST:PORT or unix:/PATH, or the id of its process on this machine.
+    URL-or-PID is its admin address, http://HOST:PORT or unix:/PATH, or the id of one of its processes on this
+    machine; in all cases what is shown is of all its workers.
     What the profile shows is a file, for `go tool pprof FILE`, Speedscope or Pyroscope, or for a browser with
     `--flamegraph`; the ten functions with the largest share are shown here.
     """
@@ -82,6 +83,8 @@ def profile(
     except OSError as error:
         raise click.ClickException(f"{file} can't be written: {error.strerror}") from error
     Console().print(_table(taken))
+    for comment in taken.comments:
+        click.echo(comment)
     click.echo(f"{file}: " + ("open it in a browser" if flamegraph else f"go tool pprof -http :8081 {file}"))
 
 

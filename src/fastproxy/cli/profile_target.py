@@ -15,6 +15,8 @@ from fastproxy.policy.pattern import parse_pattern
 
 _MODULE = "fastproxy.supervisor"
 """What `fastproxy run FILE` becomes: `python -m fastproxy.supervisor FILE`."""
+_WORKER_MODULE = "fastproxy.app.worker"
+"""What that starts; the config is its parent's to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,10 +55,13 @@ def find_target(text: str) -> Target:
 
 
 def _target_of_process(pid: int) -> Target:
-    """Find the admin address of a process by the config that it runs."""
+    """Find the admin address of a proxy by the config that one of its processes runs."""
     folder = Path(f"/proc/{pid}")
     try:
-        arguments = (folder / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+        arguments = _arguments(folder)
+        if _module(arguments) == _WORKER_MODULE:
+            folder = Path(f"/proc/{_parent(folder)}")
+            arguments = _arguments(folder)
         file = folder.joinpath("cwd").resolve(strict=True) / _config_file(arguments)
         variables = (folder / "environ").read_bytes().decode(errors="surrogateescape").split("\0")
     except FileNotFoundError as error:
@@ -84,13 +89,28 @@ def _target_of_process(pid: int) -> Target:
     return Target(address, admin.token.reveal().decode() if admin.token is not None else "")
 
 
+def _arguments(folder: Path) -> list[str]:
+    """Return the command line of a process. folder: of /proc."""
+    return (folder / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+
+
+def _parent(folder: Path) -> int:
+    """Return the id of a process's parent (proc_pid_status(5))."""
+    rows = (row.partition(":") for row in (folder / "status").read_text().splitlines())
+    return next(int(value) for name, _, value in rows if name == "PPid")
+
+
+def _module(arguments: list[str]) -> str:
+    """Return the module that a command line runs, "" for none."""
+    return arguments[arguments.index("-m") + 1] if "-m" in arguments else ""
+
+
 def _config_file(arguments: list[str]) -> str:
     """Return the file that a proxy's command line names.
 
     Raises:
         LookupError: this is the command line of something else.
     """
-    place = arguments.index("-m") if "-m" in arguments else len(arguments)
-    if arguments[place + 1] != _MODULE:
+    if _module(arguments) != _MODULE:
         raise LookupError
-    return arguments[place + 2]
+    return arguments[arguments.index("-m") + 2]

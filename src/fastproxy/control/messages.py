@@ -21,6 +21,9 @@ METRICS = "metrics"
 """Asked of a worker: all that it counts (`telemetry.state.State`). Told by it when it ends."""
 STATUS = "status"
 """Asked of a worker: how it is (`Status`)."""
+PROFILE = "profile"
+"""Asked of a worker: a profile of it (`Take`). It answers when the time is over, or when it is told to end:
+with what it has seen (`telemetry.profiling.profile.Profile`), with nothing where that went into a file."""
 
 
 class Begin(Struct, frozen=True):
@@ -42,6 +45,19 @@ class Status(Struct, frozen=True):
     """How a worker is. not_ready: why it should get no traffic, "" when it may."""
 
     not_ready: str
+
+
+class Take(Struct, frozen=True):
+    """What a worker is to take a profile of.
+
+    kind: cpu, wall, block or memory. seconds: for how long. file: where a recording of memory goes, and
+    limit_bytes: how large it may grow; "" and 0 for all others.
+    """
+
+    kind: str
+    seconds: float
+    file: str = ""
+    limit_bytes: int = 0
 
 
 _Content = TypeVar("_Content")

@@ -9,5 +9,6 @@ while what they share (sockets, counters, the board) stays.
     process     one worker process, as seen from here
     listeners   the listening sockets, one for each worker
     cores       how many workers there should be
-    console     the admin address
+    console     the admin address; profiling: profiles of all workers, for those who ask
+    errands     programs that do one thing for the supervisor, and end
 """

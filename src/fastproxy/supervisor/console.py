@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING
 
 from fastproxy.admin.access import FIELDS, Access
 from fastproxy.admin.server import AdminHandler
@@ -15,6 +15,9 @@ from fastproxy.net.server import Server, ServerLimits
 from fastproxy.net.timers import Wheel
 from fastproxy.supervisor.tally import Tally
 from fastproxy.telemetry.exposition import render
+
+if TYPE_CHECKING:
+    from fastproxy.admin.profiles import Profiles
 
 _CONNECTIONS = 256
 """Probes, scrapers and people are few."""
@@ -28,11 +31,17 @@ class Console:
     Args:
         snapshot: the config. tally: what the workers count.
         not_ready: says why the proxy should get no traffic now, "" when it may.
+        make_profiles: makes what takes profiles, when first asked for.
         loop: the event loop.
     """
 
     def __init__(
-        self, snapshot: Snapshot, tally: Tally, not_ready: Callable[[], str], loop: asyncio.AbstractEventLoop
+        self,
+        snapshot: Snapshot,
+        tally: Tally,
+        not_ready: Callable[[], str],
+        make_profiles: Callable[[], Profiles],
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._admin = admin = snapshot.admin
         self._tally = tally
@@ -44,7 +53,7 @@ class Console:
             token=admin.token.reveal() if admin is not None and admin.token is not None else None,
             is_open=admin is not None and admin.is_open,
         )
-        handler = AdminHandler(snapshot.config.name, self._metrics, not_ready, access, _no_profiles, loop)
+        handler = AdminHandler(snapshot.config.name, self._metrics, not_ready, access, make_profiles, loop)
         limits = ServerLimits(connections=_CONNECTIONS)
         self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
 
@@ -71,7 +80,3 @@ class Console:
     async def _metrics(self) -> bytes:
         await self._tally.refresh()
         return render(self._tally.state())
-
-
-def _no_profiles() -> Any:
-    raise NotImplementedError

@@ -16,7 +16,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastproxy import __version__
 from fastproxy.config.changes import Change, changes
@@ -28,12 +28,16 @@ from fastproxy.net.listener import StartError
 from fastproxy.supervisor.console import Console
 from fastproxy.supervisor.cores import usable_cores
 from fastproxy.supervisor.crew import Crew, Shared, Terms
+from fastproxy.supervisor.errands import Errands
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.tally import Tally
 from fastproxy.supervisor.watch import FileWatch
 from fastproxy.telemetry import log
+
+if TYPE_CHECKING:
+    from fastproxy.admin.profiles import Profiles
 
 LOOK_EVERY_S = 1.0
 """How often workers are looked at, and asked what they have counted."""
@@ -90,6 +94,7 @@ class Supervisor:
         self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", self._workers.values)
         board_fd = board.make()
         self._shared = Shared(board_fd, Board(board_fd), Slots(), self._began, self._ended)
+        self._errands = Errands(loop)
         self._crew: Crew | None = None
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
@@ -126,7 +131,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         snapshot = self._snapshot
-        self._console = Console(snapshot, self._tally, self._not_ready, self._loop)
+        self._console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
         terms = self._terms(snapshot, None)
         await self._console.listen()
         try:
@@ -214,7 +219,7 @@ class Supervisor:
         console = self._console
         try:
             if snapshot.admin != self._snapshot.admin:
-                console = Console(snapshot, self._tally, self._not_ready, self._loop)
+                console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
                 await console.listen()
             await self._change(snapshot, way)
         except (StartError, WorkerError) as error:
@@ -310,6 +315,11 @@ class Supervisor:
             return "no worker is ready"
         return self._tally.not_ready
 
+    def _make_profiles(self) -> Profiles:
+        from fastproxy.supervisor.profiling import profiles_of  # noqa: PLC0415 - for those who ask
+
+        return profiles_of(self._workers.values, self._errands, self._loop)
+
     # --- processes --------------------------------------------------------------------------------------
 
     def _began(self, worker: WorkerProcess) -> None:
@@ -327,6 +337,9 @@ class Supervisor:
                 pid, status = os.waitpid(-1, os.WNOHANG)
                 if not pid:
                     return
+                exit_status = os.waitstatus_to_exitcode(status)
                 worker = self._workers.get(pid)
                 if worker is not None:
-                    worker.reaped(os.waitstatus_to_exitcode(status))
+                    worker.reaped(exit_status)
+                else:
+                    self._errands.reaped(pid, exit_status)

@@ -3,36 +3,46 @@
 from __future__ import annotations
 
 import os
+import signal
 import threading
 import time
-from contextlib import ExitStack
+from collections.abc import Iterator
+from contextlib import ExitStack, suppress
+from operator import le
 from pathlib import Path
 
 import pytest
 
+from fastproxy.telemetry.profiling.profile import Profile
 from tests.e2e.client import Client, request_bytes
 from tests.e2e.conftest import Maker
 from tests.e2e.link.profiled import TIMEOUT_S, Calls, ask, profile_of
 from tests.e2e.nginx import Nginx
-from tests.e2e.proxies import Pair, ProxyProcess
-from tests.telemetry.profiling.seen import values_of
+from tests.e2e.proxies import Pair, ProxyProcess, in_config, key_of, merged, write_key
+from tests.e2e.services import Conversation
+from tests.e2e.worker_processes import workers_of
+from tests.telemetry.profiling.seen import of_worker, values_of, workers_in
 
 TOKEN = "0123456789abcdef-token"
 BEARER = f"Authorization: Bearer {TOKEN}"
 CPU = "/debug/pprof/profile"
-KINDS = (CPU, "/debug/fgprof", "/debug/pprof/block", "/debug/pprof/heap", "/debug/pprof/allocs")
+WALL = "/debug/fgprof"
+KINDS = (CPU, WALL, "/debug/pprof/block", "/debug/pprof/heap", "/debug/pprof/allocs")
+WORKERS = {"worker 0", "worker 1"}
+MAIN = "(thread MainThread)"
+TWO_OPEN = {"workers": 2, "admin": {"open": ["profiles"]}}
 
 
 @pytest.fixture(scope="module")
 def pair(make_shared: Maker, nginx: Nginx, tmp_path_factory: pytest.TempPathFactory) -> Pair:
-    """An out proxy with a token, and an in proxy that is open to its machine."""
+    """An out proxy with a token, and an in proxy that is open to its machine; two workers each."""
     file = tmp_path_factory.mktemp("token") / "admin.token"
     file.write_text(TOKEN + "\n")
     file.chmod(0o600)
     return make_shared.pair(
         {"web": [nginx.endpoint]},
-        out={"admin": {"token": {"file": str(file)}}},
-        inner={"admin": {"open": ["profiles"]}},
+        out={"workers": 2, "admin": {"token": {"file": str(file)}}},
+        inner=TWO_OPEN,
     )
 
 
@@ -57,24 +67,45 @@ def test_cpu_profiles_of_both_proxies_show_the_way_of_a_call(pair: Pair) -> None
                 wanted[name] = [f for f in wanted[name] if not values_of(profile, f)[1]]
 
 
-def test_the_wall_clock_shows_exchanges_that_wait(make: Maker, pair: Pair) -> None:
-    asked = threading.Event()
-    go_on = threading.Event()
+def test_a_profile_is_of_all_workers_and_says_which_is_which(pair: Pair) -> None:
+    """Connections fall to workers by chance: further ones until all have had some."""
+    wanted = set(WORKERS)
+    while wanted:
+        with ExitStack() as stack:
+            for _ in range(4):
+                stack.enter_context(Calls(pair.address, "/web/hello"))
+            profile = profile_of(ask(pair.out.admin, f"{CPU}?seconds=0.5", BEARER))
+        assert workers_in(profile) <= WORKERS
+        assert profile.comments == []
+        busy = "fastproxy.net.connection.Connection.data_received"
+        wanted -= {worker for worker in wanted if values_of(of_worker(profile, worker), busy)[1]}
 
-    def slow(conversation: object) -> None:
-        conversation.request()  # type: ignore[attr-defined]
-        asked.set()
-        go_on.wait(TIMEOUT_S)
 
+class Slow:
+    """A service that answers when the test lets it."""
+
+    def __init__(self) -> None:
+        self.asked = threading.Event()
+        self.go_on = threading.Event()
+
+    def __call__(self, conversation: Conversation) -> None:
+        conversation.request()
+        self.asked.set()
+        self.go_on.wait(TIMEOUT_S)
+
+
+def test_the_wall_clock_shows_exchanges_that_wait(make: Maker) -> None:
+    slow = Slow()
     service = make.service(slow)
-    waiting = make.pair({"slow": [service.endpoint]}, out={"admin": {"open": ["profiles"]}})
+    waiting = make.pair({"slow": [service.endpoint]}, out=TWO_OPEN)
     with Client(waiting.address) as client:
         client.send(request_bytes("GET", "/slow/"))
-        assert asked.wait(TIMEOUT_S)
-        profile = profile_of(ask(waiting.out.admin, "/debug/fgprof?seconds=0.5"))
-        go_on.set()
-    in_main_ns = values_of(profile, "(thread MainThread)")[1]
-    assert values_of(profile, "(exchange, wait)")[1] == pytest.approx(in_main_ns, rel=0.1)
+        assert slow.asked.wait(TIMEOUT_S)
+        profile = profile_of(ask(waiting.out.admin, f"{WALL}?seconds=0.5"))
+        slow.go_on.set()
+    waits = {worker: values_of(of_worker(profile, worker), "(exchange, wait)")[1] for worker in WORKERS}
+    in_main_ns = values_of(of_worker(profile, max(waits, key=lambda worker: waits[worker])), MAIN)[1]
+    assert sorted(waits.values()) == [0, pytest.approx(in_main_ns, rel=0.1)]
 
 
 def test_memory_profiles_show_what_calls_allocate(pair: Pair) -> None:
@@ -82,6 +113,8 @@ def test_memory_profiles_show_what_calls_allocate(pair: Pair) -> None:
         for kind, shown in (("allocs", "alloc_space"), ("heap", "inuse_space")):
             profile = profile_of(ask(pair.out.admin, f"/debug/pprof/{kind}?seconds=0.5", BEARER))
             assert profile.types[profile.shown].what == shown
+            assert workers_in(profile) == WORKERS
+            assert sorted(comment.partition(":")[0] for comment in profile.comments) == sorted(WORKERS)
             assert values_of(profile, "fastproxy.net.connection.Connection.data_received")[1] > 0
 
 
@@ -185,15 +218,91 @@ def test_one_of_a_kind_at_a_time(pair: Pair) -> None:
     wait_for(lambda: ask(pair.inner.admin, f"{CPU}?seconds=0.01").status == 200)
 
 
+# --- what becomes of workers meanwhile ----------------------------------------------------------------------
+
+
+def begin(proxy: ProxyProcess, target: str) -> Client:
+    """Ask for a profile, which is being taken when this returns."""
+    client = Client(proxy.admin, TIMEOUT_S)
+    client.send(request_bytes("GET", target, host="127.0.0.1"))
+    wait_for(lambda: ask(proxy.admin, f"{target.partition('?')[0]}?seconds=0.01").status == 409)
+    return client
+
+
+def take_next(proxy: ProxyProcess, target: str) -> Profile:
+    """Take a profile, after the one that nobody waits for any more."""
+    while (answer := ask(proxy.admin, target)).status == 409:
+        pass  # the proxy has yet to see that
+    return profile_of(answer)
+
+
+@pytest.fixture
+def unlucky(tmp_path: Path, nginx: Nginx) -> Iterator[ProxyProcess]:
+    """A proxy whose workers may be killed, so that it has errors to log."""
+    write_key(tmp_path, "in")
+    config = merged(in_config({"web": [nginx.endpoint]}, {"web": key_of("web")}), TWO_OPEN)
+    proxy = ProxyProcess(tmp_path, config).ready()
+    yield proxy
+    proxy.signal()
+    assert proxy.wait() == 0
+
+
+@pytest.mark.parametrize("path", [WALL, "/debug/pprof/heap"])
+def test_a_worker_that_ends_is_missing_and_the_others_are_shown(unlucky: ProxyProcess, path: str) -> None:
+    with begin(unlucky, f"{path}?seconds=3") as client:
+        os.kill(workers_of(unlucky.pid)[0], signal.SIGKILL)
+        profile = profile_of(client.answer())
+    (shown,) = workers_in(profile)
+    (missing,) = WORKERS - {shown}
+    assert f"{missing} is missing: the process is gone" in profile.comments
+
+
+def test_without_a_worker_left_there_is_no_profile_and_later_there_is(unlucky: ProxyProcess) -> None:
+    with begin(unlucky, f"{WALL}?seconds=60") as client:
+        for worker in workers_of(unlucky.pid):
+            os.kill(worker, signal.SIGKILL)
+        answer = client.answer()
+    assert (answer.status, b"every worker has ended" in answer.body) == (503, True)
+    while (answer := ask(unlucky.admin, f"{WALL}?seconds=0.1")).status == 503:
+        pass  # others take their places
+    profile_of(answer)
+
+
+@pytest.mark.parametrize("path", [WALL, "/debug/pprof/heap"])
+def test_hanging_up_stops_all_workers(make: Maker, nginx: Nginx, path: str) -> None:
+    """One that had not stopped would have no time for the next one for minutes."""
+    proxy = make.in_proxy({"web": [nginx.endpoint]}, TWO_OPEN)
+    begin(proxy, f"{path}?seconds=60").close()
+    assert "is missing" not in str(take_next(proxy, f"{path}?seconds=0.5").comments)
+
+
+def test_workers_that_are_told_to_end_say_what_they_have_seen(make: Maker) -> None:
+    slow = Slow()
+    service = make.service(slow)
+    proxy = make.pair(
+        {"slow": [service.endpoint]}, out=merged(TWO_OPEN, {"drain": {"grace_s": TIMEOUT_S}})
+    ).out
+    with Client(proxy.listen) as caller, begin(proxy, f"{WALL}?seconds=60") as client:
+        caller.send(request_bytes("GET", "/slow/"))
+        assert slow.asked.wait(TIMEOUT_S)
+        proxy.signal()
+        profile = profile_of(client.answer())  # while the caller still waits
+        slow.go_on.set()
+    assert [comment.partition(" after ")[0] for comment in profile.comments] == [
+        "worker 0: it was told to end", "worker 1: it was told to end",
+    ]  # fmt: skip
+
+
 # --- what is left -------------------------------------------------------------------------------------------
 
 
-def threads_of(proxy: ProxyProcess) -> int:
-    return len(os.listdir(f"/proc/{proxy.pid}/task"))
+def children_of(pid: int) -> list[int]:
+    return sorted(map(int, Path(f"/proc/{pid}/task/{pid}/children").read_text().split()))
 
 
-def children_of(proxy: ProxyProcess) -> str:
-    return "".join((task / "children").read_text() for task in Path(f"/proc/{proxy.pid}/task").iterdir())
+def held_by(pids: list[int]) -> list[int]:
+    """How many threads processes have, and how many descriptors."""
+    return [len(os.listdir(f"/proc/{pid}/{what}")) for pid in pids for what in ("task", "fd")]
 
 
 def wait_for(is_so: object) -> None:
@@ -202,37 +311,35 @@ def wait_for(is_so: object) -> None:
         assert time.monotonic() < end_s
 
 
-def modules_of(proxy: ProxyProcess) -> str:
-    return Path(f"/proc/{proxy.pid}/maps").read_text()
+def modules_of(pids: list[int]) -> str:
+    return "".join(Path(f"/proc/{pid}/maps").read_text() for pid in pids)
 
 
 def test_nothing_is_left_of_profiles_but_what_memory_needs(make: Maker, nginx: Nginx) -> None:
-    proxy = make.in_proxy({"web": [nginx.endpoint]}, {"admin": {"open": ["profiles"]}})
-    threads = threads_of(proxy)
+    proxy = make.in_proxy({"web": [nginx.endpoint]}, TWO_OPEN)
+    workers = workers_of(proxy.pid)
+    assert len(workers) == 2
     for path in KINDS[:3]:
         profile_of(ask(proxy.admin, f"{path}?seconds=0.05"))
     for library in ("google", "memray"):  # formats are made elsewhere
-        assert library not in modules_of(proxy)
+        assert library not in modules_of([proxy.pid, *workers])
     profile_of(ask(proxy.admin, f"{KINDS[3]}?seconds=0.05"))
-    with Client(proxy.admin, TIMEOUT_S) as client:  # one that isn't waited for
-        client.send(request_bytes("GET", f"{KINDS[4]}?seconds=60", host="127.0.0.1"))
-        wait_for(lambda: ask(proxy.admin, f"{KINDS[3]}?seconds=0.01").status == 409)
-    wait_for(lambda: ask(proxy.admin, f"{KINDS[3]}?seconds=0.01").status == 200)
-    assert threads_of(proxy) == threads
-    wait_for(lambda: children_of(proxy) == "")
+    held = held_by([proxy.pid, *workers])
+    for path in KINDS:
+        take_next(proxy, f"{path}?seconds=0.05")
+        begin(proxy, f"{path}?seconds=60").close()  # one that isn't waited for
+    for library in ("google", "memray"):
+        assert library not in modules_of([proxy.pid])
+    wait_for(lambda: children_of(proxy.pid) == sorted(workers))
+    wait_for(lambda: all(map(le, held_by([proxy.pid, *workers]), held)))
     assert not list(Path("/tmp").glob(f"fastproxy-memory-{proxy.pid}-*"))
 
 
 def test_a_proxy_drains_while_profiles_are_taken(make: Maker, nginx: Nginx) -> None:
     """The maker checks that it exits with 0 and logged no error."""
-    proxy = make.in_proxy({"web": [nginx.endpoint]}, {"admin": {"open": ["profiles"]}})
-    clients = []
-    for path in KINDS[:4]:
-        client = Client(proxy.admin, TIMEOUT_S)
-        clients.append(client)
-        client.send(request_bytes("GET", f"{path}?seconds=60", host="127.0.0.1"))
-        wait_for(lambda path=path: ask(proxy.admin, f"{path}?seconds=0.01").status == 409)
+    proxy = make.in_proxy({"web": [nginx.endpoint]}, TWO_OPEN)
+    clients = [begin(proxy, f"{path}?seconds=60") for path in KINDS[:4]]
     proxy.signal()
-    assert [client.is_closed() for client in clients] == [True] * 4
     for client in clients:
-        client.close()
+        with client, suppress(ConnectionError):
+            assert client.stream.read1().startswith(b"HTTP/1.1 200 ") or client.is_closed()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from msgspec.structs import replace
+
 from fastproxy.telemetry.profiling.profile import Profile
 
 
@@ -15,3 +17,13 @@ def values_of(profile: Profile, function: str) -> list[int]:
 def total(profile: Profile) -> list[int]:
     """Sum what was seen."""
     return [sum(column) for column in zip(*(sample.values for sample in profile.samples), strict=True)]
+
+
+def of_worker(profile: Profile, worker: str) -> Profile:
+    """What was seen in one of several processes."""
+    return replace(profile, samples=[sample for sample in profile.samples if sample.worker == worker])
+
+
+def workers_in(profile: Profile) -> set[str]:
+    """Those in which something was seen."""
+    return {sample.worker for sample in profile.samples}

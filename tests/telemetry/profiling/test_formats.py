@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-import os
 import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
-import uvloop
+from msgspec import Raw
 from msgspec.structs import replace
 
 from fastproxy.telemetry.profiling import pprof
 from fastproxy.telemetry.profiling.flamegraph import page
-from fastproxy.telemetry.profiling.profile import Frame, Profile
-from fastproxy.telemetry.profiling.render import RenderError, render, render_recording
+from fastproxy.telemetry.profiling.memory import RECORD_LIMIT_BYTES, MemoryRecorder
+from fastproxy.telemetry.profiling.merge import merge
+from fastproxy.telemetry.profiling.profile import Frame
+from fastproxy.telemetry.profiling.render import COMMAND, Order
 from fastproxy.telemetry.profiling.top import Row, amount, top
 from tests.telemetry.profiling.test_pprof import LIMIT_BYTES, PROFILE
 
@@ -64,14 +66,39 @@ def test_the_functions_with_most_of_their_own_come_first_and_recursion_counts_on
     assert amount(3 * 2**20, "bytes") == "3.00 MiB"
 
 
-def run_render(profile: Profile, form: str) -> bytes:
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(render(profile, form))
+def rendered(order: Order) -> bytes:
+    made = subprocess.run(COMMAND, input=msgspec.msgpack.encode(order), capture_output=True, check=True)
+    assert not made.stderr
+    return made.stdout
 
 
-def test_another_process_makes_both_formats() -> None:
-    assert pprof.read(run_render(PROFILE, "pprof"), LIMIT_BYTES) == PROFILE
-    assert data_of(run_render(PROFILE, "flamegraph").decode()) == data_of(page(PROFILE))
+SEEN = {"worker 0": PROFILE, "worker 3": replace(PROFILE, frames=PROFILE.frames[::-1])}
+ENCODED = {name: Raw(msgspec.msgpack.encode(profile)) for name, profile in SEEN.items()}
+
+
+def test_another_process_makes_both_formats_of_what_all_workers_saw() -> None:
+    merged = merge(SEEN)
+    merged.comments.append("worker 1 is missing")
+    order = Order("pprof", ENCODED, comments=["worker 1 is missing"])
+    assert pprof.read(rendered(order), LIMIT_BYTES) == merged
+    order.form = "flamegraph"
+    assert data_of(rendered(order).decode()) == data_of(page(merged))
+
+
+def test_another_process_reads_recordings_of_memory(tmp_path: Path) -> None:
+    file = tmp_path / "recording"
+    recorder = MemoryRecorder(file, RECORD_LIMIT_BYTES)
+    recorder.start()
+    kept = [bytearray(1000) for _ in range(10)]
+    recorder.stop()
+    order = Order("pprof", recordings={f"worker {number}": str(file) for number in (1, 2)}, kind="heap")
+    profile = pprof.read(rendered(order), LIMIT_BYTES)
+    assert profile.types[profile.shown].what == "inuse_space"
+    seen = {}
+    for worker in ("worker 1", "worker 2"):
+        samples = [sample for sample in profile.samples if sample.worker == worker]
+        seen[worker] = sum(sample.values[profile.shown] for sample in samples)
+    assert seen["worker 1"] == seen["worker 2"] >= sum(len(block) for block in kept)
 
 
 def test_what_lies_where_the_proxy_was_started_is_not_run(
@@ -79,27 +106,11 @@ def test_what_lies_where_the_proxy_was_started_is_not_run(
 ) -> None:
     (tmp_path / "gzip.py").write_text("raise SystemExit('planted')")
     monkeypatch.chdir(tmp_path)
-    assert pprof.read(run_render(PROFILE, "pprof"), LIMIT_BYTES) == PROFILE
+    assert pprof.read(rendered(Order("pprof", ENCODED)), LIMIT_BYTES) == merge(SEEN)
 
 
-def test_a_process_that_fails_is_told_of(tmp_path: Path) -> None:
-    with pytest.raises(RenderError), asyncio.Runner() as runner:
-        runner.run(render_recording(tmp_path / "missing", "heap", "pprof"))
-
-
-def test_a_wait_that_is_given_up_leaves_no_process(tmp_path: Path) -> None:
-    fifo = tmp_path / "recording"  # whoever reads it waits for ever
-    os.mkfifo(fifo)
-
-    async def main() -> None:
-        task = asyncio.create_task(render_recording(fifo, "heap", "pprof"))
-        writer = await asyncio.to_thread(os.open, fifo, os.O_WRONLY)  # returns once it reads
-        task.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await task
-        with pytest.raises(BrokenPipeError):  # nobody reads any more
-            os.write(writer, b"\0")
-        os.close(writer)
-
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        runner.run(main())
+def test_a_process_that_fails_says_so_and_why(tmp_path: Path) -> None:
+    order = Order("pprof", recordings={"worker 0": str(tmp_path / "missing")}, kind="heap")
+    with pytest.raises(subprocess.CalledProcessError) as caught:
+        rendered(order)
+    assert str(tmp_path / "missing").encode() in caught.value.stderr

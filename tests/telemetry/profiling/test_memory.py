@@ -6,7 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from fastproxy.telemetry.profiling.memory import MemoryRecorder, RecordingError, read_recording
+from fastproxy.telemetry.profiling.memory import (
+    RECORD_LIMIT_BYTES,
+    MemoryRecorder,
+    RecordingError,
+    folder_for_recordings,
+    read_recording,
+)
 from tests.telemetry.profiling.seen import values_of
 
 BLOCKS, BLOCK_BYTES = 200, 10_000
@@ -27,20 +33,20 @@ def churn() -> None:
 
 
 @pytest.fixture
-def recording(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MemoryRecorder:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    recorder = MemoryRecorder()
+def recording(tmp_path: Path) -> Path:
+    file = tmp_path / "recording"
+    recorder = MemoryRecorder(file, RECORD_LIMIT_BYTES)
     recorder.start()
     store = Store()
     store.grow()
     churn()
     recorder.stop()
     assert len(store.blocks) == BLOCKS
-    return recorder
+    return file
 
 
-def test_a_growth_is_found_where_it_happened(recording: MemoryRecorder) -> None:
-    profile = read_recording(recording.file, "heap")
+def test_a_growth_is_found_where_it_happened(recording: Path) -> None:
+    profile = read_recording(recording, "heap")
     assert [kind.what for kind in profile.types] == [
         "alloc_objects",
         "alloc_space",
@@ -60,46 +66,60 @@ def test_a_growth_is_found_where_it_happened(recording: MemoryRecorder) -> None:
     assert frame == (f"{__name__}.Store.grow", __file__, Store.grow.__code__.co_firstlineno)
 
 
-def test_heap_and_allocs_differ_in_what_they_show_first(recording: MemoryRecorder) -> None:
-    heap, allocs = (read_recording(recording.file, kind) for kind in ("heap", "allocs"))
+def test_heap_and_allocs_differ_in_what_they_show_first(recording: Path) -> None:
+    heap, allocs = (read_recording(recording, kind) for kind in ("heap", "allocs"))
     assert heap.types[heap.shown].what == "inuse_space"
     assert allocs.types[allocs.shown].what == "alloc_space"
     assert len(heap.samples) == len(allocs.samples)
 
 
-def test_only_its_user_can_read_a_recording_and_it_can_be_removed(recording: MemoryRecorder) -> None:
-    folder = recording.file.parent
-    assert folder.stat().st_mode & 0o777 == 0o700
-    recording.remove()
-    assert not folder.exists()
+def test_a_recording_is_full_at_its_limit_and_when_its_folder_is_gone(tmp_path: Path) -> None:
+    file = tmp_path / "recording"
+    recorder = MemoryRecorder(file, 2**16)
+    recorder.start()
+    try:
+        assert not recorder.is_full
+        store = Store()
+        while not recorder.is_full:
+            store.grow()
+        assert file.stat().st_size >= 2**16
+        file.unlink()
+        assert recorder.is_full
+    finally:
+        recorder.stop()
 
 
-def test_without_memray_it_says_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_its_user_can_reach_the_folder_and_it_goes_with_all_that_is_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    with folder_for_recordings() as folder:
+        assert folder.stat().st_mode & 0o777 == 0o700
+        (folder / "left").touch()  # by a worker that was killed
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_memray_it_says_how_to_get_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(__import__("sys").modules, "memray", None)
     with pytest.raises(RecordingError, match=r"pip install 'fastproxy-link\[profile\]'"):
-        MemoryRecorder()
+        MemoryRecorder(tmp_path / "recording", RECORD_LIMIT_BYTES)
 
 
 def test_without_a_folder_for_the_file_it_says_what_it_needs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "none"))
+    with pytest.raises(RecordingError, match="TMPDIR"), folder_for_recordings():
+        pass
     with pytest.raises(RecordingError, match="TMPDIR"):
-        MemoryRecorder()
+        MemoryRecorder(tmp_path / "none" / "recording", RECORD_LIMIT_BYTES)
 
 
-def test_a_file_that_can_not_be_made_or_written_leaves_nothing(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
-    recorder = MemoryRecorder()
+def test_a_file_that_can_not_be_written_is_told_of(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    recorder = MemoryRecorder(tmp_path / "recording", RECORD_LIMIT_BYTES)
     monkeypatch.setattr(recorder, "_tracker", _FullTracker())
     with pytest.raises(RecordingError, match="TMPDIR"):
         recorder.start()
-    monkeypatch.setattr("memray.FileDestination", _no_file)
-    with pytest.raises(RecordingError, match="TMPDIR"):
-        MemoryRecorder()
-    assert not list(tmp_path.iterdir())
 
 
 class _FullTracker:
@@ -107,7 +127,3 @@ class _FullTracker:
 
     def __enter__(self) -> None:
         raise RuntimeError("Failed to write output header: No space left on device")
-
-
-def _no_file(*_: object, **__: object) -> None:
-    raise OSError("Could not create output file")

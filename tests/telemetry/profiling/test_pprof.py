@@ -24,7 +24,7 @@ PROFILE = Profile(
     started_unix_ns=1_700_000_000_000_000_001,
     duration_ns=2_000_000_000,
     frames=[Frame("a.inner", "/a.py", 7, 5), Frame("a.outer", "/a.py", 12, 10), Frame("(task)")],
-    samples=[Sample([0, 1, 2], [3, 30]), Sample([1, 2], [1, 10])],
+    samples=[Sample([0, 1, 2], [3, 30]), Sample([1, 2], [1, 10], "worker 1")],
     comments=["a remark"],
 )
 
@@ -89,6 +89,8 @@ def test_the_bytes_are_those_of_the_published_messages() -> None:
         [("a.inner", 7), ("a.outer", 12), ("(task)", 0)], [("a.outer", 12), ("(task)", 0)],
     ]  # fmt: skip
     assert [values for _, values in samples] == [[3, 30], [1, 10]]
+    labels = [[(strings[one(x, 1)], strings[one(x, 2)]) for x in parts(s, 3)] for s in parts(message, 2)]
+    assert labels == [[], [("worker", "worker 1")]]
     (mapping,) = parts(message, 3)
     assert (one(mapping, 1), one(mapping, 7), one(mapping, 8), one(mapping, 9)) == (1, 1, 1, 1)
     assert one(message, 9) == PROFILE.started_unix_ns

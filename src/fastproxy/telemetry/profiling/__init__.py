@@ -5,9 +5,10 @@
     cpu, wall, stalls, memory
                 one kind of profile each: `start`, and `stop` that returns what was seen
     profile     a profile as all of them return it and both formats are made of it
+    merge       one profile of those of several processes
     pprof       the format of `go tool pprof`, and reading it; profile_proto has its messages
     flamegraph  one page of HTML that needs nothing else
-    render      a process of its own that makes either format
+    render      a program of its own that makes either format
 
 The process that is profiled only counts; names, lines and formats are found and made in another one, so that
 it neither stands still for them nor keeps their libraries (6 MiB). Nothing here runs, and no timer is set,

@@ -11,8 +11,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from tempfile import mkdtemp
+from tempfile import TemporaryDirectory
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -22,8 +23,8 @@ if TYPE_CHECKING:
     import memray
 
 RECORD_LIMIT_BYTES = 16 * 2**20
-"""Protects the disk, and whoever waits: some two million allocations and their ends, which take ten seconds
-to read."""
+"""Of all recordings of one profile. Protects the disk, and whoever waits: some two million allocations and
+their ends, which take ten seconds to read."""
 
 _TYPES = [
     ValueType("alloc_objects", "count"),
@@ -39,61 +40,72 @@ class RecordingError(Exception):
     """Memory can't be recorded here; the message says why and what to do."""
 
 
+@contextmanager
+def folder_for_recordings() -> Iterator[Path]:
+    """Make a folder that only this user can reach, and remove it with all that is in it.
+
+    Raises:
+        RecordingError: there is no place for it.
+    """
+    try:
+        folder = TemporaryDirectory(prefix=f"fastproxy-memory-{os.getpid()}-", ignore_cleanup_errors=True)
+    except OSError as error:
+        raise _no_room(error) from error
+    with folder as path:
+        yield Path(path)
+
+
 class MemoryRecorder:
-    """Records allocations to a file.
+    """Records allocations to a file, which is whoever's that has made its folder.
+
+    Args:
+        file: what to write to; it isn't there yet. limit_bytes: how large it may grow.
 
     Raises:
         RecordingError: memray is not installed, or there is no place for the file.
     """
 
-    __slots__ = ("_folder", "_tracker", "file")
+    __slots__ = ("_file", "_limit_bytes", "_tracker")
 
-    def __init__(self) -> None:
+    def __init__(self, file: Path, limit_bytes: int) -> None:
         try:
             import memray  # noqa: PLC0415 - 14 MiB, for those who ask
         except ImportError as error:
             raise RecordingError(
                 "memory profiles need memray: pip install 'fastproxy-link[profile]', then restart the proxy"
             ) from error
-        try:
-            self._folder = Path(mkdtemp(prefix=f"fastproxy-memory-{os.getpid()}-"))  # of mode 0700
-        except OSError as error:
-            raise _no_room(error) from error
-        self.file = self._folder / "allocations"
+        self._file = file
+        self._limit_bytes = limit_bytes
         try:
             self._tracker: memray.Tracker = memray.Tracker(
-                destination=memray.FileDestination(self.file, compress_on_exit=False),
+                destination=memray.FileDestination(file, compress_on_exit=False),
                 trace_python_allocators=True,
             )
         except OSError as error:
-            self.remove()
             raise _no_room(error) from error
 
     def start(self) -> None:
         """Begin.
 
         Raises:
-            RecordingError: nothing can be written; what was there of the file is removed.
+            RecordingError: nothing can be written.
         """
         try:
             self._tracker.__enter__()
         except RuntimeError as error:  # how memray tells it
-            self.remove()
             raise _no_room(error) from error
 
     @property
     def is_full(self) -> bool:
         """Whether no more should be recorded."""
-        return os.path.getsize(self.file) >= RECORD_LIMIT_BYTES
+        try:
+            return os.path.getsize(self._file) >= self._limit_bytes
+        except FileNotFoundError:  # whoever asked is gone, and its folder as well
+            return True
 
     def stop(self) -> None:
         """End."""
         self._tracker.__exit__(None, None, None)
-
-    def remove(self) -> None:
-        """Remove the file."""
-        self.file.unlink(missing_ok=True)
-        self._folder.rmdir()
 
 
 def _no_room(error: Exception) -> RecordingError:

@@ -12,6 +12,8 @@ from fastproxy.telemetry.profiling.profile import Frame, Profile, Sample, ValueT
 from fastproxy.telemetry.profiling.profile_proto import ProfileMessage
 
 _LEVEL = 6
+_WORKER = "worker"
+"""Key of the label that says in which process a sample was seen."""
 
 
 class PprofError(Exception):
@@ -49,7 +51,9 @@ def write(profile: Profile) -> bytes:
         location = message.location.add(id=number, mapping_id=1)
         location.line.add(function_id=function_id, line=frame.line)
     for sample in profile.samples:
-        message.sample.add(location_id=[place + 1 for place in sample.stack], value=sample.values)
+        written = message.sample.add(location_id=[place + 1 for place in sample.stack], value=sample.values)
+        if sample.worker:
+            written.label.add(key=index(_WORKER), str=index(sample.worker))
     message.time_nanos = profile.started_unix_ns
     message.duration_nanos = profile.duration_ns
     message.period_type.type = index(profile.period_type.what)
@@ -94,7 +98,11 @@ def _read(message: Any) -> Profile:
     types = [ValueType(strings[kind.type], strings[kind.unit]) for kind in message.sample_type]
     shown = [kind.what for kind in types].index(strings[message.default_sample_type])
     samples = [
-        Sample([places[location_id] for location_id in sample.location_id], list(sample.value))
+        Sample(
+            [places[location_id] for location_id in sample.location_id],
+            list(sample.value),
+            next((strings[label.str] for label in sample.label if strings[label.key] == _WORKER), ""),
+        )
         for sample in message.sample
     ]
     if any(len(sample.values) != len(types) for sample in samples):

@@ -34,10 +34,12 @@ class Sample(NamedTuple):
     """What was seen at one stack.
 
     stack: places in the profile's `frames`, the innermost first. values: one for each of its types.
+    worker: in which process of several it was seen, "" where there is only one.
     """
 
     stack: list[int]
     values: list[int]
+    worker: str = ""
 
 
 class Profile(Struct):

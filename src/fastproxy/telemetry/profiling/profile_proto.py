@@ -27,7 +27,8 @@ _MESSAGES = {
         5 function Function*, 6 string_table string*, 9 time_nanos int64, 10 duration_nanos int64,
         11 period_type ValueType, 12 period int64, 13 comment int64*, 14 default_sample_type int64""",
     "ValueType": "1 type int64, 2 unit int64",
-    "Sample": "1 location_id uint64*, 2 value int64*",
+    "Sample": "1 location_id uint64*, 2 value int64*, 3 label Label*",
+    "Label": "1 key int64, 2 str int64",
     "Mapping": """
         1 id uint64, 5 filename int64, 7 has_functions bool, 8 has_filenames bool, 9 has_line_numbers bool""",
     "Location": "1 id uint64, 2 mapping_id uint64, 4 line Line*",

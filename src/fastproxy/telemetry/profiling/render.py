@@ -1,77 +1,51 @@
-"""`python -m fastproxy.telemetry.profiling.render FORMAT [KIND FILE]`: makes a file of what was seen.
+"""`python -m fastproxy.telemetry.profiling.render`: makes one file of what several processes have seen.
 
-A process of its own: names of a recording are looked up, and formats made, without holding up the proxy. It
-gets a profile on standard input, or a recording of memory by the name of its file, and writes pprof's format
-or a page to standard output.
+A process of its own: recordings are read, and formats made, without holding up whoever asks for them, and
+without leaving it their libraries. It gets an `Order` on standard input, and writes pprof's format or a page
+to standard output.
 """
 
 from __future__ import annotations
 
-import asyncio
 import sys
-from asyncio.subprocess import PIPE
 from pathlib import Path
 
 import msgspec
+from msgspec import Raw, Struct
 
+from fastproxy.telemetry.profiling.merge import merge
 from fastproxy.telemetry.profiling.profile import Profile
 
 FORMATS = ("pprof", "flamegraph")
-_TIMEOUT_S = 120.0
-_COMMAND = (sys.executable, "-P", "-m", "fastproxy.telemetry.profiling.render")
+COMMAND = (sys.executable, "-P", "-m", "fastproxy.telemetry.profiling.render")
 """With -P: what lies in the folder that the proxy was started in, by whosever hand, isn't run."""
 
 
-class RenderError(Exception):
-    """The file could not be made."""
+class Order(Struct):
+    """What to make a file of.
 
-
-async def render(profile: Profile, form: str) -> bytes:
-    """Make a file of a profile in another process, which ends when the wait for it is cancelled.
-
-    Args:
-        form: one of `FORMATS`.
-
-    Raises:
-        RenderError: that process failed.
+    form: one of `FORMATS`. profiles: by worker, encoded. recordings: of memory, their files by worker; kind:
+    heap or allocs, which says what is shown of them first. comments: what a reader should know beside.
     """
-    return await _run([form], msgspec.msgpack.encode(profile))
+
+    form: str
+    profiles: dict[str, Raw] = {}
+    recordings: dict[str, str] = {}
+    kind: str = ""
+    comments: list[str] = []
 
 
-async def render_recording(file: Path, kind: str, form: str) -> bytes:
-    """Make a file of a recording of memory, as `render` does. kind: heap or allocs."""
-    return await _run([form, kind, str(file)], b"")
-
-
-async def _run(arguments: list[str], given: bytes) -> bytes:
-    try:
-        process = await asyncio.create_subprocess_exec(
-            *_COMMAND, *arguments, stdin=PIPE, stdout=PIPE, stderr=PIPE
-        )
-    except OSError as error:
-        raise RenderError(f"no process can be started: {error.strerror}") from error
-    try:
-        content, complaints = await asyncio.wait_for(process.communicate(given), _TIMEOUT_S)
-    except TimeoutError as error:
-        raise RenderError(f"not within {_TIMEOUT_S:g} s") from error
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    if process.returncode:
-        raise RenderError(complaints.decode(errors="replace").strip().rpartition("\n")[2])
-    return content
-
-
-def main(form: str, kind: str = "", file: str = "") -> None:
-    """Do in this process what the functions above ask another for."""
-    if file:
+def main() -> None:
+    """Make the file."""
+    order = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Order)
+    profiles = {name: msgspec.msgpack.decode(raw, type=Profile) for name, raw in order.profiles.items()}
+    if order.recordings:
         from fastproxy.telemetry.profiling.memory import read_recording  # noqa: PLC0415 - for this alone
 
-        profile = read_recording(Path(file), kind)
-    else:
-        profile = msgspec.msgpack.decode(sys.stdin.buffer.read(), type=Profile)
-    if form == "flamegraph":
+        profiles |= {name: read_recording(Path(file), order.kind) for name, file in order.recordings.items()}
+    profile = merge(profiles)
+    profile.comments += order.comments
+    if order.form == "flamegraph":
         from fastproxy.telemetry.profiling.flamegraph import page  # noqa: PLC0415 - as above
 
         sys.stdout.buffer.write(page(profile).encode())
@@ -82,4 +56,4 @@ def main(form: str, kind: str = "", file: str = "") -> None:
 
 
 if __name__ == "__main__":
-    main(*sys.argv[1:])
+    main()
