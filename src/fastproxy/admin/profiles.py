@@ -54,7 +54,7 @@ KINDS = {
 }
 
 
-Take = Callable[[Kind, float, str], Coroutine[Any, Any, bytes]]
+Taker = Callable[[Kind, float, str], Coroutine[Any, Any, bytes]]
 """Takes a profile of a kind for so many seconds, and makes a file of it in one of `FORMATS`.
 
 Raises:
@@ -71,7 +71,7 @@ class Profiles:
 
     __slots__ = ("_ends_s", "_loop", "_take")
 
-    def __init__(self, take: Take, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(self, take: Taker, loop: asyncio.AbstractEventLoop) -> None:
         self._take = take
         self._loop = loop
         self._ends_s: dict[str, float] = {}  # of what is being taken

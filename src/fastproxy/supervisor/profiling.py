@@ -36,7 +36,7 @@ def profiles_of(
     Args:
         workers: those that there are now. errands: make the files. loop: the event loop.
     """
-    return Profiles(CrewProfiles(workers, errands).take, loop)
+    return Profiles(ProxyProfiles(workers, errands).take, loop)
 
 
 class _Seen(NamedTuple):
@@ -46,7 +46,7 @@ class _Seen(NamedTuple):
     missing: list[str]
 
 
-class CrewProfiles:
+class ProxyProfiles:
     """Takes profiles of several workers.
 
     Args:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 from contextlib import ExitStack
@@ -24,7 +25,7 @@ def pprof(url: str, folder: Path) -> str:
     if shutil.which("go") is None:
         pytest.fail("go is missing; install the Debian package golang-go")
     environment = {"PATH": os.environ["PATH"], "HOME": str(folder), "PPROF_TMPDIR": str(folder)}
-    command = ["go", "tool", "pprof", "-top", "-nodecount=200", url]
+    command = ["go", "tool", "pprof", "-top", "-nodecount=200", "-tagroot=worker", url]
     done = subprocess.run(command, capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -43,7 +44,8 @@ def test_go_reads_profiles_over_http(make: Maker, nginx: Nginx, tmp_path: Path, 
     file = tmp_path / "admin.token"
     file.write_text(TOKEN)
     file.chmod(0o600)
-    pair = make.pair({"web": [nginx.endpoint]}, out={"admin": {"token": {"file": str(file)}}})
+    out = {"workers": 2, "admin": {"token": {"file": str(file)}}}
+    pair = make.pair({"web": [nginx.endpoint]}, out=out)
     url = f"http://x:{TOKEN}@127.0.0.1:{pair.out.admin[1]}/{path}"
     with ExitStack() as stack:
         for _ in range(8):
@@ -51,6 +53,7 @@ def test_go_reads_profiles_over_http(make: Maker, nginx: Nginx, tmp_path: Path, 
         text = pprof(url, tmp_path)
     assert kind in text
     assert "fastproxy.net.link.link.Link.data_received" in text
+    assert re.search(r" worker [01]$", text, re.MULTILINE)
 
 
 def test_go_shows_the_words_of_a_refusal(make: Maker, nginx: Nginx, tmp_path: Path) -> None:
