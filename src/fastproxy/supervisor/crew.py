@@ -96,7 +96,6 @@ class Crew:
         Raises:
             WorkerError: one of them can't; none is left.
         """
-        first = [self._started(place) for place in range(self.terms.size)]
         try:
             first = [self._started(place) for place in range(self.terms.size)]
             async with asyncio.timeout(START_LIMIT_S):
