@@ -170,11 +170,7 @@ class ProxyProcess:
 
     def memory_bytes(self, row: str) -> int:
         """A row of its only worker's /proc/PID/status: VmRSS for resident memory now, VmHWM for its peak."""
-        for line in Path(f"/proc/{self.worker}/status").read_text().splitlines():
-            name, _, value = line.partition(":")
-            if name == row:
-                return int(value.split()[0]) * 1024
-        raise AssertionError(row)
+        return memory_bytes(self.worker, row)
 
     def begin_peak(self) -> int:
         """Forget the peak of its only worker's memory so far; return what is resident there now."""
@@ -231,6 +227,15 @@ class ProxyProcess:
         if "text" in line:
             return not line["text"].startswith(f"{self.file}:")
         return line["level"] in ("error", "critical")
+
+
+def memory_bytes(pid: int, row: str) -> int:
+    """A row of /proc/PID/status."""
+    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
+        name, _, value = line.partition(":")
+        if name == row:
+            return int(value.split()[0]) * 1024
+    raise AssertionError(row)
 
 
 class Pair:

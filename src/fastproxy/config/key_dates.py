@@ -7,10 +7,13 @@ Knows nothing of what is done about a key that has ended.
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from fastproxy.config.problem import Path
-from fastproxy.config.resolve import Resolver
 from fastproxy.config.snapshot import Peer
+
+if TYPE_CHECKING:  # workers need dates, and no parser of configs
+    from fastproxy.config.resolve import Resolver
 
 DAY_S = 86_400.0
 WARNING_S = 30 * DAY_S
