@@ -13,6 +13,8 @@ import random
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
+from msgspec import Struct
+
 from fastproxy.control.board import Board
 from fastproxy.control.messages import Begin
 from fastproxy.supervisor.listeners import Listeners
@@ -35,7 +37,7 @@ _CUT_S = 5.0
 _LOG = logging.getLogger("fastproxy.supervisor")
 
 
-class Terms(NamedTuple):
+class Terms(Struct, frozen=True):
     """What the workers of a crew are started with.
 
     snapshot_fd: memory with the config. size: how many there are. hang_s: how long an event loop may stand
