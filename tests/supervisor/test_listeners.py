@@ -11,7 +11,7 @@ import pytest
 from fastproxy.config.address import parse_address
 from fastproxy.net.listener import StartError
 from fastproxy.supervisor.listeners import Listeners
-from tests.e2e.proxies import address_of
+from tests.e2e.proxies import address_of, reserved_port
 
 
 @pytest.fixture
@@ -67,10 +67,25 @@ def test_all_workers_take_from_one_unix_socket(at_a_path: Listeners, tmp_path: P
     assert (tmp_path / "s").stat().st_mode & 0o777 == 0o640
 
 
+def test_what_is_in_nobodys_way_is_not_in_the_way_of_the_second() -> None:
+    """A port that is bound, but not listened at: connections of a proxy that was there before are alike."""
+    with reserved_port() as port:
+        several = Listeners(parse_address(f"127.0.0.1:{port}"), 0o600)
+        several.open(3)
+        several.close()
+
+
+def test_nobody_else_gets_a_path_before_a_worker_takes_connections(at_a_path: Listeners) -> None:
+    at_a_path.open(1)
+    with pytest.raises(StartError, match="another program listens there"):
+        Listeners(at_a_path.address, 0o600).open(1)
+
+
 @pytest.mark.parametrize("reuses", [0, 1])
-def test_nobody_else_gets_the_address(listeners: Listeners, reuses: int) -> None:
-    """Not even another proxy that asks for it in the same way."""
-    listeners.open(2)
+@pytest.mark.parametrize("count", [1, 2])
+def test_nobody_else_gets_the_address(listeners: Listeners, reuses: int, count: int) -> None:
+    """Not even another proxy that asks for it in the same way, and before any worker takes connections."""
+    listeners.open(count)
     with pytest.raises(StartError, match="another program listens there"):
         Listeners(parse_address(listeners.name), 0o600).open(1)
     with socket.socket() as other:
@@ -83,7 +98,6 @@ def test_what_waits_in_a_queue_is_there_for_the_next_who_takes(listeners: Listen
     listeners.open(1)
     (sock,) = listeners.share(0, 1)
     first = sock.dup()
-    first.listen()
     with socket.create_connection(address_of(listeners.name)) as client:  # type: ignore[arg-type]
         first.close()
         sock.setblocking(True)

@@ -9,13 +9,16 @@ import socket
 import stat
 from collections.abc import Callable, Collection
 
+BACKLOG = 1024
+"""Connections that wait to be taken, at most; what comes beyond is refused by the kernel."""
+
 
 class StartError(Exception):
     """A proxy can't start; the message says what, where, and what to do next."""
 
 
 def bind(host: str, port: int, socket_mode: int) -> socket.socket:
-    """Bind a listening address.
+    """Bind an address and listen there: from now on it is nobody else's, and who connects waits to be taken.
 
     Args:
         host: IP address or name, or the path of a Unix socket when `port` is 0 and it begins with a slash.
@@ -40,8 +43,9 @@ def bind(host: str, port: int, socket_mode: int) -> socket.socket:
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         sock.bind(address)
         # Only now, so that the address is nobody else's: not even another proxy's, which would get a share of
-        # the connections without a word.
+        # the connections without a word. As long as nobody listens, SO_REUSEADDR alone would let it in.
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()
@@ -50,7 +54,10 @@ def bind(host: str, port: int, socket_mode: int) -> socket.socket:
 
 
 def bind_beside(first: socket.socket) -> socket.socket:
-    """Bind another socket to the address of one that `bind` has bound (TCP); the kernel spreads connections.
+    """Bind another socket where one listens that `bind` has bound (TCP).
+
+    As soon as somebody listens at it as well, the kernel spreads connections over both; not before, so that
+    none waits there for a worker that never comes.
 
     Raises:
         StartError: it can't be bound.
@@ -58,8 +65,7 @@ def bind_beside(first: socket.socket) -> socket.socket:
     sock = socket.socket(first.family, socket.SOCK_STREAM)
     address = first.getsockname()
     try:
-        # As the first one, which has got past whoever holds the address without listening there.
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # for whatever the first could pass by
         sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)
         sock.setblocking(False)
@@ -78,6 +84,7 @@ def _bind_unix(path: str, mode: int) -> socket.socket:
             sock.bind(path)
         finally:
             os.umask(before)
+        sock.listen(BACKLOG)
         sock.setblocking(False)
     except OSError as error:
         sock.close()

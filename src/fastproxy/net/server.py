@@ -17,6 +17,7 @@ from fastproxy.errors import ProxyError
 from fastproxy.model import Request, Response
 from fastproxy.net.connection import Connection
 from fastproxy.net.http1 import HeadLimits, HeadParser
+from fastproxy.net.listener import BACKLOG
 from fastproxy.net.timers import Wheel
 
 
@@ -132,9 +133,11 @@ class Server:
     async def listen(self, sock: socket.socket) -> None:
         """Take connections from a bound socket (TCP or Unix)."""
         if sock.family == socket.AF_UNIX:
-            listener = await self.loop.create_unix_server(lambda: Connection(self), sock=sock)
+            listener = await self.loop.create_unix_server(
+                lambda: Connection(self), sock=sock, backlog=BACKLOG
+            )
         else:
-            listener = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=1024)
+            listener = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)
         self._listeners.append(listener)
 
     def date_line(self) -> bytes:

@@ -15,9 +15,6 @@ from collections.abc import Sequence
 from fastproxy.config.address import Address
 from fastproxy.net.listener import bind, bind_beside
 
-BACKLOG = 1024
-"""Connections that may wait for a worker."""
-
 
 class Listeners:
     """The sockets bound to one address.
@@ -40,10 +37,7 @@ class Listeners:
             StartError: the address can't be bound.
         """
         if not self._sockets:
-            first = bind(self.address.host, self.address.port, self.mode)
-            # From now on the address is nobody else's, and who connects while the workers begin needs but wait.
-            first.listen(BACKLOG)
-            self._sockets.append(first)
+            self._sockets.append(bind(self.address.host, self.address.port, self.mode))
         while not self.address.is_unix and len(self._sockets) < count:
             self._sockets.append(bind_beside(self._sockets[0]))
 

@@ -138,6 +138,7 @@ class Supervisor:
             self._crew = await self._started(terms)
         except WorkerError as error:
             raise StartError(str(error)) from error
+        await self._tally.refresh()  # so that nobody is told that it may get traffic before that is known
         _LOG.info(
             "ready",
             extra={

@@ -19,6 +19,7 @@ from fastproxy.errors import ProxyError
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings, handshake_error, landing
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
+from fastproxy.net.listener import BACKLOG
 from fastproxy.net.timers import Wheel
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.link.errors import LinkError
@@ -29,7 +30,6 @@ from fastproxy.wire.link.hello import HelloResponder
 if TYPE_CHECKING:
     from fastproxy.net.tls import TlsPeer
 
-_BACKLOG = 1024
 _ACCEPT_PAUSE_S = 0.1
 
 
@@ -203,7 +203,7 @@ class LinkServer:
             tls: returns the settings for the next connection.
             admit: as for `NoiseDoor`.
         """
-        sock.listen(_BACKLOG)
+        sock.listen(BACKLOG)
         self._accepting = self.loop.create_task(self._accept(sock, tls, admit))
 
     async def _accept(
