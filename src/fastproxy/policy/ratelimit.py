@@ -5,13 +5,14 @@ would have sent its last request had it kept to its rate exactly. Exact bursts, 
 Memory is bounded, and what is idle is forgotten without a scan: two generations of keys, of which the older
 is dropped once all in it must have recovered their whole burst, and so mean nothing any more.
 Knows nothing of routes or addresses: a key is a key.
+`shared_rates` has the same for processes that count together.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable
 from dataclasses import dataclass, field
 from ipaddress import AddressValueError, IPv6Address
+from typing import Protocol
 
 from fastproxy.errors import RATE_LIMITED, Cause, ProxyError
 
@@ -20,6 +21,9 @@ from fastproxy.errors import RATE_LIMITED, Cause, ProxyError
 _SLACK_S = 1e-6
 
 _CROWD = "keys that came when the table was full"
+
+Key = str | tuple[str, str]
+"""Whose rate it is."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,8 +49,18 @@ class Rate:
         object.__setattr__(self, "recovery_s", self.burst / self.per_s + _SLACK_S)
 
 
+class Limiter(Protocol):
+    """Holds every key to its rate."""
+
+    def __len__(self) -> int: ...
+
+    def check(self, key: Key, rate: Rate, now_s: float) -> None:
+        """Count one request; see `RateLimiter.check`."""
+        ...
+
+
 class RateLimiter:
-    """Holds every key to its rate.
+    """Holds every key to its rate, in one process.
 
     When the table is full, further keys share one place in it and so one rate: what can't be told apart is
     limited together, never let through unseen.
@@ -61,8 +75,8 @@ class RateLimiter:
     def __init__(self, capacity: int, cause: Cause = RATE_LIMITED) -> None:
         self._capacity = capacity
         self._cause = cause
-        self._new: dict[Hashable, float] = {}
-        self._old: dict[Hashable, float] = {}
+        self._new: dict[Key, float] = {}
+        self._old: dict[Key, float] = {}
         self._recovery_s = 1.0
         self._turn_s = float("-inf")
 
@@ -70,7 +84,7 @@ class RateLimiter:
         """Number of keys remembered."""
         return len(self._new) + len(self._old)
 
-    def check(self, key: Hashable, rate: Rate, now_s: float) -> None:
+    def check(self, key: Key, rate: Rate, now_s: float) -> None:
         """Count one request.
 
         A request over the rate isn't counted: who keeps trying isn't locked out for longer.

@@ -15,7 +15,7 @@ from fastproxy.model import Request, RequestHead, Response, ResponseHead
 from fastproxy.net.connection import Connection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import end_of_head
-from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.policy.ratelimit import Limiter
 from fastproxy.proxy.fields import PLANS_PER_HEAD
 from fastproxy.proxy.http_receiver import ENVELOPE_HEAD, HttpReceiver
 from fastproxy.proxy.known_call import (
@@ -73,7 +73,7 @@ class InFlow(ShortWay):
         proxy: EnvelopeWay,
         receiver: Receiver,
         http_receiver: HttpReceiver,
-        limiter: RateLimiter,
+        limiter: Limiter,
         recorder: Recorder,
         in_flight_limit: int,
         nonces: Iterator[bytes],

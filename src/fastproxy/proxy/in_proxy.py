@@ -30,7 +30,7 @@ from fastproxy.net.upgrade import upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
-from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.policy.ratelimit import Limiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.known_call import KnownCall, Taken
@@ -122,7 +122,7 @@ class InProxy:
         refusals: Refusals,
         services: Mapping[str, LocalService],
         privileges: Privileges,
-        limiter: RateLimiter,
+        limiter: Limiter,
         enforce: bool,
         fields: HopFields,
         recorder: Recorder,

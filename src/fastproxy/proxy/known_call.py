@@ -17,7 +17,7 @@ from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import SIZED, HeadParser, Repeats, length_line, part_length
 from fastproxy.net.parting import ORDINARY
-from fastproxy.policy.ratelimit import Rate, RateLimiter
+from fastproxy.policy.ratelimit import Limiter, Rate
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.recorder import Recorder
@@ -202,7 +202,7 @@ class ShortWay:
     def __init__(
         self,
         proxy: LongWay,
-        limiter: RateLimiter,
+        limiter: Limiter,
         recorder: Recorder,
         in_flight_limit: int,
         clock: Callable[[], float],

@@ -14,7 +14,7 @@ from fastproxy.model import Inform, Response, ResponseHead
 from fastproxy.net.drive import Waiter
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.link.receiver import ReceiverLink, Sealed
-from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.policy.ratelimit import Limiter
 from fastproxy.proxy.known_call import KnownCall, KnownCalls, LongWay, ServiceFlight, ShortWay, Taken
 from fastproxy.proxy.link_receiver import PACKED_START_BYTES, LinkReceiver
 from fastproxy.proxy.recorder import Recorder
@@ -67,7 +67,7 @@ class LinkFlow(ShortWay):
         self,
         proxy: StreamWay,
         receiver: LinkReceiver,
-        limiter: RateLimiter,
+        limiter: Limiter,
         recorder: Recorder,
         in_flight_limit: int,
         clock: Callable[[], float],
