@@ -14,6 +14,7 @@ the environment, a log or the config; failures that a peer can cause are rows of
     responses    sealing and opening responses, each bound to its request
     replay       the window of counters that a session has seen
     sessions     the bounded table of a receiver's sessions
+    shared_sessions, shared_windows   the same for a receiver that is several processes
     link         the sealed, multiplexed connection: handshake, records, frames
     compat       wire format v1, for peers that still run the Go original
 

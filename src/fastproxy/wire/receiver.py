@@ -186,6 +186,7 @@ class Receiver:
         epoch: bytes,
         callers: Iterable[CallerKey],
         limits: ReceiverLimits = ReceiverLimits(),
+        sessions: SessionTable | None = None,
     ) -> None:
         """Make a receiver.
 
@@ -195,6 +196,7 @@ class Receiver:
             epoch: 16 random bytes, drawn anew whenever the session table starts empty.
             callers: every key that may call.
             limits: bounds.
+            sessions: the table, where it isn't this receiver's alone.
 
         Raises:
             ValueError: a name or epoch that doesn't fit, or two keys with one id.
@@ -209,7 +211,9 @@ class Receiver:
         self._shortest = self._record_at + MIN_CIPHERTEXT_BYTES
         self._limits = limits
         self._latest_ms = limits.max_age_ms + limits.max_clock_skew_ms
-        self._sessions = SessionTable(limits.sessions_per_caller, limits.lifetime_ms)
+        if sessions is None:
+            sessions = SessionTable(limits.sessions_per_caller, limits.lifetime_ms, limits.window_width)
+        self._sessions = sessions
         self._live = self._sessions.live
         self.replace_keys(private_keys, callers)
 
@@ -274,10 +278,11 @@ class Receiver:
             )
         except InvalidTag:
             return None
+        if now_ms != session.last_use_ms or expiry_ms > session.latest_expiry_ms:
+            # First, so that the window lasts for as long as what is marked in it.
+            self._sessions.use(session_key, session, expiry_ms, now_ms)
         if not session.window.mark(counter):
             return None
-        if now_ms != session.last_use_ms or expiry_ms > session.latest_expiry_ms:
-            self._sessions.use(session_key, session, expiry_ms, now_ms)
         return PackedRequest(session, base_nonce, plaintext, len(message), header + message[-TAG_BYTES:])
 
     def open_head(
@@ -313,7 +318,7 @@ class Receiver:
         counter, epoch, expiry_ms = COUNTER_EPOCH_EXPIRY.unpack_from(message, COUNTER_AT)
         if counter > MAX_COUNTER:
             raise ProxyError(ENVELOPE_MALFORMED, "the counter is too large")
-        known = self._live.get(session_key)
+        known = self._sessions.find(session_key)
         if known is not None and known.revoked:
             raise ProxyError(IDENTITY_UNPROVEN)
         if known is not None and not known.window.check(counter):
@@ -338,11 +343,12 @@ class Receiver:
 
         binding = ResponseBinding(session.response_aead, binding_of(message[:word_at], message))
         try:
-            self._check_time(epoch, expiry_ms, now_ms, is_new=known is None)
+            self._check_time(epoch, expiry_ms, now_ms)
             if known is None:
-                self._sessions.insert(session_key, session, now_ms)
-            session.window.mark(counter)
+                self._sessions.insert(session_key, session, expiry_ms, now_ms)
             self._sessions.use(session_key, session, expiry_ms, now_ms)
+            if not session.window.mark(counter):  # another process has opened it meanwhile
+                raise ProxyError(ENVELOPE_REPLAYED)
             chunk = unpack(plaintext, bool(last), REQUEST_FAULTS)
         except ProxyError as exc:
             raise ProvenRefusalError(exc.cause, exc.detail, session.caller, binding) from exc
@@ -402,10 +408,9 @@ class Receiver:
             cipher.keyed(schedule.key),
             int.from_bytes(schedule.base_nonce, "big"),
             cipher.keyed(schedule.export(EXPORT_CONTEXT, cipher.key_bytes)),
-            window_width=self._limits.window_width,
         )
 
-    def _check_time(self, epoch: bytes, expiry_ms: int, now_ms: int, *, is_new: bool) -> None:
+    def _check_time(self, epoch: bytes, expiry_ms: int, now_ms: int) -> None:
         limits = self._limits
         if epoch != self.epoch:
             raise ProxyError(EPOCH_MISMATCH)
@@ -413,8 +418,6 @@ class Receiver:
             raise ProxyError(ENVELOPE_EXPIRED, "its expiry has passed")
         if expiry_ms - now_ms > limits.max_age_ms + limits.max_clock_skew_ms:
             raise ProxyError(ENVELOPE_EXPIRED, "its expiry lies too far ahead")
-        if is_new and expiry_ms <= self._sessions.floor_ms:
-            raise ProxyError(ENVELOPE_EXPIRED, "the clock was set back; it may have been here before")
 
     def _owner(self, session: Session) -> CallerKey | None:
         """Return the key to which a session belongs under the present keys, if to any."""

@@ -12,14 +12,15 @@ from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from fastproxy.errors import SESSIONS_EXHAUSTED, ProxyError
+from fastproxy.errors import ENVELOPE_EXPIRED, SESSIONS_EXHAUSTED, ProxyError
 from fastproxy.wire.identity import key_id
-from fastproxy.wire.replay import ReplayWindow
+from fastproxy.wire.replay import CLOCK_SET_BACK, ReplayWindow
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from fastproxy.wire.ciphers import Aead
+    from fastproxy.wire.shared_windows import SharedWindow
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +43,7 @@ class Session:
     """What a receiver keeps of one session.
 
     caller: whose it is; replaced when the config is. revoked: refused, and kept only for its window.
+    window: of the counters that it has accepted; it has one once it is in a table.
     last_use_ms, latest_expiry_ms: when it last accepted an envelope, and the latest expiry among them.
     """
 
@@ -64,15 +66,13 @@ class Session:
         aead: Aead,
         base_nonce: int,
         response_aead: Aead,
-        *,
-        window_width: int,
     ) -> None:
         self.caller = caller
         self.receiver_key_id = receiver_key_id
         self.aead = aead
         self.base_nonce = base_nonce
         self.response_aead = response_aead
-        self.window = ReplayWindow(window_width)
+        self.window: ReplayWindow | SharedWindow
         self.revoked = False
         self.last_use_ms = 0
         self.latest_expiry_ms = 0
@@ -87,16 +87,18 @@ class SessionTable:
         It lies in the past, unless the clock was set back.
     """
 
-    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "floor_ms", "live")
+    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "_width", "floor_ms", "live")
 
-    def __init__(self, per_key: int, lifetime_ms: int) -> None:
+    def __init__(self, per_key: int, lifetime_ms: int, width: int) -> None:
         """Make an empty table.
 
         Args:
             per_key: most live sessions of one key of a caller.
             lifetime_ms: after this long without use, all that a session accepted has expired.
+            width: of the replay windows.
         """
         self._per_key = per_key
+        self._width = width
         self._lifetime_ms = lifetime_ms
         self.live: OrderedDict[bytes, Session] = OrderedDict()
         self._counts: dict[bytes, int] = {}
@@ -105,22 +107,30 @@ class SessionTable:
     def __len__(self) -> int:
         return len(self.live)
 
-    def insert(self, session_key: bytes, session: Session, now_ms: int) -> None:
-        """Enter a session whose first envelope was valid.
+    def find(self, session_key: bytes) -> Session | None:
+        """Return the session that these header fields identify, if it is known."""
+        return self.live.get(session_key)
+
+    def insert(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
+        """Enter a session whose first envelope, with this expiry, was valid; from then on it has a window.
 
         Raises:
-            ProxyError: SESSIONS_EXHAUSTED, its caller's key has its share of live ones.
+            ProxyError: SESSIONS_EXHAUSTED, its caller's key has its share of live ones; ENVELOPE_EXPIRED, it
+                can't be told whether that envelope was here before.
         """
         self.expire(now_ms)
+        if expiry_ms <= self.floor_ms:
+            raise ProxyError(ENVELOPE_EXPIRED, CLOCK_SET_BACK)
         owner = session.caller.key_id
         count = self._counts.get(owner, 0)
         if count >= self._per_key:
             raise ProxyError(SESSIONS_EXHAUSTED)
         self._counts[owner] = count + 1
+        session.window = ReplayWindow(self._width)
         self.live[session_key] = session
 
     def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
-        """Note that the session accepted an envelope with this expiry."""
+        """Note that the session is about to accept an envelope with this expiry."""
         session.latest_expiry_ms = max(session.latest_expiry_ms, expiry_ms)
         if now_ms != session.last_use_ms:  # under load many come within a millisecond
             session.last_use_ms = now_ms
