@@ -54,6 +54,10 @@ class Room(Protocol):
         """Give back what is hardly needed; return the share, which is no less than what is needed."""
         ...
 
+    def begin(self) -> int:
+        """Return the share to begin with, when there are none yet."""
+        ...
+
 
 class OwnRoom:
     """The room of a proxy that is one process: all of it is its share.
@@ -65,6 +69,10 @@ class OwnRoom:
 
     def __init__(self, total: int) -> None:
         self.total = total
+
+    def begin(self) -> int:
+        """See `Room`."""
+        return self.total
 
     def raised(self, needed: int) -> int:
         """See `Room`."""

@@ -16,6 +16,7 @@ from typing import Self
 
 import uvloop
 
+from fastproxy.bounds import OwnRoom
 from fastproxy.discovery.fixed import FixedSource
 from fastproxy.model import Endpoint
 from fastproxy.net.http1 import HeadLimits, HeadParser
@@ -123,7 +124,7 @@ class OneHop:
             {"service": RemoteService(hop, refusals)},
             HopFields("proxy"),
             recorder,
-            1000,
+            OwnRoom(1000),
             False,
             ids,
             time.monotonic,

@@ -11,7 +11,7 @@ from fastproxy.proxy.link_flow import KINDS_PER_LINK, LinkFlow
 def test_a_link_is_known_by_few_kinds_of_requests() -> None:
     nothing: Any = None
     receiver: Any = SimpleNamespace(parser=nothing)
-    flow = LinkFlow(nothing, receiver, nothing, nothing, 1, lambda: 0.0)
+    flow = LinkFlow(nothing, receiver, nothing, nothing, lambda: 0.0)
     origin: Any = SimpleNamespace(link=SimpleNamespace(known=None))
     for number in range(10 * KINDS_PER_LINK):
         kind = b"%d" % number

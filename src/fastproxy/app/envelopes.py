@@ -14,7 +14,7 @@ from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, revea
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config import snapshot as configured
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer
-from fastproxy.policy.ratelimit import RateLimiter
+from fastproxy.policy.ratelimit import Limiter
 from fastproxy.proxy.http_receiver import HttpReceiver
 from fastproxy.proxy.in_flow import InFlow
 from fastproxy.proxy.in_proxy import InProxy
@@ -85,14 +85,15 @@ class EnvelopesIn:
             receiver: Receiver = former._receiver
             receiver.replace_keys(self._own_keys, keys)
         else:
-            receiver = Receiver(self._own_keys, snapshot.config.name, os.urandom(16), keys, self._bounds)
+            epoch, sessions = parts.sharing.sessions(self._bounds)
+            receiver = Receiver(self._own_keys, snapshot.config.name, epoch, keys, self._bounds, sessions)
         self._receiver: Receiver = receiver
         parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
         self._opener = HttpReceiver(
             self._receiver,
             parts.sealed_parser,
             limits.body_bytes or None,
-            newcomers(limits.new_sessions_per_peer_per_s, limits.rate_states),
+            newcomers(parts.sharing, "new_sessions", limits.new_sessions_per_peer_per_s, limits.rate_states),
             time.time,
             os.urandom,
         )
@@ -100,11 +101,11 @@ class EnvelopesIn:
         back = WayBack(self._opener, refusals, challenge=self._opener.challenge)
         self.way = WayIn(self._opener, back, limits.header_timeout_s)
 
-    def short_way(self, proxy: InProxy, limiter: RateLimiter, parts: Parts, in_flight_limit: int) -> InFlow:
+    def short_way(self, proxy: InProxy, limiter: Limiter, parts: Parts) -> InFlow:
         """Make the short way of ordinary calls through this proxy."""
         return InFlow(
-            proxy, self._receiver, self._opener, limiter, parts.recorder, in_flight_limit, _nonces(),
-            time.monotonic, time.time,
+            proxy, self._receiver, self._opener, limiter, parts.recorder, _nonces(), time.monotonic,
+            time.time,
         )  # fmt: skip
 
     def take_callers(self, callers: Sequence[Peer]) -> None:

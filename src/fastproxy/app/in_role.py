@@ -17,9 +17,10 @@ from fastproxy.app.key_dates import KeyDates
 from fastproxy.app.links import ReceiverLinks, certificates_of
 from fastproxy.app.parts import Parts, Standing, packing_of
 from fastproxy.config.snapshot import InSnapshot, Peer
+from fastproxy.errors import RATE_LIMITED
 from fastproxy.net.server import Server
 from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
-from fastproxy.policy.ratelimit import Rate, RateLimiter
+from fastproxy.policy.ratelimit import Limiter, Rate
 from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy, LocalService
 from fastproxy.proxy.link_flow import LinkFlow
@@ -69,8 +70,10 @@ class InRole:
         self.snapshot: InSnapshot = replace(snapshot, callers={peer.name: peer for peer in known.counting})
         capacity = snapshot.config.limits.rate_states
         is_same = former is not None and former.snapshot.config.limits.rate_states == capacity
-        self.limiter: RateLimiter = (
-            former.limiter if former is not None and is_same else RateLimiter(capacity)
+        self.limiter: Limiter = (
+            former.limiter
+            if former is not None and is_same
+            else standing.sharing.rates("rates", capacity, RATE_LIMITED)
         )
         self.proxy, self._envelopes = _in_proxy(
             self.snapshot, parts, self.limiter, None if former is None else former.envelopes
@@ -150,7 +153,7 @@ class InRole:
 
 
 def _in_proxy(
-    snapshot: InSnapshot, parts: Parts, limiter: RateLimiter, former: EnvelopesIn | None
+    snapshot: InSnapshot, parts: Parts, limiter: Limiter, former: EnvelopesIn | None
 ) -> tuple[InProxy, EnvelopesIn | None]:
     """Make the in proxy that a config describes, and what takes its envelopes, if anything does."""
     config = snapshot.config
@@ -189,21 +192,19 @@ def _in_proxy(
         config.enforce == "enforce",
         parts.fields,
         parts.recorder,
-        limits.in_flight,
+        parts.room_in_flight(),
         parts.new_id,
         time.monotonic,
         time.time,
     )
     if envelopes is not None and parts.has_short_way:
-        proxy.flow = envelopes.short_way(proxy, limiter, parts, limits.in_flight)
+        proxy.flow = envelopes.short_way(proxy, limiter, parts)
     if "link" in config.listen.accept:
         link_receiver = LinkReceiver(
             parts.sealed_parser, limits.body_bytes or None, limits.tunnel_idle_timeout_s
         )
         proxy.link_way = WayBack(link_receiver, refusals_over_link, both_ways=True)
-        proxy.link_flow = LinkFlow(
-            proxy, link_receiver, limiter, parts.recorder, limits.in_flight, time.monotonic
-        )
+        proxy.link_flow = LinkFlow(proxy, link_receiver, limiter, parts.recorder, time.monotonic)
     return proxy, envelopes
 
 

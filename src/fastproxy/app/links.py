@@ -115,7 +115,7 @@ class CallerLinks:
             is_reserved=is_reserved,
             chance=random.random,
         )
-        self._waiting = limits.waiting_per_endpoint
+        self._waiting = parts.sharing.part(limits.waiting_per_endpoint)
         self._patience_s = section.wait_s
         _watch(
             parts.metrics,
@@ -252,17 +252,19 @@ class ReceiverLinks:
         self._psks: dict[bytes, bytes] = {}
         self._ended: dict[bytes, str] = {}  # whose key each was that has passed its date
         self._counters = LinkCounters()
+        self._sharing = parts.sharing
         self._begin(snapshot, certificates)
         self.server = LinkServer(
             handler,
             self._door(snapshot),
             _receiver_settings(snapshot),
-            _door_limits(snapshot),
+            self._door_limits(snapshot),
             self._counters,
             parts.wheel,
             parts.loop,
             date_line,
             RefusalLog(parts.loop.time).note,
+            parts.sharing.counts("callers"),
         )
         self._watch_links(parts)
 
@@ -279,16 +281,15 @@ class ReceiverLinks:
         """
         self._begin(snapshot, certificates)
         door, settings = self._door(snapshot), _receiver_settings(snapshot)
-        self.server.change(handler, door, settings, _door_limits(snapshot))
+        self.server.change(handler, door, settings, self._door_limits(snapshot))
         self._watch_links(parts)
         self._cut(self._is_key_trusted if certificates is None else certificates.is_trusted)
 
     def _begin(self, snapshot: InSnapshot, certificates: Certificates | None) -> None:
         self._certificates = certificates
         self._know(snapshot.callers.values())
-        self._admit = newcomers(
-            snapshot.config.link.new_links_per_peer_per_s, snapshot.config.limits.rate_states
-        )
+        per_s, capacity = snapshot.config.link.new_links_per_peer_per_s, snapshot.config.limits.rate_states
+        self._admit = newcomers(self._sharing, "new_links", per_s, capacity)
 
     def _door(self, snapshot: InSnapshot) -> Door:
         params = _receiver_settings(snapshot).params
@@ -303,6 +304,10 @@ class ReceiverLinks:
             return NoiseDoor(responder, self._known, self._admit, os.urandom)
         names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
         return TlsDoor(HelloResponder(params), _identify(names))
+
+    def _door_limits(self, snapshot: InSnapshot) -> DoorLimits:
+        section = snapshot.config.link
+        return DoorLimits(self._sharing.part(section.handshakes), section.links_per_caller)
 
     def _watch_links(self, parts: Parts) -> None:
         server = self.server
@@ -360,11 +365,6 @@ def _receiver_settings(snapshot: InSnapshot) -> LinkSettings:
     return _settings(
         section, section.streams, section.idle_timeout_s, section.max_age_s, limits.write_timeout_s
     )
-
-
-def _door_limits(snapshot: InSnapshot) -> DoorLimits:
-    section = snapshot.config.link
-    return DoorLimits(section.handshakes, section.links_per_caller)
 
 
 def certificates_of(files: TlsFiles | None) -> Certificates | None:

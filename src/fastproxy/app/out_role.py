@@ -122,7 +122,7 @@ def _out_proxy(
         services,
         parts.fields,
         parts.recorder,
-        config.limits.in_flight,
+        parts.room_in_flight(),
         parts.has_short_way,
         parts.new_id,
         time.monotonic,

@@ -9,9 +9,12 @@ import time
 from collections.abc import Callable
 from dataclasses import replace
 from itertools import count
+from typing import Literal
 
 from fastproxy import __version__
 from fastproxy.app.endpoints import Endpoints
+from fastproxy.app.sharing import Sharing
+from fastproxy.bounds import Room
 from fastproxy.config import snapshot as configured
 from fastproxy.config.schema_parts import Limits, ServiceSettings
 from fastproxy.config.secret import Secret
@@ -24,7 +27,7 @@ from fastproxy.net.pool import PoolLimits, Pools
 from fastproxy.net.server import Edge, ServerLimits
 from fastproxy.net.timers import Wheel
 from fastproxy.policy.balance import Balancer
-from fastproxy.policy.ratelimit import Rate, RateLimiter, peer_key
+from fastproxy.policy.ratelimit import Rate, peer_key
 from fastproxy.proxy.fields import CONTROL, HopFields
 from fastproxy.proxy.forward import NextHop, Recover
 from fastproxy.proxy.lanes import LaneRoom
@@ -45,13 +48,23 @@ class Standing:
     """What a proxy keeps for as long as its process runs, whatever its config becomes.
 
     wheel: for timeouts. metrics: what it counts. new_id: makes exchange ids. loop: the event loop.
+    sharing: what it has in common with other processes. in_flight_before: how many exchanges are under way
+    with former configs.
 
     Args:
-        role: "out" or "in". loop: as above.
+        role: "out" or "in". loop, sharing, in_flight_before: as above.
     """
 
-    def __init__(self, role: str, loop: asyncio.AbstractEventLoop) -> None:
+    def __init__(
+        self,
+        role: str,
+        loop: asyncio.AbstractEventLoop,
+        sharing: Sharing,
+        in_flight_before: Callable[[], int],
+    ) -> None:
         self.loop = loop
+        self.sharing = sharing
+        self.in_flight_before = in_flight_before
         self.wheel = Wheel(loop)
         self.metrics = Metrics(role, __version__)
         self.new_id = _exchange_ids()
@@ -60,7 +73,7 @@ class Standing:
 class Parts:
     """The parts of one proxy with one config.
 
-    access_log: has a line for each exchange.
+    sharing: makes what holds rates and limits. access_log: has a line for each exchange.
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
     receiver, come from. pools: connections to them.
     has_short_way: whether ordinary calls may take it (`proxy.out_flow`).
@@ -76,6 +89,8 @@ class Parts:
         self._snapshot = snapshot
         self._former_pools = {} if former is None else former.pools
         self.loop = standing.loop
+        self.sharing = standing.sharing
+        self._in_flight_before = standing.in_flight_before
         self.wheel = standing.wheel
         self.metrics = standing.metrics
         self.new_id = standing.new_id
@@ -143,12 +158,16 @@ class Parts:
             peer_check(self._snapshot.config.listen.allowed_uids),
         )
 
+    def room_in_flight(self) -> Room:
+        """Make the limit of exchanges at a time."""
+        return self.sharing.room("in_flight", self._snapshot.config.limits.in_flight, self._in_flight_before)
+
     def connections(self, service: LocalService | configured.RemoteService) -> Pools:
         """Make what keeps connections to a service, or to its receiver."""
         limits = self._snapshot.config.limits
         bounds = PoolLimits(
-            connections=limits.connections_per_endpoint,
-            waiting=limits.waiting_per_endpoint,
+            connections=self.sharing.part(limits.connections_per_endpoint),
+            waiting=self.sharing.part(limits.waiting_per_endpoint),
             idle_timeout_s=limits.endpoint_idle_timeout_s,
             connect_timeout_s=service.settings.connect_timeout_s,
         )
@@ -220,9 +239,11 @@ def reveal(secret: Secret | None) -> bytes | None:
     return None if secret is None else secret.reveal()
 
 
-def newcomers(per_s: float, capacity: int) -> Callable[[str], None]:
+def newcomers(
+    sharing: Sharing, kind: Literal["new_sessions", "new_links"], per_s: float, capacity: int
+) -> Callable[[str], None]:
     """Limits, per source address, how often curve arithmetic is spent on what may be a stranger."""
-    limiter = RateLimiter(capacity, PEER_RATE_LIMITED)
+    limiter = sharing.rates(kind, capacity, PEER_RATE_LIMITED)
     rate = Rate(per_s, max(1, int(per_s)))
 
     def admit(peer: str) -> None:

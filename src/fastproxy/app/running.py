@@ -14,6 +14,7 @@ from fastproxy.app.in_role import InRole
 from fastproxy.app.memory import MemoryKeeper, give_back
 from fastproxy.app.out_role import OutRole
 from fastproxy.app.parts import Parts, Standing
+from fastproxy.app.sharing import Alone, Sharing
 from fastproxy.config.snapshot import OutSnapshot, Snapshot
 from fastproxy.net.server import Server
 from fastproxy.telemetry.process import resident_bytes
@@ -34,6 +35,7 @@ class Proxy:
     Args:
         snapshot: the config that it begins with.
         loop: the event loop.
+        sharing: what it has in common with the other processes of a proxy that is several.
         unix_clock: Unix time in seconds, for the dates of keys.
     """
 
@@ -41,18 +43,31 @@ class Proxy:
         self,
         snapshot: Snapshot,
         loop: asyncio.AbstractEventLoop,
+        sharing: Sharing | None = None,
         unix_clock: Callable[[], float] = time.time,
     ) -> None:
         self._loop = loop
         self._unix_clock = unix_clock
-        self._standing = standing = Standing("out" if isinstance(snapshot, OutSnapshot) else "in", loop)
+        self._sharing = sharing = Alone() if sharing is None else sharing
+        self._standing = standing = Standing(
+            "out" if isinstance(snapshot, OutSnapshot) else "in", loop, sharing, self._in_flight_before
+        )
         self.metrics = standing.metrics
         self._former: set[Role] = set()  # with exchanges under way
         self._retiring: set[asyncio.Task[None]] = set()
         self._housekeeping: list[asyncio.Task[None]] = []
         self._role = role = self._made(snapshot, None)
         edge = role.edge
-        self.server = Server(role.proxy, edge.parser, edge.limits, standing.wheel, loop, edge.allow_peer)
+        self.server = Server(
+            role.proxy,
+            edge.parser,
+            edge.limits,
+            standing.wheel,
+            loop,
+            edge.allow_peer,
+            sharing.room("connections", snapshot.config.limits.connections, lambda: 0),
+            sharing.counts("peers"),
+        )
         role.install(self.server)
         self._watch()
 
@@ -76,7 +91,7 @@ class Proxy:
         for sock in listeners:
             if not role.listen(sock):
                 await self.server.listen(sock)
-        self._housekeeping.append(self._work(self._keep_house()))
+        self._housekeeping = [self._work(self._keep_house()), self._work(self._sharing.keep(self._trim))]
         self._begin_housework()
         if registers:
             await role.parts.endpoints.register()
@@ -136,7 +151,16 @@ class Proxy:
     @property
     def in_flight(self) -> int:
         """Exchanges that are under way."""
-        return self._role.proxy.in_flight + sum(former.proxy.in_flight for former in self._former)
+        return self._role.proxy.in_flight + self._in_flight_before()
+
+    def _in_flight_before(self) -> int:
+        """Exchanges that are under way with former configs."""
+        return sum(former.proxy.in_flight for former in self._former)
+
+    def _trim(self) -> None:
+        """Give back what isn't needed of limits that others share."""
+        self._role.proxy.trim()
+        self.server.trim()
 
     @property
     def connections(self) -> int:
@@ -152,9 +176,9 @@ class Proxy:
 
     def _begin_housework(self) -> None:
         """Do from now on what this config asks for to be done again and again, no more what another did."""
-        for task in self._housekeeping[1:]:
+        for task in self._housekeeping[2:]:
             task.cancel()
-        self._housekeeping[1:] = [self._work(work) for work in self._role.housework()]
+        self._housekeeping[2:] = [self._work(work) for work in self._role.housework()]
 
     def _work(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = self._loop.create_task(work)

@@ -20,10 +20,14 @@ from typing import TYPE_CHECKING
 import uvloop
 
 from fastproxy.app.running import Proxy
+from fastproxy.app.sharing import Alone, Sharing, Together
+from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import handover, signals
 from fastproxy.control.board import Board, Slot
 from fastproxy.control.channel import Channel, ChannelError
 from fastproxy.control.messages import (
+    ACCOMPANIED,
+    ALONE,
     BEGIN,
     CHANGE,
     DRAIN,
@@ -44,6 +48,7 @@ from fastproxy.telemetry.state import state_of
 
 if TYPE_CHECKING:
     from fastproxy.app.profiling import WorkerProfiles
+    from fastproxy.control.ledger import Ledger
 
 BEAT_S = 0.5
 """How often a worker shows that its event loop turns."""
@@ -66,6 +71,7 @@ class Worker:
         self._is_alone = asyncio.Event()
         self._name = ""
         self._slot: Slot | None = None
+        self._ledger: Ledger | None = None
         self._proxy: Proxy | None = None
         self._profiles: WorkerProfiles | None = None
 
@@ -88,7 +94,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         try:
-            proxy = Proxy(snapshot, self._loop)
+            proxy = Proxy(snapshot, self._loop, self._sharing(snapshot, begin))
             await proxy.start(map(_socket, begin.listeners), registers=begin.is_first)
         except StartError as error:
             await self._say_last(FAILED, str(error).encode())
@@ -107,11 +113,25 @@ class Worker:
         self._channel.close()
         await self._is_alone.wait()
 
+    def _sharing(self, snapshot: Snapshot, begin: Begin) -> Sharing:
+        """Return what this worker has in common with others: those beside it, before it and after it."""
+        takes_envelopes = isinstance(snapshot, InSnapshot) and "http" in snapshot.config.listen.accept
+        if begin.workers == 1 and not takes_envelopes:
+            return Alone()
+        from fastproxy.control.ledger import Ledger  # noqa: PLC0415 - loaded only where it is used
+
+        self._ledger = Ledger(begin.ledger)
+        return Together(self._ledger, begin.slot, begin.workers)
+
     def _hear(self, topic: str, content: bytes) -> None:
         if topic == BEGIN:
             self._begin.set_result(decode(content, Begin))
         elif topic == DRAIN:
             self._told_to_end.set()
+        elif topic == ALONE and self._ledger is not None:
+            self._ledger.locks.have_all()
+        elif topic == ACCOMPANIED and self._ledger is not None:
+            self._ledger.locks.share()
 
     async def _answer(self, topic: str, content: bytes) -> bytes:
         proxy = self._proxy

@@ -19,7 +19,7 @@ from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Snapshot
 
 _TAKES_PROCESSES = ("role", "name", "listen.address", "listen.socket_mode", "listen.accept", "listen.tls",
-                    "workers", "center")  # fmt: skip
+                    "workers", "center", "limits.rate_states", "limits.sessions")  # fmt: skip
 _UNSET = "(not set)"
 _OTHER_CONTENT = "(other content)"
 

@@ -105,8 +105,8 @@ class InLink(Link, frozen=True, kw_only=True):
     handshakes: Annotated[
         Count,
         Meta(
-            description="Connections at a time whose link isn't proven yet; above this, the oldest of the "
-            "address that has most of them is closed."
+            description="Connections at a time whose link isn't proven yet; each worker has an equal part, "
+            "at least one. Above this, the oldest of the address that has most of them is closed."
         ),
     ] = 256
     new_links_per_peer_per_s: Annotated[

@@ -166,9 +166,16 @@ class Limits(Strict, frozen=True, kw_only=True):
     in_flight: Annotated[Count, Meta(description="Exchanges between their request and their answer.")] = (
         10_000
     )
-    connections_per_endpoint: Annotated[Count, Meta(description="Open connections to one endpoint.")] = 512
+    connections_per_endpoint: Annotated[
+        Count,
+        Meta(description="Open connections to one endpoint; each worker has an equal part, at least one."),
+    ] = 512
     waiting_per_endpoint: Annotated[
-        CountOrNone, Meta(description="Exchanges that may wait for a connection to one endpoint.")
+        CountOrNone,
+        Meta(
+            description="Exchanges that may wait for a connection to one endpoint; each worker has an equal "
+            "part, at least one unless none may."
+        ),
     ] = 1024
 
 
@@ -193,6 +200,13 @@ class InLimits(Limits, frozen=True, kw_only=True):
     sessions_per_caller: Annotated[
         Count, Meta(description="Live sessions of one caller (each sender process holds a few).")
     ] = 1024
+    sessions: Annotated[
+        Count,
+        Meta(
+            description="Live sessions of all callers together; none makes way for a newcomer. Each takes "
+            "568 bytes of memory that the workers share, once it is used."
+        ),
+    ] = 65_536
     new_sessions_per_peer_per_s: Annotated[
         float,
         Meta(

@@ -26,17 +26,27 @@ PROFILE = "profile"
 with what it has seen (`telemetry.profiling.profile.Profile`), with nothing where that went into a file."""
 
 
+ALONE = "alone"
+"""To a worker: no other process of this proxy takes connections."""
+ACCOMPANIED = "accompanied"
+"""To a worker: others do, or will soon; as is the case until it is told otherwise."""
+
+
 class Begin(Struct, frozen=True):
     """What a worker is to do.
 
-    slot: its place on the board. snapshot, board: memory with the config, and the board's. listeners: sockets
-    to take connections from. All are numbers of descriptors that it has inherited.
+    slot: its place on the board. snapshot, board, ledger: memory with the config, and those of the board and
+    the ledger. listeners: sockets to take connections from. All are numbers of descriptors that it has
+    inherited.
+    workers: how many there are of its config.
     is_first: whether it does what one worker does for all, such as registering at the center.
     """
 
     slot: int
     snapshot: int
     board: int
+    ledger: int
+    workers: int
     listeners: tuple[int, ...]
     is_first: bool
 

@@ -140,12 +140,12 @@ class Connection(asyncio.Protocol):
         self.peer = peername[0] if isinstance(peername, tuple) else "unix"
         server.accepted += 1
         server.connections.add(self)
-        server.by_peer[self.peer] += 1
+        of_peer = server.by_peer.add(self.peer)
         limits = server.limits
         error: ProxyError | None = None
-        if len(server.connections) > limits.connections:
+        if not server.has_room():
             error = ProxyError(TOO_MANY_CONNECTIONS, f"{limits.connections} allowed")
-        elif limits.connections_per_peer and server.by_peer[self.peer] > limits.connections_per_peer:
+        elif limits.connections_per_peer and of_peer > limits.connections_per_peer:
             error = ProxyError(
                 TOO_MANY_CONNECTIONS, f"{limits.connections_per_peer} allowed from one address"
             )

@@ -7,12 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from time import gmtime, strftime
 from typing import NamedTuple, Protocol
 
+from fastproxy.bounds import Counts, OwnCounts, OwnRoom, Room
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, Response
 from fastproxy.net.connection import Connection
@@ -88,12 +88,14 @@ class Server:
     """One listener: what its connections share.
 
     links: takes connections over that begin as links do; None where nobody does.
+    connection_limit: how many there may be here, as long as no more are asked for.
 
     Args:
         handler: gets the requests.
         parser, limits, allow_peer: see `Edge`.
         wheel: for timeouts.
         loop: the event loop.
+        room, by_peer: where other processes share the limits of connections.
     """
 
     def __init__(
@@ -104,6 +106,8 @@ class Server:
         wheel: Wheel,
         loop: asyncio.AbstractEventLoop,
         allow_peer: Callable[[int], bool] | None = None,
+        room: Room | None = None,
+        by_peer: Counts | None = None,
     ) -> None:
         self.handler = handler
         self.parser = parser
@@ -113,7 +117,9 @@ class Server:
         self.loop = loop
         self.links: Links | None = None
         self.connections: set[Connection] = set()
-        self.by_peer: Counter[str] = Counter()
+        self.by_peer = OwnCounts() if by_peer is None else by_peer
+        self._room = OwnRoom(limits.connections) if room is None else room
+        self.connection_limit = self._room.begin()
         self.accepted = 0
         self.draining = False
         self._empty = asyncio.Event()
@@ -127,6 +133,8 @@ class Server:
         """
         self.handler = handler
         self.parser, self.limits, self.allow_peer = edge
+        self._room.total = self.limits.connections
+        self.trim()
         for connection in self.connections:
             connection.renew()
 
@@ -170,12 +178,21 @@ class Server:
             return False
         return True
 
+    def has_room(self) -> bool:
+        """Whether there may be as many connections as there are now; asks for more where that helps."""
+        size = len(self.connections)
+        if size > self.connection_limit:
+            self.connection_limit = self._room.raised(size)
+        return size <= self.connection_limit
+
+    def trim(self) -> None:
+        """Give back what isn't needed of the limit."""
+        self.connection_limit = self._room.trimmed(len(self.connections))
+
     def forget(self, connection: Connection) -> None:
         """A connection is gone."""
         self.connections.discard(connection)
-        self.by_peer[connection.peer] -= 1
-        if not self.by_peer[connection.peer]:
-            del self.by_peer[connection.peer]
+        self.by_peer.remove(connection.peer)
         if self.draining and not self.connections:
             self._empty.set()
 

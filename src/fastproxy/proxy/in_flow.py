@@ -61,7 +61,6 @@ class InFlow(ShortWay):
         proxy: goes on with whatever is not ordinary.
         receiver: opens requests. http_receiver: judges them, for the long way. limiter: how often.
         recorder: writes the access log.
-        in_flight_limit: bound on exchanges at a time.
         nonces: 12 fresh random bytes each.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
@@ -75,12 +74,11 @@ class InFlow(ShortWay):
         http_receiver: HttpReceiver,
         limiter: Limiter,
         recorder: Recorder,
-        in_flight_limit: int,
         nonces: Iterator[bytes],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
-        super().__init__(proxy, limiter, recorder, in_flight_limit, clock)
+        super().__init__(proxy, limiter, recorder, clock)
         self._proxy = proxy
         self._receiver = receiver
         self._http_receiver = http_receiver
@@ -105,10 +103,12 @@ class InFlow(ShortWay):
         if found is None:
             return self._pass_on(edge, head, packed)
         call, sealed_rest = found
+        proxy = self._proxy
         if (
             extras
             or not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
-            or not self._is_open(call)
+            or proxy.in_flight >= proxy.in_flight_limit
+            or call.hop.source.endpoints is not call.endpoints
         ):
             return self._pass_on(edge, head, packed)
         lane, failing = next(call.lanes.in_turn), call.hop.balancer.failing
@@ -136,7 +136,7 @@ class InFlow(ShortWay):
             return self._pass_on(edge, head, packed, is_counted=True)
         flight = InFlight(self, call, lane, upstream, exchange_id, now_s, now_s + left_s, edge, head, packed)
         upstream.carry(flight)
-        self._proxy.in_flight += 1
+        proxy.in_flight += 1
         edge.carry(flight)
         return True
 

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, cast
 
 from msgspec import Struct
 
+from fastproxy.bounds import Room
 from fastproxy.errors import (
     EPOCH_MISMATCH,
     NOT_AN_ENVELOPE,
@@ -111,7 +112,7 @@ class InProxy:
         enforce: False lets pass, counted and logged, what privilege and rate would refuse.
         fields: writes Via.
         recorder: notes every exchange.
-        in_flight_limit: bound on exchanges at a time.
+        room: bound on exchanges at a time.
         new_id: makes ids for what can't be opened.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
@@ -126,7 +127,7 @@ class InProxy:
         enforce: bool,
         fields: HopFields,
         recorder: Recorder,
-        in_flight_limit: int,
+        room: Room,
         new_id: Callable[[], str],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
@@ -141,11 +142,12 @@ class InProxy:
         self._via = fields.via
         self._recorder = recorder
         self._begin = recorder.exchange_type
-        self._in_flight_limit = in_flight_limit
+        self._room = room
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
+        self.in_flight_limit = room.begin()
         self.flow: ShortWayIn | None = None
         self.link_flow: LinkFlow | None = None
         self.link_way: WayBack | None = None
@@ -336,8 +338,8 @@ class InProxy:
         head = received.head
         assert head is not None
         exchange.method, exchange.path = head.method, head.target
-        if not is_counted and self.in_flight > self._in_flight_limit:  # before any work is done for it
-            raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
+        if not is_counted and self.in_flight > self.in_flight_limit:  # before any work is done for it
+            self._ask_for_room()
         # which service, and may this caller call this route?
         key = (received.caller, received.service, exchange.peer)
         known = head.plans.get(key)
@@ -353,6 +355,16 @@ class InProxy:
         exchange.phase = "deadline"  # before its deadline?
         exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
         return plan, known is not None
+
+    def _ask_for_room(self) -> None:
+        """There are more exchanges than this process may have of itself: see whether there may be more."""
+        self.in_flight_limit = self._room.raised(self.in_flight)
+        if self.in_flight > self.in_flight_limit:
+            raise ProxyError(OVERLOADED, f"{self._room.total} allowed", retry_after_s=1)
+
+    def trim(self) -> None:
+        """Give back what isn't needed of the limit on exchanges."""
+        self.in_flight_limit = self._room.trimmed(self.in_flight)
 
     def _deadline(self, exchange: Exchange, plan: Plan, sealed_budget_ms: int) -> float:
         """The deadline as monotonic time, from all who have a say in it."""

@@ -181,10 +181,12 @@ class Taken(Struct, frozen=True):
 class LongWay(Protocol):
     """The proxy that a short way belongs to.
 
-    in_flight: exchanges at this time, those on the short way among them.
+    in_flight: exchanges at this time, those on the short way among them. in_flight_limit: how many there may
+        be before the long way has to ask for more.
     """
 
     in_flight: int
+    in_flight_limit: int
 
 
 class ShortWay:
@@ -193,43 +195,33 @@ class ShortWay:
     Args:
         proxy: goes on with whatever is not ordinary. limiter: how often.
         recorder: writes the access log.
-        in_flight_limit: bound on exchanges at a time.
         clock: monotonic time in seconds.
     """
 
-    __slots__ = ("_clock", "_in_flight_limit", "_limiter", "_long_way", "_recorder")
+    __slots__ = ("_clock", "_limiter", "_long_way", "_recorder")
 
     def __init__(
         self,
         proxy: LongWay,
         limiter: Limiter,
         recorder: Recorder,
-        in_flight_limit: int,
         clock: Callable[[], float],
     ) -> None:
         self._long_way = proxy
         self._limiter = limiter
         self._recorder = recorder
-        self._in_flight_limit = in_flight_limit
         self._clock = clock
-
-    def _is_open(self, call: KnownCall) -> bool:
-        """Whether all is as it was when the call was made known."""
-        return (
-            self._long_way.in_flight < self._in_flight_limit and call.hop.source.endpoints is call.endpoints
-        )
 
     def _end(
         self, flight: ServiceFlight, status: int, bytes_in: int, bytes_out: int, cause: str = ""
     ) -> None:
         """Count a call that is over, and log it."""
         self._long_way.in_flight -= 1
-        call = flight.call
-        call.series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
+        flight.call.series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
         if self._recorder.logs:
             self._recorder.short(
-                call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
-                cause, (bytes_in, bytes_out),
+                flight.call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint,
+                status, cause, (bytes_in, bytes_out),
             )  # fmt: skip
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:

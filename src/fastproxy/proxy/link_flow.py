@@ -69,10 +69,9 @@ class LinkFlow(ShortWay):
         receiver: LinkReceiver,
         limiter: Limiter,
         recorder: Recorder,
-        in_flight_limit: int,
         clock: Callable[[], float],
     ) -> None:
-        super().__init__(proxy, limiter, recorder, in_flight_limit, clock)
+        super().__init__(proxy, limiter, recorder, clock)
         self._proxy = proxy
         self._receiver = receiver
         self._parser = receiver.parser
@@ -99,9 +98,10 @@ class LinkFlow(ShortWay):
         else:
             return False
         hop, exchange_id = call.hop, payload[_START_BYTES:id_end]
+        proxy = self._proxy
         if (
             not (exchange_id.isalnum() or is_token(exchange_id))  # ours are, at a twentieth of the time
-            or self._long_way.in_flight >= self._in_flight_limit
+            or proxy.in_flight >= proxy.in_flight_limit
             or hop.source.endpoints is not call.endpoints
         ):
             return False
@@ -137,7 +137,7 @@ class LinkFlow(ShortWay):
         )
         link.streams[stream_id] = flight
         upstream.carry(flight)
-        self._long_way.in_flight += 1
+        proxy.in_flight += 1
         link.arm(deadline)
         return True
 

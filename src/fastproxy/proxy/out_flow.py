@@ -36,10 +36,12 @@ _LINE_END = b"\r\n"
 class LongWay(Protocol):
     """The proxy that a flow belongs to.
 
-    in_flight: exchanges at this time, those on the short way among them.
+    in_flight: exchanges at this time, those on the short way among them. in_flight_limit: how many there may
+        be before the long way has to ask for more.
     """
 
     in_flight: int
+    in_flight_limit: int
 
     def handle(
         self, request: Request, connection: Connection, begun: Begun | None = None
@@ -131,7 +133,6 @@ class OutFlow:
         known: the exchange that showed the way; the access log's lines of the others are like its own.
         recorder: writes them. series: where calls are counted.
         own_fields: lines of this proxy for each answer, up to the exchange id.
-        in_flight_limit: bound on exchanges at a time.
         new_id: makes exchange ids. clock: monotonic time in seconds.
     """
 
@@ -139,7 +140,6 @@ class OutFlow:
         "_clock",
         "_endpoints",
         "_hop",
-        "_in_flight_limit",
         "_known",
         "_lanes",
         "_new_id",
@@ -159,7 +159,6 @@ class OutFlow:
         recorder: Recorder,
         series: Series,
         own_fields: bytes,
-        in_flight_limit: int,
         new_id: Callable[[], str],
         clock: Callable[[], float],
     ) -> None:
@@ -172,14 +171,13 @@ class OutFlow:
         self._recorder = recorder
         self._series = series
         self._own_fields = own_fields
-        self._in_flight_limit = in_flight_limit
         self._new_id = new_id
         self._clock = clock
 
     def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Seal a request and send it; False, when that takes more than this, nothing having been done."""
         proxy, hop = self._proxy, self._hop
-        if proxy.in_flight >= self._in_flight_limit or hop.source.endpoints is not self._endpoints:
+        if proxy.in_flight >= proxy.in_flight_limit or hop.source.endpoints is not self._endpoints:
             return self._step_aside(edge, head)
         lane, failing = next(self._lanes.in_turn), hop.balancer.failing
         if lane is None:

@@ -12,6 +12,7 @@ from typing import NamedTuple, cast
 
 from msgspec import Struct
 
+from fastproxy.bounds import Room
 from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, RESPONSE_MALFORMED, UPGRADE_UNSUPPORTED, ProxyError
 from fastproxy.model import Body, Content, Exchange, Request, Response
 from fastproxy.net.connection import Connection
@@ -76,7 +77,7 @@ class OutProxy:
         services: by name.
         fields: writes Via and its like.
         recorder: notes every exchange.
-        in_flight_limit: bound on exchanges at a time.
+        room: bound on exchanges at a time.
         has_short_way: whether ordinary calls may take it.
         new_id: makes exchange ids.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
@@ -90,7 +91,7 @@ class OutProxy:
         services: Mapping[str, RemoteService],
         fields: HopFields,
         recorder: Recorder,
-        in_flight_limit: int,
+        room: Room,
         has_short_way: bool,
         new_id: Callable[[], str],
         clock: Callable[[], float],
@@ -104,12 +105,13 @@ class OutProxy:
         self._own_fields = b"%b%b: " % (fields.via, EXCHANGE)
         self._recorder = recorder
         self._begin = recorder.exchange_type
-        self._in_flight_limit = in_flight_limit
+        self._room = room
         self._has_short_way = has_short_way
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
+        self.in_flight_limit = room.begin()
 
     async def handle(self, request: Request, connection: Connection, begun: Begun | None = None) -> None:
         """Answer one request of a caller; `begun` when it left on the short way (`out_flow`)."""
@@ -120,8 +122,8 @@ class OutProxy:
         self.in_flight += 1
         try:
             try:
-                if begun is None and self.in_flight > self._in_flight_limit:  # before any work is done for it
-                    raise ProxyError(OVERLOADED, f"{self._in_flight_limit} allowed", retry_after_s=1)
+                if begun is None and self.in_flight > self.in_flight_limit:  # before any work is done for it
+                    self._ask_for_room()
                 # who is calling, and which service?
                 known = request.head.plans.get(request.peer)
                 plan = known or self._plan(exchange, request)
@@ -167,6 +169,16 @@ class OutProxy:
             exchange.inform = None  # a flow may keep the exchange, and must not keep the connection by it
             self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
 
+    def _ask_for_room(self) -> None:
+        """There are more exchanges than this process may have of itself: see whether there may be more."""
+        self.in_flight_limit = self._room.raised(self.in_flight)
+        if self.in_flight > self.in_flight_limit:
+            raise ProxyError(OVERLOADED, f"{self._room.total} allowed", retry_after_s=1)
+
+    def trim(self) -> None:
+        """Give back what isn't needed of the limit on exchanges."""
+        self.in_flight_limit = self._room.trimmed(self.in_flight)
+
     def _refusals_of(self, exchange: Exchange) -> Refusals:
         service = self._services.get(exchange.service)
         return self._refusals if service is None else service.refusals
@@ -189,7 +201,6 @@ class OutProxy:
                 self._recorder,
                 self._recorder.series(plan.caller, hop.name),
                 self._own_fields,
-                self._in_flight_limit,
                 self._new_id,
                 self._clock,
             )

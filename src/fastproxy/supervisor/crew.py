@@ -16,6 +16,7 @@ from typing import NamedTuple
 from msgspec import Struct
 
 from fastproxy.control.board import Board
+from fastproxy.control.ledger import Ledger
 from fastproxy.control.messages import Begin
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess, how_it_ended
@@ -42,6 +43,7 @@ class Terms(Struct, frozen=True):
 
     snapshot_fd: memory with the config. size: how many there are. hang_s: how long an event loop may stand
     still. grace_s: how long they may drain. listeners: what they take connections from.
+    ledger: what they count together.
     """
 
     snapshot_fd: int
@@ -49,6 +51,7 @@ class Terms(Struct, frozen=True):
     hang_s: float
     grace_s: float
     listeners: Listeners
+    ledger: Ledger
 
 
 class Shared(NamedTuple):
@@ -220,7 +223,10 @@ class Crew:
         shared, terms = self._shared, self.terms
         number = shared.slots.take()
         listeners = tuple(sock.fileno() for sock in terms.listeners.share(place, terms.size))
-        begin = Begin(number, terms.snapshot_fd, shared.board_fd, listeners, is_first=place == 0)
+        begin = Begin(
+            number, terms.snapshot_fd, shared.board_fd, terms.ledger.fd, terms.size, listeners,
+            is_first=place == 0,
+        )  # fmt: skip
         slot = shared.board.slot(number)
         slot.clear()
         try:
@@ -235,5 +241,6 @@ class Crew:
     def _ended(self, place: int, worker: WorkerProcess, status: int) -> None:
         if self._places.get(place) is worker:
             del self._places[place]
+        self.terms.ledger.forget(worker.number)
         self._shared.ended(worker, status)
         self._shared.slots.give_back(worker.number)

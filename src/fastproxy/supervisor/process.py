@@ -114,6 +114,10 @@ class WorkerProcess:
             raise WorkerError(f"worker {self.number} can't take the config: {error}") from error
         self._snapshot_fd = snapshot_fd
 
+    def tell(self, topic: str) -> None:
+        """Tell it something."""
+        self._channel.tell(topic)
+
     def drain(self) -> None:
         """Have it end, with what is under way; at once where it has taken nothing yet."""
         if not self.is_ready:
@@ -158,7 +162,7 @@ def _popen(control: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:
     with held_back():  # until the worker ignores them
         return subprocess.Popen(  # noqa: S603 - this program
             [sys.executable, "-P", "-m", "fastproxy.app.worker", str(control.fileno())],
-            pass_fds=(control.fileno(), begin.snapshot, begin.board, *begin.listeners),
+            pass_fds=(control.fileno(), begin.snapshot, begin.board, begin.ledger, *begin.listeners),
             stdin=subprocess.DEVNULL,
         )
 

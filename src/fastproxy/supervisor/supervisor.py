@@ -24,6 +24,8 @@ from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import board, handover
 from fastproxy.control.board import Board
+from fastproxy.control.ledger import Ledger, ledger_for
+from fastproxy.control.messages import ACCOMPANIED, ALONE
 from fastproxy.net.listener import StartError
 from fastproxy.supervisor.console import Console
 from fastproxy.supervisor.cores import usable_cores
@@ -132,7 +134,7 @@ class Supervisor:
     async def _start(self) -> None:
         snapshot = self._snapshot
         self._console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
-        terms = self._terms(snapshot, None)
+        terms = self._terms(snapshot, None, None)
         await self._console.listen()
         try:
             self._crew = await self._started(terms)
@@ -151,7 +153,7 @@ class Supervisor:
             },
         )
 
-    def _terms(self, snapshot: Snapshot, former: Listeners | None) -> Terms:
+    def _terms(self, snapshot: Snapshot, former: Listeners | None, ledger: Ledger | None) -> Terms:
         """What the workers of a config are started with; the address is listened at from now on.
 
         Raises:
@@ -165,7 +167,8 @@ class Supervisor:
         listeners.open(size)
         snapshot_fd = handover.put(snapshot)
         config = snapshot.config
-        return Terms(snapshot_fd, size, config.worker_hang_s, config.drain.grace_s, listeners)
+        ledger = ledger_for(snapshot, ledger)
+        return Terms(snapshot_fd, size, config.worker_hang_s, config.drain.grace_s, listeners, ledger)
 
     async def _started(self, terms: Terms) -> Crew:
         crew = Crew(terms, self._shared, self._loop)
@@ -239,7 +242,7 @@ class Supervisor:
     async def _change(self, snapshot: Snapshot, way: str) -> None:
         crew = self._crew
         assert crew is not None  # there was a start
-        terms = self._terms(snapshot, crew.terms.listeners)
+        terms = self._terms(snapshot, crew.terms.listeners, crew.terms.ledger)
         former_fd = crew.terms.snapshot_fd
         try:
             if way == "in place":
@@ -252,6 +255,8 @@ class Supervisor:
             os.close(terms.snapshot_fd)
             if terms.listeners is not crew.terms.listeners:
                 terms.listeners.close()
+            if terms.ledger is not crew.terms.ledger:
+                terms.ledger.close()
             raise
 
     async def _retire(self, crew: Crew) -> None:
@@ -261,6 +266,8 @@ class Supervisor:
         assert self._crew is not None  # another is there
         if crew.terms.listeners is not self._crew.terms.listeners:
             crew.terms.listeners.close()
+        if crew.terms.ledger is not self._crew.terms.ledger:
+            crew.terms.ledger.close()
 
     async def _reload_quietly(self) -> None:
         with contextlib.suppress(ReloadError):  # the log has it
@@ -307,6 +314,7 @@ class Supervisor:
             self._crew.look()
             if self._file.has_changed() and self._snapshot.config.watch:
                 self._soon(self._reload_quietly())
+            self._tell_if_alone()
             await self._tally.refresh()
 
     def _not_ready(self) -> str:
@@ -323,7 +331,15 @@ class Supervisor:
 
     # --- processes --------------------------------------------------------------------------------------
 
+    def _tell_if_alone(self) -> None:
+        """A worker that is alone needn't mind others when it counts; see `FileLocks`."""
+        if len(self._workers) == 1:
+            for worker in self._workers.values():
+                worker.tell(ALONE)
+
     def _began(self, worker: WorkerProcess) -> None:
+        for other in self._workers.values():
+            other.tell(ACCOMPANIED)
         self._workers[worker.pid] = worker
 
     def _ended(self, worker: WorkerProcess, status: int) -> None:

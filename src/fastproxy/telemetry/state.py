@@ -22,6 +22,8 @@ _AGREED: dict[str, Callable[[float, float], float]] = {
     "fastproxy_key_not_after_seconds": min,
     "fastproxy_compat_weaknesses": max,
     "fastproxy_compat_claimed_callers": max,
+    "fastproxy_rate_keys": max,
+    "fastproxy_sessions": max,
 }
 """Levels that every process has of the same thing, and which of theirs is shown; all others are added up."""
 

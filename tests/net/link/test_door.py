@@ -8,6 +8,7 @@ from typing import cast
 
 import pytest
 
+from fastproxy.bounds import OwnCounts
 from fastproxy.errors import PEER_RATE_LIMITED, ProxyError
 from fastproxy.net.link.receiver import ReceiverLink
 from fastproxy.net.link.server import DoorLimits, LinkServer
@@ -187,7 +188,7 @@ def test_more_links_of_a_caller_than_allowed_are_ended_with_a_goodbye_that_gives
     (goodbye,) = established.opener.feed(wire.take())
     assert goodbye[8:12] == bytes(4)  # the last stream that was taken: none
     assert hall.server.counters.ended == {"links": 1}
-    assert hall.server._by_caller == {CALLER: 2}
+    assert hall.server._by_caller == OwnCounts({CALLER: 2})
     hall.check()
 
 
@@ -196,7 +197,7 @@ def test_links_that_end_make_room_for_others() -> None:
     for number in range(2, 10):
         end = Receiving(server=hall.server, number=number)
         end.wire.lose()
-    assert hall.server._by_caller == {CALLER: 1}
+    assert hall.server._by_caller == OwnCounts({CALLER: 1})
     hall.check()
 
 

@@ -9,12 +9,12 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
 from msgspec import Struct
 
+from fastproxy.bounds import Counts, OwnCounts
 from fastproxy.errors import ProxyError
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings, handshake_error, landing
@@ -143,6 +143,7 @@ class LinkServer:
         wheel: for timeouts. loop: the event loop.
         date_line: the line of a Date field for now.
         note_refusal: as above; nobody is told unless there is one.
+        by_caller: counts links, where other processes share the limit of each caller.
     """
 
     def __init__(
@@ -156,6 +157,7 @@ class LinkServer:
         loop: asyncio.AbstractEventLoop,
         date_line: Callable[[], bytes],
         note_refusal: Callable[[str, LinkError], None] = lambda peer, error: None,
+        by_caller: Counts | None = None,
     ) -> None:
         self.handler = handler
         self.door = door
@@ -168,7 +170,7 @@ class LinkServer:
         self.note_refusal = note_refusal
         self.links: set[ReceiverLink] = set()
         self._limits = limits
-        self._by_caller: Counter[str] = Counter()
+        self._by_caller = OwnCounts() if by_caller is None else by_caller
         # Who isn't proven yet, by address, the oldest first; and the work on TLS for them.
         self._unproven: dict[str, dict[ReceiverLink, None]] = {}
         self._half_open = 0
@@ -277,8 +279,7 @@ class LinkServer:
             LinkError: they have too many links already.
         """
         self._settle(link)
-        self._by_caller[link.caller] += 1
-        if self._by_caller[link.caller] > self._limits.links_per_caller:
+        if self._by_caller.add(link.caller) > self._limits.links_per_caller:
             error = LinkError("links", f"{self._limits.links_per_caller} links of this caller are open")
             self.note_refusal(link.peer, error)
             raise error
@@ -291,9 +292,7 @@ class LinkServer:
             return
         self.links.discard(link)
         if link.born_s:
-            self._by_caller[link.caller] -= 1
-            if not self._by_caller[link.caller]:
-                del self._by_caller[link.caller]
+            self._by_caller.remove(link.caller)
         else:
             self._settle(link)
             if (wrapping := self._wrapping.pop(link, None)) is not None:
