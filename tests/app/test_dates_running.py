@@ -73,7 +73,7 @@ class Running:
         for name, config, clock in (("in", inner, lambda: self.in_s), ("out", outer, lambda: self.out_s)):
             file = folder / f"{name}.yaml"
             file.write_text(json.dumps(config))
-            made.append(Proxy(load(file, check_pattern=parse_pattern, clock=clock), loop, clock))
+            made.append(Proxy(load(file, check_pattern=parse_pattern, clock=clock), loop, unix_clock=clock))
             await made[-1].start([bind(f"{folder}/{name}", 0, 0o600)])
         self.inner, self.outer = made
 

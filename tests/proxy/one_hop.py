@@ -142,6 +142,7 @@ class OneHop:
         await server.listen(sock)
         self._started.set()
         await self._stop.wait()
+        server.shut()
         server.drain()
         if not await server.emptied(1):
             server.abort()

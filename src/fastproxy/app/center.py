@@ -105,6 +105,7 @@ class CenterServer:
     async def drain(self) -> None:
         """Take nothing new, answer whoever waits, write what is registered."""
         _LOG.info("draining", extra={"connections": len(self._server.connections)})
+        self._server.shut()
         self._server.drain()
         self._waiters.wake_all()
         if not await self._server.emptied(_GRACE_S):

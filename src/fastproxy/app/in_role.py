@@ -18,6 +18,7 @@ from fastproxy.app.links import ReceiverLinks, certificates_of
 from fastproxy.app.parts import Parts, Standing, packing_of
 from fastproxy.config.snapshot import InSnapshot, Peer
 from fastproxy.errors import RATE_LIMITED
+from fastproxy.net.link.server import LinkServer
 from fastproxy.net.server import Server
 from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
 from fastproxy.policy.ratelimit import Limiter, Rate
@@ -89,9 +90,9 @@ class InRole:
         return self._envelopes
 
     @property
-    def connections(self) -> int:
-        """Connections that have become links."""
-        return 0 if self.links is None else self.links.server.size
+    def link_server(self) -> LinkServer | None:
+        """What takes links, where they are taken."""
+        return None if self.links is None else self.links.server
 
     def install(self, server: Server) -> None:
         """Have the listener hand its requests over, and links; those who are known no more are cut off."""
@@ -102,6 +103,7 @@ class InRole:
         if self.links is None:
             links = ReceiverLinks(self.snapshot, self.parts, flow, server.date_line, self.certificates)
             self.links, server.links = links, links.server
+            links.server.descriptors = server.descriptors
         else:
             self.links.change(self.snapshot, self.parts, flow, self.certificates)
 
@@ -123,16 +125,6 @@ class InRole:
     async def retire(self) -> None:
         """Let go of what no later config has: what is under way on it ends in its own time."""
         await self.parts.retire()
-
-    async def drain(self, grace_s: float) -> None:
-        """Take no more links, let those that are there end within the grace period, cut what is left."""
-        if self.links is None:
-            return
-        server = self.links.server
-        server.drain()
-        if not await server.emptied(grace_s):
-            _LOG.warning("grace period over", extra={"cut": server.size})
-            server.abort()
 
     async def close(self) -> None:
         """Cut off what is left."""

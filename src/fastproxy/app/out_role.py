@@ -14,6 +14,7 @@ from fastproxy.app.parts import Parts, Standing
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config.schema import OutConfig
 from fastproxy.config.snapshot import OutSnapshot
+from fastproxy.net.link.server import LinkServer
 from fastproxy.net.server import Server
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.fields import CONTROL
@@ -28,7 +29,7 @@ class OutRole:
     """An out proxy with one config.
 
     snapshot: that. parts: of this proxy. proxy: handles requests. edge: what its listener judges by.
-    connections: that are open beside those of the listener: none.
+    link_server: what takes links: nothing does here.
 
     Args:
         snapshot: as above. standing: what stays when it changes.
@@ -36,7 +37,7 @@ class OutRole:
         former: this proxy with the config before; what is the same with both goes on.
     """
 
-    connections = 0
+    link_server: LinkServer | None = None
 
     def __init__(
         self,
@@ -83,9 +84,6 @@ class OutRole:
         """Let go of what no later config has: what is under way on it ends in its own time."""
         self.links.drain()
         await self.parts.retire()
-
-    async def drain(self, grace_s: float) -> None:
-        """Take nothing new: there is nothing but the listener that could."""
 
     async def close(self) -> None:
         """Cut off what is left."""

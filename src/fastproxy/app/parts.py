@@ -12,6 +12,7 @@ from itertools import count
 from typing import Literal
 
 from fastproxy import __version__
+from fastproxy.app.descriptors import descriptors
 from fastproxy.app.endpoints import Endpoints
 from fastproxy.app.sharing import Sharing
 from fastproxy.bounds import Room
@@ -48,6 +49,7 @@ class Standing:
     """What a proxy keeps for as long as its process runs, whatever its config becomes.
 
     wheel: for timeouts. metrics: what it counts. new_id: makes exchange ids. loop: the event loop.
+    descriptors: knows when they run out.
     sharing: what it has in common with other processes. in_flight_before: how many exchanges are under way
     with former configs.
 
@@ -68,6 +70,7 @@ class Standing:
         self.wheel = Wheel(loop)
         self.metrics = Metrics(role, __version__)
         self.new_id = _exchange_ids()
+        self.descriptors = descriptors(loop.time)
 
 
 class Parts:
@@ -94,6 +97,7 @@ class Parts:
         self.wheel = standing.wheel
         self.metrics = standing.metrics
         self.new_id = standing.new_id
+        self._descriptors = standing.descriptors
         self.endpoints: Endpoints = Endpoints(
             snapshot, self.wheel, self.loop, None if former is None else former.endpoints
         )
@@ -170,13 +174,14 @@ class Parts:
             waiting=self.sharing.part(limits.waiting_per_endpoint),
             idle_timeout_s=limits.endpoint_idle_timeout_s,
             connect_timeout_s=service.settings.connect_timeout_s,
+            leaves_at_once=isinstance(service, configured.RemoteService),
         )
         key = service.name, bounds
         pools = self._former_pools.get(key)
         if pools is not None and pools.parser is self._answer_parser:
             del self._former_pools[key]
         else:
-            pools = Pools(self._answer_parser, bounds, self.wheel, self.loop)
+            pools = Pools(self._answer_parser, bounds, self.wheel, self.loop, self._descriptors)
         self.pools[key] = pools
         self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, service.name)
         self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, service.name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gc
 import logging
 import socket
@@ -15,7 +16,9 @@ from fastproxy.app.memory import MemoryKeeper, give_back
 from fastproxy.app.out_role import OutRole
 from fastproxy.app.parts import Parts, Standing
 from fastproxy.app.sharing import Alone, Sharing
+from fastproxy.app.spreading import Spreading
 from fastproxy.config.snapshot import OutSnapshot, Snapshot
+from fastproxy.net.link.server import LinkServer
 from fastproxy.net.server import Server
 from fastproxy.telemetry.process import resident_bytes
 
@@ -23,6 +26,8 @@ _LOG = logging.getLogger("fastproxy")
 _HOUSEKEEPING_S = 5.0
 _LOOK_S = 0.05
 """How often it is looked whether all exchanges of a former config are over."""
+_SETTLE_S = 1.0
+"""For how long new connections are taken at the end, should they never cease to come."""
 
 Role = OutRole | InRole
 
@@ -68,7 +73,9 @@ class Proxy:
             sharing.room("connections", snapshot.config.limits.connections, lambda: 0),
             sharing.counts("peers"),
         )
+        self.server.descriptors = standing.descriptors
         role.install(self.server)
+        self._spreading: Spreading | None = None
         self._watch()
 
     def _made(self, snapshot: Snapshot, former: Role | None) -> Role:
@@ -79,12 +86,19 @@ class Proxy:
         assert former is None or isinstance(former, InRole)
         return InRole(snapshot, self._standing, self._unix_clock, former)
 
-    async def start(self, listeners: Iterable[socket.socket], *, registers: bool = True) -> None:
+    async def start(
+        self,
+        listeners: Iterable[socket.socket],
+        *,
+        registers: bool = True,
+        spreading: Spreading | None = None,
+    ) -> None:
         """Look endpoints up, and take connections.
 
         Args:
             listeners: bound sockets to take them from; closed in the end.
             registers: whether this process makes the proxy known at the center, for all that share the work.
+            spreading: hands connections on between those that share the work; None where nobody does.
         """
         role = self._role
         await role.parts.endpoints.look_up()
@@ -93,6 +107,9 @@ class Proxy:
                 await self.server.listen(sock)
         self._housekeeping = [self._work(self._keep_house()), self._work(self._sharing.keep(self._trim))]
         self._begin_housework()
+        if spreading is not None:
+            self._spreading = spreading
+            spreading.begin(self.server, role.link_server, is_inside_tls=role.snapshot.tls is not None)
         if registers:
             await role.parts.endpoints.register()
 
@@ -126,16 +143,34 @@ class Proxy:
         del former
         gc.collect()  # a proxy is full of cycles, and nothing else would have them looked for
 
-    async def drain(self) -> None:
-        """Take nothing new, let what is in flight end within the grace period, cut what is left."""
-        role = self._role
-        grace_s = role.snapshot.config.drain.grace_s
+    async def drain(self, *, is_last: bool = True) -> None:
+        """Take nothing new, let what is in flight end within the grace period, cut what is left.
+
+        Args:
+            is_last: nobody takes connections from these listeners afterwards, so that whoever waits there is
+                answered here.
+        """
+        role, drain = self._role, self._role.snapshot.config.drain
         await role.parts.endpoints.deregister()
-        self.server.drain()
-        is_empty, _ = await asyncio.gather(self.server.emptied(grace_s), role.drain(grace_s))
-        if not is_empty:
-            _LOG.warning("grace period over", extra={"cut": self.server.size})
-            self.server.abort()
+        until_s = self._loop.time() + drain.grace_s
+        idle_s = min(drain.idle_s, drain.grace_s / 2)  # so that who comes last has some time as well
+        if self._spreading is not None:
+            self._spreading.rest()
+        links = role.link_server
+        if links is not None:
+            links.drain()
+        self.server.drain(idle_s)
+        if is_last and idle_s:
+            await self.server.emptied(idle_s)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_SETTLE_S):
+                    await self.server.settle()
+        self.server.shut()
+        if self._spreading is not None:
+            await self._spreading.end(is_last=is_last)
+        grace_s = max(0.0, until_s - self._loop.time())
+        ending = (self.server,) if links is None else (self.server, links)
+        await asyncio.gather(*(_end(server, grace_s) for server in ending))
         for task in (*self._housekeeping, *self._retiring):
             task.cancel()
         for each in (role, *self._former):
@@ -161,11 +196,6 @@ class Proxy:
         """Give back what isn't needed of limits that others share."""
         self._role.proxy.trim()
         self.server.trim()
-
-    @property
-    def connections(self) -> int:
-        """Connections that are open at the listener, links among them."""
-        return self.server.size + self._role.connections
 
     def not_ready(self) -> str:
         """Say why there should be no traffic now, "" when there may."""
@@ -197,6 +227,18 @@ class Proxy:
         metrics.watch("fastproxy_in_flight", lambda: self.in_flight)
         metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
         metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
+        metrics.watch("fastproxy_connections_handed_on", self._handed_on)
+        metrics.watch("fastproxy_descriptor_shortages", lambda: self._standing.descriptors.refused)
+
+    def _handed_on(self) -> int:
+        return 0 if self._spreading is None else self._spreading.handed_on
+
+
+async def _end(server: Server | LinkServer, grace_s: float) -> None:
+    """Let what is in flight end within so many seconds, cut what is left."""
+    if not await server.emptied(grace_s):
+        _LOG.warning("grace period over", extra={"cut": server.size})
+        server.abort()
 
 
 def _tell_if_failed(task: asyncio.Task[None]) -> None:

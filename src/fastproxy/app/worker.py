@@ -13,6 +13,7 @@ import asyncio
 import gc
 import logging
 import os
+import random
 import socket
 import sys
 from typing import TYPE_CHECKING
@@ -21,6 +22,7 @@ import uvloop
 
 from fastproxy.app.running import Proxy
 from fastproxy.app.sharing import Alone, Sharing, Together
+from fastproxy.app.spreading import Spreading
 from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import handover, signals
 from fastproxy.control.board import Board, Slot
@@ -37,6 +39,7 @@ from fastproxy.control.messages import (
     READY,
     STATUS,
     Begin,
+    Drain,
     Status,
     Take,
     decode,
@@ -72,6 +75,8 @@ class Worker:
         self._name = ""
         self._slot: Slot | None = None
         self._ledger: Ledger | None = None
+        self._is_last = True  # unless the supervisor says that others take connections after this worker
+        self._spreading: Spreading | None = None
         self._proxy: Proxy | None = None
         self._profiles: WorkerProfiles | None = None
 
@@ -87,7 +92,12 @@ class Worker:
         settings = snapshot.config.log
         log.setup(settings.level, settings.format)
         self._name = f"worker {begin.slot}"
-        self._slot = Board(begin.board).slot(begin.slot)
+        board = Board(begin.board)
+        self._slot = board.slot(begin.slot)
+        giving, own = [[_socket(fd) for fd in fds] for fds in (begin.giving, begin.inboxes)]
+        self._spreading = Spreading(
+            board, begin.place, begin.slot, giving, own, self._loop, random.random
+        )  # fmt: skip
         # The program stays: the collector needn't look at it again, nor as often as its default, made for
         # programs with many cycles; requests leave none (7 to 12 % of the CPU per hop).
         gc.collect()
@@ -95,7 +105,8 @@ class Worker:
         gc.set_threshold(20_000, 20, 50)
         try:
             proxy = Proxy(snapshot, self._loop, self._sharing(snapshot, begin))
-            await proxy.start(map(_socket, begin.listeners), registers=begin.is_first)
+            listeners = map(_socket, begin.listeners)
+            await proxy.start(listeners, registers=begin.is_first, spreading=self._spreading)
         except StartError as error:
             await self._say_last(FAILED, str(error).encode())
             return 1
@@ -103,7 +114,7 @@ class Worker:
         self._beat()
         self._channel.tell(READY)
         await self._told_to_end.wait()
-        await proxy.drain()
+        await proxy.drain(is_last=self._is_last)
         await self._say_last(METRICS, encode(state_of(proxy.metrics, self._name)))
         return 0
 
@@ -127,6 +138,7 @@ class Worker:
         if topic == BEGIN:
             self._begin.set_result(decode(content, Begin))
         elif topic == DRAIN:
+            self._is_last = decode(content, Drain).is_last
             self._told_to_end.set()
         elif topic == ALONE and self._ledger is not None:
             self._ledger.locks.have_all()
@@ -178,8 +190,9 @@ class Worker:
         assert proxy is not None
         assert slot is not None
         slot.beat_s = self._loop.time()
-        slot.connections = proxy.connections
         slot.in_flight = proxy.in_flight
+        if self._spreading is not None:
+            self._spreading.look()
         self._loop.call_later(BEAT_S, self._beat)
 
 

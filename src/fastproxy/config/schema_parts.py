@@ -278,11 +278,27 @@ WorkerHang = Annotated[
 
 
 class Drain(Strict, frozen=True, kw_only=True):
-    """What happens at SIGTERM."""
+    """What happens at SIGTERM, and to workers that a reload replaces.
+
+    In this order: the proxy says that it is not ready; links are told to go, and each answer over HTTP ends
+    its connection; after `idle_s`, who waits to be taken is taken, and nobody else; after `grace_s`, what is
+    left is cut. A proxy in which nothing is left ends at once.
+    """
 
     grace_s: Annotated[
         float, Meta(ge=0, le=3600, description="Time for exchanges in flight to end; then they are cut.")
     ] = 10.0
+    idle_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Time, within `grace_s` and at most half of it, in which new connections, and the "
+            "next request on each idle one, are still answered, with `Connection: close`; then what is idle "
+            "is closed. A request that meets that end is lost, so that this is longer than callers under "
+            "load leave a connection unused. 0 closes at once.",
+        ),
+    ] = 2.0
 
 
 class ServiceSettings(Strict, frozen=True, kw_only=True):

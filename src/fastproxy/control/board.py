@@ -3,6 +3,9 @@
 A worker writes to its own slot only, and each value is one aligned word: no lock is needed, and a reader sees
 the value before or after, never half of it. So the supervisor can tell a worker that hangs from one that has
 nothing to do, and workers know how busy the others are.
+Beside the slots stands, for each place of a crew, who takes connections there: a worker says so itself, once
+it does, and takes it back before it stops. Two of them can be at one place during a reload; the later one
+stands there.
 The memory outlives every one of them: it is the supervisor's descriptor that keeps it.
 """
 
@@ -10,30 +13,71 @@ from __future__ import annotations
 
 import mmap
 import os
+from collections.abc import Iterator
 
 SLOTS = 512
 """Workers at one time at most, those that drain included."""
 
+PLACES = 64
+"""Workers of one crew at most."""
+FRESH_S = 2.0
+"""How old the last beat of a worker may be that counts as taking connections: four beats."""
+
 _WORDS = 8
 _SLOT_BYTES = 8 * _WORDS
-_BEAT, _CONNECTIONS, _IN_FLIGHT = range(3)
+_BEAT, _CONNECTIONS, _IN_FLIGHT, _LINKS = range(4)
+_SLOTS_WORDS = SLOTS * _WORDS
+_BOARD_BYTES = SLOTS * _SLOT_BYTES + 8 * PLACES
 
 
 class Board:
-    """The slots of all workers.
+    """The slots of all workers, and who takes connections at each place.
 
     Args:
         fd: what `make` returned, here or in the process that this one inherits it from; not closed here.
     """
 
-    __slots__ = ("_words",)
+    __slots__ = ("_places", "_words")
 
     def __init__(self, fd: int) -> None:
-        self._words = memoryview(mmap.mmap(fd, SLOTS * _SLOT_BYTES)).cast("Q")
+        words = memoryview(mmap.mmap(fd, _BOARD_BYTES)).cast("Q")
+        self._words = words
+        self._places = words[_SLOTS_WORDS:]
 
     def slot(self, index: int) -> Slot:
         """Return a worker's slot."""
         return Slot(self._words[index * _WORDS : (index + 1) * _WORDS])
+
+    def claim(self, place: int, index: int, now_s: float) -> None:
+        """Say that the worker with this slot takes connections at a place, unless another one has it.
+
+        Args:
+            now_s: by the machine's monotonic clock; who has the place must have beaten lately.
+        """
+        holder = self._places[place]
+        if not holder or (holder != index + 1 and not self._is_fresh(holder - 1, now_s)):
+            self._places[place] = index + 1
+
+    def take_over(self, place: int, index: int) -> None:
+        """Say that the worker with this slot takes connections at a place, whoever did before."""
+        self._places[place] = index + 1
+
+    def leave(self, place: int, index: int) -> None:
+        """Say that the worker with this slot takes none there any more."""
+        if self._places[place] == index + 1:
+            self._places[place] = 0
+
+    def takers(self, places: int, now_s: float) -> Iterator[tuple[int, int, int, int]]:
+        """Return who takes connections now at so many places: place, slot, connections, links."""
+        words = self._words
+        for place in range(places):
+            holder = self._places[place]
+            if holder and self._is_fresh(holder - 1, now_s):
+                at = (holder - 1) * _WORDS
+                yield place, holder - 1, words[at + _CONNECTIONS], words[at + _LINKS]
+
+    def _is_fresh(self, index: int, now_s: float) -> bool:
+        return now_s - self._words[index * _WORDS + _BEAT] / 1000 < FRESH_S
 
 
 class Slot:
@@ -64,12 +108,23 @@ class Slot:
 
     @property
     def connections(self) -> int:
-        """Connections that it has, links among them."""
+        """Connections that it has at this moment, links not among them."""
         return self._words[_CONNECTIONS]
 
-    @connections.setter
-    def connections(self, number: int) -> None:
-        self._words[_CONNECTIONS] = number
+    @property
+    def connections_word(self) -> memoryview[int]:
+        """Where their number stands, for who keeps it up to date: one word."""
+        return self._words[_CONNECTIONS : _CONNECTIONS + 1]
+
+    @property
+    def links(self) -> int:
+        """Links that it has taken at this moment, those that are being made among them."""
+        return self._words[_LINKS]
+
+    @property
+    def links_word(self) -> memoryview[int]:
+        """Where their number stands, as for connections."""
+        return self._words[_LINKS : _LINKS + 1]
 
     @property
     def in_flight(self) -> int:
@@ -84,5 +139,5 @@ class Slot:
 def make() -> int:
     """Return a descriptor of an empty board, which no program inherits unasked."""
     fd = os.memfd_create("fastproxy-board", os.MFD_CLOEXEC)
-    os.ftruncate(fd, SLOTS * _SLOT_BYTES)
+    os.ftruncate(fd, _BOARD_BYTES)
     return fd

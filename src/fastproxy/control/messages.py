@@ -14,9 +14,9 @@ READY = "ready"
 FAILED = "failed"
 """Of a worker: it can't begin, and ends (UTF-8 words: what, where and what to do)."""
 DRAIN = "drain"
-"""To a worker: take nothing new, end what is under way, then end yourself."""
+"""To a worker: end what is under way, then end yourself (`Drain`)."""
 CHANGE = "change"
-"""Asked of a worker: go on with another config (`handover.pack`); answered once it does."""
+"""Asked of a worker: go on with another config (`handover.content`); answered once it does."""
 METRICS = "metrics"
 """Asked of a worker: all that it counts (`telemetry.state.State`). Told by it when it ends."""
 STATUS = "status"
@@ -35,20 +35,29 @@ ACCOMPANIED = "accompanied"
 class Begin(Struct, frozen=True):
     """What a worker is to do.
 
-    slot: its place on the board. snapshot, board, ledger: memory with the config, and those of the board and
-    the ledger. listeners: sockets to take connections from. All are numbers of descriptors that it has
-    inherited.
-    workers: how many there are of its config.
+    slot: of the board. place: among the workers of its config, of which there are so many. snapshot, board,
+    ledger: memory with the config, and those of the board and the ledger. listeners: sockets to take
+    connections from. inboxes: ends from which it takes connections that others hand on; giving: ends into
+    which it puts those for others, by place. All but the numbers are descriptors that it has inherited.
     is_first: whether it does what one worker does for all, such as registering at the center.
     """
 
     slot: int
+    place: int
     snapshot: int
     board: int
     ledger: int
     workers: int
     listeners: tuple[int, ...]
+    inboxes: tuple[int, ...]
+    giving: tuple[int, ...]
     is_first: bool
+
+
+class Drain(Struct, frozen=True):
+    """How a worker is to end. is_last: nobody takes connections from its sockets after it."""
+
+    is_last: bool
 
 
 class Status(Struct, frozen=True):

@@ -48,6 +48,8 @@ class AnswerWaiter(Waiter[Response]):
 class ClientConnection(asyncio.Protocol):
     """One connection to an endpoint.
 
+    is_ended: whether the endpoint has said that it ends it after its answer.
+
     Args:
         parser: parses response heads, within its limits.
         endpoint: where it leads.
@@ -79,6 +81,7 @@ class ClientConnection(asyncio.Protocol):
         "closed",
         "endpoint",
         "idle_since",
+        "is_ended",
     )
 
     def __init__(
@@ -101,6 +104,7 @@ class ClientConnection(asyncio.Protocol):
         self._drained: Waiter[None] | None = None
         self.endpoint = endpoint
         self.closed = False
+        self.is_ended = False
         self.idle_since = 0.0
         # per exchange
         self._is_head = False
@@ -118,6 +122,14 @@ class ClientConnection(asyncio.Protocol):
     def busy(self) -> bool:
         """Whether it carries an exchange."""
         return self._waiter is not None or self._framing is not None or self._sending is not None
+
+    @property
+    def fd(self) -> int:
+        """Number of its descriptor; -1 when it is gone."""
+        if self._transport is None:
+            return -1
+        fd: int = self._transport.get_extra_info("socket").fileno()
+        return fd
 
     # --- the exchange's side -----------------------------------------------------------------------------
 
@@ -353,6 +365,7 @@ class ClientConnection(asyncio.Protocol):
         self._interim = 0
         self._asked = None
         self._reusable = head.keep_alive
+        self.is_ended = not head.keep_alive
         length = head.content_bytes
         if self._is_head:
             length = 0

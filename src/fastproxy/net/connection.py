@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-import struct
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +28,7 @@ from fastproxy.errors import (
     ProxyError,
 )
 from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response, ResponseHead
+from fastproxy.net.descriptors import reset_at_end
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.flight import Flight
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized
@@ -42,6 +42,7 @@ from fastproxy.net.http1 import (
 )
 from fastproxy.net.timers import Timer
 from fastproxy.net.tunnel import Tunnel
+from fastproxy.net.waiting import is_waiting
 
 if TYPE_CHECKING:
     from fastproxy.net.server import Links, Server
@@ -51,6 +52,7 @@ LINGER_S = 1.0
 PROMPT_BYTES = 65_536
 """Content of this size or less is waited for, for `PROMPT_S` seconds, before it counts as a stream."""
 PROMPT_S = 0.02
+_READ_S = 0.02
 
 
 class Connection(asyncio.Protocol):
@@ -133,14 +135,26 @@ class Connection(asyncio.Protocol):
     # --- the transport's side --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin, unless there is a better place for this connection."""
+        server, transport = self._server, cast(asyncio.Transport, transport)  # uvloop's own, no subclass
+        server.accepted += 1
+        if len(server.connections) >= server.enough and server.hand_on(transport):
+            self._retire()
+        else:
+            self.begin(transport)
+
+    def begin(self, transport: asyncio.Transport) -> None:
         """Count the peer in, or turn it away."""
         server = self._server
-        self._transport = transport = cast(asyncio.Transport, transport)  # uvloop's own, no subclass
         peername = transport.get_extra_info("peername")
         self.peer = peername[0] if isinstance(peername, tuple) else "unix"
-        server.accepted += 1
+        if server.descriptors is not None and server.turns_away(server.descriptors, transport, self.peer):
+            self._retire()
+            return
+        self._transport = transport
         server.connections.add(self)
         of_peer = server.by_peer.add(self.peer)
+        server.shown[0] = len(server.connections)
         limits = server.limits
         error: ProxyError | None = None
         if not server.has_room():
@@ -151,12 +165,14 @@ class Connection(asyncio.Protocol):
             )
         elif server.allow_peer is not None and not server.allow_peer(_peer_uid(transport)):
             error = ProxyError(PEER_REFUSED)
-        elif server.draining:
+        elif server.draining and not server.drain_idle_s:
             error = ProxyError(DRAINING, retry_after_s=1)
         if error is not None:
             self._refuse(error)
             return
         self._timer.set(server.loop.time() + limits.header_timeout_s)
+        if server.draining:
+            self.drain(server.drain_idle_s)
 
     def connection_lost(self, exc: Exception | None) -> None:
         """The peer is gone: so is what was done for it."""
@@ -361,12 +377,20 @@ class Connection(asyncio.Protocol):
             self._timer.set(self._server.loop.time() + limits.header_timeout_s)
 
     def _hand_over(self, links: Links, data: bytes) -> None:
-        """This is no HTTP: a link begins here, and whoever keeps the links takes the connection over."""
+        """This is no HTTP: a link begins here, and whoever keeps the links takes the connection over.
+
+        While the listener drains nobody does: after a reset the out proxy looks elsewhere, or waits.
+        """
         transport, self._transport = self._transport, None
         self._closing = True
         self._server.forget(self)
         self._retire()
-        if transport is not None:
+        if transport is None:
+            return
+        if self._server.draining:
+            reset_at_end(transport)
+            transport.abort()
+        else:
             links.take(transport, self.peer, data)
 
     def _retire(self) -> None:
@@ -568,7 +592,7 @@ class Connection(asyncio.Protocol):
         except BaseException:
             body.close()  # whoever sends it must not wait for a reader that is gone
             if not chunked and body.length is None and self._transport is not None:
-                _reset_at_end(self._transport)  # nothing else tells it from one that ends well
+                reset_at_end(self._transport)  # nothing else tells it from one that ends well
             raise
 
     async def _write_body(self, body: Body, chunked: bool) -> None:
@@ -686,12 +710,18 @@ class Connection(asyncio.Protocol):
         elif self._awaits_rest:
             self._begin_with_what_came()
         elif self._head is None:
-            if self._buffer not in (b"", b"\r\n"):
+            if self._server.draining and self._has_unread():
+                self._timer.set(self._server.loop.time() + _READ_S)  # then it will have been read
+            elif self._buffer not in (b"", b"\r\n"):
                 self._refuse(
                     ProxyError(HEADER_TIMEOUT, f"not within {self._server.limits.header_timeout_s:g} s")
                 )
             else:
                 self.close()
+
+    def _has_unread(self) -> bool:
+        """Whether something has come that the loop hasn't read yet."""
+        return self._transport is not None and is_waiting(_fd(self._transport))
 
     def _deadline_passed(self) -> None:
         exchange = self._exchange
@@ -706,12 +736,18 @@ class Connection(asyncio.Protocol):
             )
             self._deadline.close()  # told once: what answers a flight in its place has armed it again
 
-    def drain(self) -> None:
-        """Close now if nothing is owed, after the answer otherwise."""
-        if self._head is None and not self._awaits_rest:
-            self.close()
+    def drain(self, idle_s: float = 0.0) -> None:
+        """Close after the answer that is owed; where none is, after that to the next request, if one comes
+        within `idle_s` seconds: it may be on its way, and what isn't idempotent nobody sends again.
+        """
+        self._closing_after_answer()
+        if self._head is not None or self._closing or self._buffer not in (b"", b"\r\n"):
+            return
+        if idle_s:
+            self._head_begun = False
+            self._timer.set(self._server.loop.time() + idle_s)
         else:
-            self._closing_after_answer()
+            self.close()
 
     def close(self) -> None:
         """Send what is written, then end the connection; a peer that doesn't read it is cut off."""
@@ -749,10 +785,9 @@ async def complete(rest: Awaitable[None] | None) -> None:
         await rest
 
 
-def _reset_at_end(transport: asyncio.Transport) -> None:
-    """Let a connection end with a reset, once it is cut (SO_LINGER of 0 s); Unix sockets know none."""
-    sock = transport.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+def _fd(transport: asyncio.Transport) -> int:
+    fd: int = transport.get_extra_info("socket").fileno()
+    return fd
 
 
 def _peer_uid(transport: asyncio.Transport) -> int:

@@ -12,9 +12,16 @@ from math import inf
 
 from msgspec import Struct
 
-from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, POOL_EXHAUSTED, ProxyError
+from fastproxy.errors import (
+    CONNECT_REFUSED,
+    CONNECT_TIMEOUT,
+    DESCRIPTORS_EXHAUSTED,
+    POOL_EXHAUSTED,
+    ProxyError,
+)
 from fastproxy.model import Endpoint
 from fastproxy.net.client import ClientConnection
+from fastproxy.net.descriptors import SHORTAGES, Descriptors
 from fastproxy.net.drive import Waiter, until
 from fastproxy.net.http1 import HeadParser
 from fastproxy.net.timers import Timer, Wheel
@@ -26,12 +33,15 @@ class PoolLimits(Struct, frozen=True):
     connections: open at a time. waiting: exchanges that may wait for one.
     idle_timeout_s: how long an unused connection is kept; shorter than the other side's, so that
         it isn't closed under a request. connect_timeout_s: for the TCP handshake.
+    leaves_at_once: whether an endpoint that ends one connection by its answer is about to leave, as a proxy
+        that drains: its idle ones are closed as well, so that no request meets their end.
     """
 
     connections: int = 512
     waiting: int = 1024
     idle_timeout_s: float = 4.5
     connect_timeout_s: float = 2.0
+    leaves_at_once: bool = False
 
 
 class Pool:
@@ -45,6 +55,7 @@ class Pool:
         limits: bounds.
         wheel: for idle timeouts.
         loop: the event loop.
+        descriptors: knows when they run out; None where nobody cares.
     """
 
     def __init__(
@@ -54,8 +65,10 @@ class Pool:
         limits: PoolLimits,
         wheel: Wheel,
         loop: asyncio.AbstractEventLoop,
+        descriptors: Descriptors | None = None,
     ) -> None:
         self.endpoint = endpoint
+        self._descriptors = descriptors
         self._parser = parser
         self._limits = limits
         self._loop = loop
@@ -90,7 +103,8 @@ class Pool:
         """Take a connection: a kept one, a new one, or the next that becomes free.
 
         Raises:
-            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT or POOL_EXHAUSTED; nothing was sent.
+            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT, DESCRIPTORS_EXHAUSTED or POOL_EXHAUSTED; nothing was
+                sent.
         """
         while True:
             kept = self.take()
@@ -128,6 +142,8 @@ class Pool:
                 CONNECT_TIMEOUT, f"{endpoint}: no answer within {self._limits.connect_timeout_s:g} s"
             ) from error
         except OSError as error:
+            if error.errno in SHORTAGES:
+                raise shortage(endpoint, self._descriptors) from error
             raise ProxyError(CONNECT_REFUSED, f"{endpoint}: {error.strerror or error}") from error
         finally:
             self._connecting -= 1
@@ -148,6 +164,9 @@ class Pool:
                 await loop.create_connection(lambda: connection, endpoint.host, endpoint.port)
             else:
                 await loop.create_unix_connection(lambda: connection, endpoint.host)
+        descriptors = self._descriptors
+        if descriptors is not None and descriptors.is_short(connection.fd):
+            raise shortage(endpoint)
 
     def _freed(self, connection: ClientConnection) -> None:
         """An exchange is through: the next in line gets the connection, or it is kept."""
@@ -172,6 +191,9 @@ class Pool:
 
     def _lost(self, connection: ClientConnection) -> None:
         self._all.discard(connection)
+        if connection.is_ended and self._limits.leaves_at_once:
+            while self.idle:
+                self.idle.pop().close()
         if not connection.busy and connection in self.idle:
             self.idle.remove(connection)
         self._call_next()
@@ -226,11 +248,17 @@ class Pools:
     Args: as for `Pool`.
     """
 
-    __slots__ = ("_limits", "_loop", "_opened_before", "_pools", "_wheel", "parser")
+    __slots__ = ("_descriptors", "_limits", "_loop", "_opened_before", "_pools", "_wheel", "parser")
 
     def __init__(
-        self, parser: HeadParser, limits: PoolLimits, wheel: Wheel, loop: asyncio.AbstractEventLoop
+        self,
+        parser: HeadParser,
+        limits: PoolLimits,
+        wheel: Wheel,
+        loop: asyncio.AbstractEventLoop,
+        descriptors: Descriptors | None = None,
     ) -> None:
+        self._descriptors = descriptors
         self.parser = parser
         self._limits = limits
         self._wheel = wheel
@@ -263,7 +291,7 @@ class Pools:
         if pool is None:
             if len(self._pools) >= _REMEMBERED_POOLS:
                 self._forget()
-            pool = Pool(endpoint, self.parser, self._limits, self._wheel, self._loop)
+            pool = Pool(endpoint, self.parser, self._limits, self._wheel, self._loop, self._descriptors)
             self._pools[endpoint] = pool
         return await pool.acquire()
 
@@ -285,3 +313,16 @@ class Pools:
 
 
 _REMEMBERED_POOLS = 64
+
+
+def shortage(endpoint: Endpoint, descriptors: Descriptors | None = None) -> ProxyError:
+    """Return why no connection was made to an endpoint: no descriptor was left.
+
+    Args:
+        descriptors: where that is to be counted, if it wasn't.
+    """
+    if descriptors is not None:
+        descriptors.count()
+    return ProxyError(
+        DESCRIPTORS_EXHAUSTED, f"{endpoint}: no file descriptor is left", phase="connect", retry_after_s=1
+    )

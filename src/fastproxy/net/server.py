@@ -9,6 +9,7 @@ import asyncio
 import socket
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from math import inf
 from time import gmtime, strftime
 from typing import NamedTuple, Protocol
 
@@ -16,9 +17,11 @@ from fastproxy.bounds import Counts, OwnCounts, OwnRoom, Room
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, Response
 from fastproxy.net.connection import Connection
+from fastproxy.net.descriptors import Descriptors, Refused
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import BACKLOG
 from fastproxy.net.timers import Wheel
+from fastproxy.net.waiting import is_waiting
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +92,10 @@ class Server:
 
     links: takes connections over that begin as links do; None where nobody does.
     connection_limit: how many there may be here, as long as no more are asked for.
+    shown: the number of connections stands there, for whoever else wants to know; one word.
+    enough, hand_on: with so many connections, `hand_on` is asked whether it has given the next one, of which
+    nothing was read, to another process.
+    descriptors: knows when they run out; None where nobody cares.
 
     Args:
         handler: gets the requests.
@@ -116,12 +123,17 @@ class Server:
         self.wheel = wheel
         self.loop = loop
         self.links: Links | None = None
+        self.shown = memoryview(bytearray(8)).cast("Q")
+        self.enough: float = inf
+        self.hand_on: Callable[[asyncio.Transport], bool] = _keep
+        self.descriptors: Descriptors | None = None
         self.connections: set[Connection] = set()
         self.by_peer = OwnCounts() if by_peer is None else by_peer
         self._room = OwnRoom(limits.connections) if room is None else room
         self.connection_limit = self._room.begin()
         self.accepted = 0
         self.draining = False
+        self.drain_idle_s = 0.0
         self._empty = asyncio.Event()
         self._date = (0, b"")
         self._listeners: list[asyncio.Server] = []
@@ -155,13 +167,50 @@ class Server:
             self._date = (now, b"date: %b\r\n" % strftime("%a, %d %b %Y %H:%M:%S GMT", gmtime()).encode())
         return self._date[1]
 
-    def drain(self) -> None:
-        """Take no more connections; close the idle ones now, the others after the answer they owe."""
+    def turns_away(self, descriptors: Descriptors, transport: asyncio.Transport, peer: str) -> bool:
+        """Whether a connection was let in only to be refused, since descriptors run out.
+
+        Args:
+            descriptors: knows how many there are. peer: its other end's address.
+        """
+        fd = transport.get_extra_info("socket").fileno()
+        if not descriptors.is_short(fd):
+            return False
+        if descriptors.is_last(fd):
+            transport.set_protocol(asyncio.Protocol())
+            transport.abort()
+        else:
+            refused = Refused(self, peer)
+            transport.set_protocol(refused)
+            refused.connection_made(transport)
+        return True
+
+    def drain(self, idle_s: float = 0.0) -> None:
+        """Have each connection end after its next answer, or, where nothing is owed, when no request comes.
+
+        Connections are taken until `shut`: whoever connects doesn't know yet that this listener goes.
+
+        Args:
+            idle_s: how long a request may take to come; 0 closes what is idle now, and takes nothing new.
+        """
         self.draining = True
-        for listener in self._listeners:
-            listener.close()
+        self.drain_idle_s = idle_s
         for connection in list(self.connections):
-            connection.drain()
+            connection.drain(idle_s)
+
+    async def settle(self) -> None:
+        """Wait, while draining, until nobody waits to be taken any more; then `shut` at once."""
+        while self._is_wanted():  # noqa: ASYNC110 - only the kernel knows
+            await asyncio.sleep(0)
+
+    def _is_wanted(self) -> bool:
+        return any(is_waiting(sock.fileno()) for listener in self._listeners for sock in listener.sockets)
+
+    def shut(self) -> None:
+        """Take no more connections."""
+        listeners, self._listeners = self._listeners, []
+        for listener in listeners:
+            listener.close()
 
     @property
     def size(self) -> int:
@@ -172,6 +221,7 @@ class Server:
         """Wait, while draining, until no connection is left; False when that takes longer than allowed."""
         if not self.connections:
             return True
+        self._empty.clear()  # others may have come since it was
         try:
             await asyncio.wait_for(self._empty.wait(), timeout_s)
         except TimeoutError:
@@ -200,3 +250,8 @@ class Server:
         """Cut every connection off."""
         for connection in list(self.connections):
             connection.abort()
+
+
+def _keep(transport: asyncio.Transport) -> bool:
+    """Hand nothing on: there is nobody else."""
+    return False

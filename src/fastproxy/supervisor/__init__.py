@@ -8,6 +8,7 @@ while what they share (sockets, counters, the board) stays.
     crew        the workers of one config: made ready, kept up, drained
     process     one worker process, as seen from here
     listeners   the listening sockets, one for each worker
+    inboxes     through which workers hand connections on to each other
     cores       how many workers there should be
     console     the admin address; profiling: profiles of all workers, for those who ask
     errands     programs that do one thing for the supervisor, and end

@@ -6,6 +6,7 @@ A program of its own, so that what runs for as long as the proxy carries nothing
 from __future__ import annotations
 
 import asyncio
+import resource
 import sys
 from functools import partial
 
@@ -19,6 +20,14 @@ from fastproxy.telemetry import log
 
 async def _run(snapshot: Snapshot, file: str) -> None:
     await Supervisor(snapshot, partial(read_apart, file), asyncio.get_running_loop()).run()
+
+
+def _raise_descriptor_limit() -> None:
+    """Use all descriptors that the system grants: each connection takes one, and the usual 1024 are meant for
+    programs that use select(2). Workers inherit it.
+    """
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def main(file: str) -> int:
@@ -42,6 +51,7 @@ def _main(file: str) -> int:
     log.setup(snapshot.config.log.level, snapshot.config.log.format)
     for warning in (*snapshot.warnings, *snapshot.lapsed):
         sys.stderr.write(f"{warning}\n")
+    _raise_descriptor_limit()
     asyncio.run(_run(snapshot, file))
     return 0
 

@@ -73,6 +73,7 @@ class Console:
 
     def close(self) -> None:
         """Take no more requests, and answer none."""
+        self._server.shut()
         self._server.drain()
         self._server.abort()
         self._wheel.close()

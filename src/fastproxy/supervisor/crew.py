@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import random
+import socket
 from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple
 
@@ -18,6 +19,7 @@ from msgspec import Struct
 from fastproxy.control.board import Board
 from fastproxy.control.ledger import Ledger
 from fastproxy.control.messages import Begin
+from fastproxy.supervisor.inboxes import Inboxes
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess, how_it_ended
 from fastproxy.supervisor.slots import Slots
@@ -57,13 +59,15 @@ class Terms(Struct, frozen=True):
 class Shared(NamedTuple):
     """What all crews of a proxy share.
 
-    board_fd, board: what workers show. slots: their places on it.
+    board_fd, board: what workers show. slots: their places on it. inboxes: through which they hand connections
+    on.
     began: told of each worker that was started; ended: of each that has ended, with its status.
     """
 
     board_fd: int
     board: Board
     slots: Slots
+    inboxes: Inboxes
     began: Callable[[WorkerProcess], None]
     ended: Callable[[WorkerProcess, int], None]
 
@@ -156,11 +160,15 @@ class Crew:
                 )
                 worker.kill(is_expected=False)
 
-    async def drain(self) -> None:
-        """Have all workers end, with what is under way; those that take too long are cut off."""
+    async def drain(self, *, is_last: bool = False) -> None:
+        """Have all workers end, with what is under way; those that take too long are cut off.
+
+        Args:
+            is_last: nobody takes from their sockets after them; what waits there is theirs to answer.
+        """
         self._leave()
         for worker in self:
-            worker.drain()
+            worker.drain(is_last=is_last)
         if endings := [worker.ended for worker in self]:
             await asyncio.wait(endings, timeout=self.terms.grace_s + _CUT_S)
         for worker in self:
@@ -222,11 +230,18 @@ class Crew:
     def _started(self, place: int) -> WorkerProcess:
         shared, terms = self._shared, self.terms
         number = shared.slots.take()
-        listeners = tuple(sock.fileno() for sock in terms.listeners.share(place, terms.size))
         begin = Begin(
-            number, terms.snapshot_fd, shared.board_fd, terms.ledger.fd, terms.size, listeners,
+            number,
+            place,
+            terms.snapshot_fd,
+            shared.board_fd,
+            terms.ledger.fd,
+            terms.size,
+            _fds(terms.listeners.share(place, terms.size)),
+            _fds(shared.inboxes.share(place, terms.size)),
+            _fds(shared.inboxes.giving),
             is_first=place == 0,
-        )  # fmt: skip
+        )
         slot = shared.board.slot(number)
         slot.clear()
         try:
@@ -243,4 +258,9 @@ class Crew:
             del self._places[place]
         self.terms.ledger.forget(worker.number)
         self._shared.ended(worker, status)
+        worker.slot.clear()
         self._shared.slots.give_back(worker.number)
+
+
+def _fds(socks: Iterable[socket.socket]) -> tuple[int, ...]:
+    return tuple(sock.fileno() for sock in socks)

@@ -14,7 +14,18 @@ from contextlib import suppress
 from fastproxy.control import handover
 from fastproxy.control.board import Slot
 from fastproxy.control.channel import Channel, ChannelError
-from fastproxy.control.messages import BEGIN, CHANGE, DRAIN, FAILED, METRICS, READY, Begin, decode, encode
+from fastproxy.control.messages import (
+    BEGIN,
+    CHANGE,
+    DRAIN,
+    FAILED,
+    METRICS,
+    READY,
+    Begin,
+    Drain,
+    decode,
+    encode,
+)
 from fastproxy.control.signals import held_back
 from fastproxy.telemetry.state import State
 
@@ -118,13 +129,17 @@ class WorkerProcess:
         """Tell it something."""
         self._channel.tell(topic)
 
-    def drain(self) -> None:
-        """Have it end, with what is under way; at once where it has taken nothing yet."""
+    def drain(self, *, is_last: bool) -> None:
+        """Have it end, with what is under way; at once where it has taken nothing yet.
+
+        Args:
+            is_last: nobody takes from its sockets after it.
+        """
         if not self.is_ready:
             self.kill()
             return
         self.is_leaving = True
-        self._channel.tell(DRAIN)
+        self._channel.tell(DRAIN, encode(Drain(is_last)))
 
     def kill(self, *, is_expected: bool = True) -> None:
         """End it at once."""
@@ -162,7 +177,15 @@ def _popen(control: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:
     with held_back():  # until the worker ignores them
         return subprocess.Popen(  # noqa: S603 - this program
             [sys.executable, "-P", "-m", "fastproxy.app.worker", str(control.fileno())],
-            pass_fds=(control.fileno(), begin.snapshot, begin.board, begin.ledger, *begin.listeners),
+            pass_fds=(
+                control.fileno(),
+                begin.snapshot,
+                begin.board,
+                begin.ledger,
+                *begin.listeners,
+                *begin.inboxes,
+                *begin.giving,
+            ),
             stdin=subprocess.DEVNULL,
         )
 

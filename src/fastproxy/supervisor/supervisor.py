@@ -31,6 +31,7 @@ from fastproxy.supervisor.console import Console
 from fastproxy.supervisor.cores import usable_cores
 from fastproxy.supervisor.crew import Crew, Shared, Terms
 from fastproxy.supervisor.errands import Errands
+from fastproxy.supervisor.inboxes import Inboxes
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
 from fastproxy.supervisor.slots import Slots
@@ -95,7 +96,7 @@ class Supervisor:
         self._workers: dict[int, WorkerProcess] = {}  # by the ids of their processes
         self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", self._workers.values)
         board_fd = board.make()
-        self._shared = Shared(board_fd, Board(board_fd), Slots(), self._began, self._ended)
+        self._shared = Shared(board_fd, Board(board_fd), Slots(), Inboxes(), self._began, self._ended)
         self._errands = Errands(loop)
         self._crew: Crew | None = None
         self._changing = asyncio.Lock()
@@ -165,6 +166,7 @@ class Supervisor:
         if listeners is None or (listeners.address, listeners.mode) != (snapshot.listen, mode):
             listeners = Listeners(snapshot.listen, mode)
         listeners.open(size)
+        self._shared.inboxes.open(size)
         snapshot_fd = handover.put(snapshot)
         config = snapshot.config
         ledger = ledger_for(snapshot, ledger)
@@ -261,11 +263,12 @@ class Supervisor:
 
     async def _retire(self, crew: Crew) -> None:
         """Let the workers of a former config drain."""
-        await crew.drain()
-        os.close(crew.terms.snapshot_fd)
         assert self._crew is not None  # another is there
-        if crew.terms.listeners is not self._crew.terms.listeners:
-            crew.terms.listeners.close()
+        is_last = crew.terms.listeners is not self._crew.terms.listeners
+        if is_last:
+            crew.terms.listeners.close()  # the workers have them still
+        await crew.drain(is_last=is_last)
+        os.close(crew.terms.snapshot_fd)
         if crew.terms.ledger is not self._crew.terms.ledger:
             crew.terms.ledger.close()
 
@@ -292,8 +295,8 @@ class Supervisor:
                     "grace_s": crew.terms.grace_s,
                 },
             )
-            crew.terms.listeners.close()  # here: the workers have them open until they are told
-            await crew.drain()
+            crew.terms.listeners.close()  # the workers have them still: who came last is theirs to answer
+            await crew.drain(is_last=True)
         while self._tasks:
             await asyncio.wait(self._tasks)
         self._console.close()

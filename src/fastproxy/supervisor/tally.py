@@ -69,6 +69,11 @@ class Tally:
         own = State(self.role, __version__, cpu_s=sum(os.times()[:2]))
         found = Counter(worker.state_name for worker in self._workers())
         own.levels["fastproxy_workers"] = {state: found[state] for state in ("starting", "ready", "draining")}
+        names = {worker: f"worker {worker.number}" for worker in self._workers() if worker.is_ready}
+        own.levels["fastproxy_worker_connections"] = {
+            name: worker.slot.connections for worker, name in names.items()
+        }
+        own.levels["fastproxy_worker_links"] = {name: worker.slot.links for worker, name in names.items()}
         own.tallies["fastproxy_workers_ended"] = dict(self._endings)
         own.tallies["fastproxy_reloads"] = dict(self.reloads)
         if (resident := resident_bytes()) is not None:

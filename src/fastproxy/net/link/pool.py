@@ -18,6 +18,7 @@ from msgspec import Struct
 from fastproxy.errors import (
     CONNECT_REFUSED,
     CONNECT_TIMEOUT,
+    DESCRIPTORS_EXHAUSTED,
     LINK_REFUSED,
     POOL_EXHAUSTED,
     RECEIVER_KEY_ENDED,
@@ -25,6 +26,7 @@ from fastproxy.errors import (
     ProxyError,
 )
 from fastproxy.model import Endpoint, ResponseHead
+from fastproxy.net.descriptors import SHORTAGES
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import HeadParser, KnownHeads
 from fastproxy.net.link.caller import CallerLink
@@ -173,8 +175,8 @@ class LinkPool:
         """Return the link, made anew if need be.
 
         Raises:
-            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, RECEIVER_KEY_ENDED or POOL_EXHAUSTED;
-                nothing was sent.
+            ProxyError: CONNECT_REFUSED, CONNECT_TIMEOUT, DESCRIPTORS_EXHAUSTED, LINK_REFUSED,
+                RECEIVER_KEY_ENDED or POOL_EXHAUSTED; nothing was sent.
         """
         link = self.take()
         if link is not None:
@@ -286,7 +288,8 @@ class LinkPool:
             return None, LINK_REFUSED, f"TLS: {error.reason or error}"
         except OSError as error:
             link.abort()
-            return None, CONNECT_REFUSED, error.strerror or str(error)
+            cause = DESCRIPTORS_EXHAUSTED if error.errno in SHORTAGES else CONNECT_REFUSED
+            return None, cause, error.strerror or str(error)
         except BaseException:
             link.abort()
             raise

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
+import struct
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -16,6 +17,7 @@ from msgspec import Struct
 
 from fastproxy.bounds import Counts, OwnCounts
 from fastproxy.errors import ProxyError
+from fastproxy.net.descriptors import SHORTAGES, Descriptors
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings, handshake_error, landing
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
@@ -30,7 +32,11 @@ from fastproxy.wire.link.hello import HelloResponder
 if TYPE_CHECKING:
     from fastproxy.net.tls import TlsPeer
 
+_ACCEPTED_AT_ONCE = 16
+"""Connections that are taken in one turn of the loop, so that those that are there go on."""
 _ACCEPT_PAUSE_S = 0.1
+_RESET_AT_END = struct.pack("ii", 1, 0)
+"""SO_LINGER of 0 s: an out proxy takes a reset for a receiver that is gone for the moment."""
 
 
 class DoorLimits(Struct, frozen=True):
@@ -136,6 +142,10 @@ class LinkServer:
     settings, counters, landing, wheel, loop, handler: what links share.
     links: those that are open, or being made.
     note_refusal: told from where a link was wanted that didn't come about, and why.
+    shown: the number of links stands there, for whoever else wants to know; one word.
+    hand_on: is asked, for each link that begins, whether it has given its connection to another process, with
+    what has come on it; of a connection inside TLS nothing has.
+    descriptors: knows when they run out; None where nobody cares.
 
     Args:
         handler: gets the streams. door: proves who comes.
@@ -169,6 +179,9 @@ class LinkServer:
         self.date_line = date_line
         self.note_refusal = note_refusal
         self.links: set[ReceiverLink] = set()
+        self.shown = memoryview(bytearray(8)).cast("Q")
+        self.hand_on: Callable[[asyncio.Transport | socket.socket, bytes], bool] = _keep
+        self.descriptors: Descriptors | None = None
         self._limits = limits
         self._by_caller = OwnCounts() if by_caller is None else by_caller
         # Who isn't proven yet, by address, the oldest first; and the work on TLS for them.
@@ -176,7 +189,9 @@ class LinkServer:
         self._half_open = 0
         self._wrapping: dict[ReceiverLink, asyncio.Task[None]] = {}
         self._draining = False
-        self._accepting: asyncio.Task[None] | None = None
+        self._listening: list[socket.socket] = []
+        self._tls: Callable[[], ssl.SSLContext] | None = None
+        self._admit: Callable[[str], None] = lambda peer: None
         self._empty = asyncio.Event()
 
     def change(self, handler: StreamHandler, door: Door, settings: LinkSettings, limits: DoorLimits) -> None:
@@ -205,28 +220,51 @@ class LinkServer:
             tls: returns the settings for the next connection.
             admit: as for `NoiseDoor`.
         """
+        self._tls, self._admit = tls, admit
         sock.listen(BACKLOG)
-        self._accepting = self.loop.create_task(self._accept(sock, tls, admit))
+        self._listening.append(sock)
+        self.loop.add_reader(sock, self._accept, sock)
 
-    async def _accept(
-        self, sock: socket.socket, tls: Callable[[], ssl.SSLContext], admit: Callable[[str], None]
-    ) -> None:
-        with sock:
-            while True:
-                try:
-                    connection, address = await self.loop.sock_accept(sock)
-                except OSError:  # too many files are open; a peer that is gone again is harmless
-                    await asyncio.sleep(_ACCEPT_PAUSE_S)
-                    continue
-                link = ReceiverLink(self, str(address[0]) if isinstance(address, tuple) else "unix")
-                try:
-                    self.came(link)
-                    _within_rate(admit, link.peer)
-                except LinkError as error:
-                    connection.close()
-                    link.fail(error)
-                else:
-                    self._wrapping[link] = self.loop.create_task(self._wrap(link, connection, tls()))
+    def _accept(self, sock: socket.socket) -> None:
+        """Take who waits; not a task, so that whoever was taken isn't lost when that ends."""
+        for _ in range(_ACCEPTED_AT_ONCE):
+            try:
+                connection, _address = sock.accept()
+            except OSError as error:
+                if error.errno in SHORTAGES:
+                    if self.descriptors is not None:
+                        self.descriptors.count()
+                    self.loop.remove_reader(sock)  # it would call without end
+                    self.loop.call_later(_ACCEPT_PAUSE_S, self._accept_again, sock)
+                elif not isinstance(error, BlockingIOError):
+                    continue  # a peer that is gone again is harmless
+                return
+            connection.setblocking(False)
+            if self.hand_on(connection, b""):
+                connection.close()
+            else:
+                self.take_new(connection)
+
+    def _accept_again(self, sock: socket.socket) -> None:
+        if sock in self._listening:
+            self.loop.add_reader(sock, self._accept, sock)
+
+    def take_new(self, connection: socket.socket) -> None:
+        """Take a connection on which TLS is to begin."""
+        if self.descriptors is not None and self.descriptors.is_short(connection.fileno()):
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_AT_END)
+            connection.close()
+            return
+        assert self._tls is not None  # links inside TLS come from `listen` only, here or in another worker
+        link = ReceiverLink(self, _peer_of(connection))
+        try:
+            self.came(link)
+            _within_rate(self._admit, link.peer)
+        except LinkError as error:
+            connection.close()
+            link.fail(error)
+        else:
+            self._wrapping[link] = self.loop.create_task(self._wrap(link, connection, self._tls()))
 
     async def _wrap(self, link: ReceiverLink, connection: socket.socket, tls: ssl.SSLContext) -> None:
         """Do the handshake of TLS; `forget` stops it when the link has to give way."""
@@ -248,11 +286,19 @@ class LinkServer:
         return data[:1] == MAGIC[:1]
 
     def take(self, transport: asyncio.Transport, peer: str, data: bytes) -> None:
-        """Take a connection over that has begun as a link does.
+        """Take a connection over that has begun as a link does, or hand it on.
 
         Args:
             peer: its other end's address. data: what has come.
         """
+        if self.hand_on(transport, data):
+            transport.set_protocol(asyncio.Protocol())
+            transport.abort()
+        else:
+            self.begin(transport, peer, data)
+
+    def begin(self, transport: asyncio.Transport, peer: str, data: bytes) -> None:
+        """Begin a link on a connection; as `take`."""
         link = ReceiverLink(self, peer)
         transport.set_protocol(link)
         link.connection_made(transport)
@@ -262,6 +308,7 @@ class LinkServer:
     def came(self, link: ReceiverLink) -> None:
         """A connection was made; where there are too many that prove nobody, another one is given up."""
         self.links.add(link)
+        self.shown[0] = len(self.links)
         self._half_open += 1
         self._unproven.setdefault(link.peer, {})[link] = None
         if self._half_open > self._limits.handshakes:
@@ -291,6 +338,7 @@ class LinkServer:
         if link not in self.links:
             return
         self.links.discard(link)
+        self.shown[0] = len(self.links)
         if link.born_s:
             self._by_caller.remove(link.caller)
         else:
@@ -322,8 +370,10 @@ class LinkServer:
         takes it for a refusal, and one that is told to go makes its calls elsewhere.
         """
         self._draining = True
-        if self._accepting is not None:
-            self._accepting.cancel()
+        listening, self._listening = self._listening, []
+        for sock in listening:
+            self.loop.remove_reader(sock)
+            sock.close()
         for link in [link for link in self.links if link.born_s]:
             link.leave()
 
@@ -350,3 +400,16 @@ class LinkServer:
     def stream_count(self) -> int:
         """Number of streams that are under way."""
         return sum(len(link.streams) for link in self.links)
+
+
+def _peer_of(connection: socket.socket) -> str:
+    try:
+        address = connection.getpeername()
+    except OSError:  # it is gone again
+        return ""
+    return str(address[0]) if isinstance(address, tuple) else "unix"
+
+
+def _keep(connection: asyncio.Transport | socket.socket, data: bytes) -> bool:
+    """Hand nothing on: there is nobody else."""
+    return False
