@@ -100,6 +100,10 @@ class Samples:
             )
         )
 
+    def by_label(self, name: str, label: str) -> dict[str, float]:
+        """The samples of this name, by the value that this label has."""
+        return {sample.labels[label]: sample.value for sample in self._samples if sample.name == name}
+
     def refusals(self, cause: str) -> float:
         """How often this cause was counted."""
         return self.total("fastproxy_refusals_total", cause=cause)
