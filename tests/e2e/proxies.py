@@ -115,14 +115,15 @@ class ProxyProcess:
     Args:
         folder: for its config file; keys lie there already.
         config: what the file says. `listen` and `admin` may have port 0.
+        first: what a shell does before it becomes the proxy, such as setting a limit.
     """
 
-    def __init__(self, folder: Path, config: Config) -> None:
+    def __init__(self, folder: Path, config: Config, first: str = "true") -> None:
         self.config = config
         self.file = folder / f"{config['name']}.yaml"
         self.file.write_text(json.dumps(config, indent=1))  # JSON is YAML
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "fastproxy", "run", str(self.file)],
+            ["sh", "-c", f'{first}; exec "$@"', "sh", sys.executable, "-m", "fastproxy", "run", str(self.file)],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )
@@ -250,6 +251,7 @@ class Pair:
         services: name to endpoints, as the in proxy knows them.
         out, inner: settings of the out and the in proxy that differ from the plain ones, merged in depth.
         between: given the in proxy's address, returns what the out proxy connects to instead.
+        inner_first: as `first` of the in proxy's process.
     """
 
     def __init__(
@@ -260,6 +262,7 @@ class Pair:
         out: Config | None = None,
         inner: Config | None = None,
         between: Callable[[Address], str] | None = None,
+        inner_first: str = "true",
     ) -> None:
         self.folder = folder
         self.caller_key = write_key(folder, "web")
@@ -272,7 +275,7 @@ class Pair:
         config = merged(config, inner or {})
         address = address_of(config["listen"]["address"])
         endpoint = between(address) if between else endpoint_of(address)
-        self.inner = ProxyProcess(folder, config)
+        self.inner = ProxyProcess(folder, config, inner_first)
         config = out_config(services, self.receiver_key, endpoint)
         self.out = ProxyProcess(folder, merged(config, out or {}))
         try:
