@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import subprocess
@@ -191,14 +192,22 @@ def test_what_is_in_flight_ends_well_when_the_proxies_are_told_to_stop(make: Mak
             readiness = proxy.probe("/readyz")
             assert (readiness.status, readiness.body) == (503, b"draining\n")
             assert proxy.probe("/healthz").status == 200
-            wait_until_refused(proxy.listen)
         assert idle.is_closed()
+        for proxy in (pair.out, pair.inner):
+            wait_until_refused(proxy.listen)
         go_on.set()
         answers = [client.answer() for client in clients]
         assert [answer.body for answer in answers] == [b"finished", b"begunended"] * 5
         assert all(answer.whole for answer in answers)
         assert {answer.get("connection") for answer in answers[::2]} == {"close"}
         assert [proxy.wait() for proxy in (pair.out, pair.inner)] == [0, 0]
+
+
+def wait_until_refused(address: Address) -> None:
+    """Connect until nobody listens any more."""
+    with contextlib.suppress(ConnectionRefusedError, ConnectionResetError):
+        while True:
+            fetch(address, "GET", "/")
 
 
 def test_what_does_not_end_within_the_grace_period_is_cut(make: Maker) -> None:
