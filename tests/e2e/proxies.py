@@ -123,7 +123,17 @@ class ProxyProcess:
         self.file = folder / f"{config['name']}.yaml"
         self.file.write_text(json.dumps(config, indent=1))  # JSON is YAML
         self._process = subprocess.Popen(
-            ["sh", "-c", f'{first}; exec "$@"', "sh", sys.executable, "-m", "fastproxy", "run", str(self.file)],
+            [
+                "sh",
+                "-c",
+                f'{first}; exec "$@"',
+                "sh",
+                sys.executable,
+                "-m",
+                "fastproxy",
+                "run",
+                str(self.file),
+            ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
         )

@@ -8,7 +8,7 @@ import socket
 import subprocess
 import sys
 import threading
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -153,14 +153,6 @@ def test_no_log_ever_holds_a_key(pair: Pair) -> None:
 
 
 # --- stopping -------------------------------------------------------------------------------------------
-
-
-def wait_until_refused(address: Address) -> None:
-    """Connect until nobody listens any more; the test's time limit bounds it."""
-    assert isinstance(address, tuple)
-    with suppress(ConnectionRefusedError):
-        while True:
-            socket.create_connection(address).close()
 
 
 def test_what_is_in_flight_ends_well_when_the_proxies_are_told_to_stop(make: Maker) -> None:

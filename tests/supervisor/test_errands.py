@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -72,6 +73,19 @@ def test_what_it_complains_of_is_told() -> None:
             await errands.run(python("raise SystemExit(3)"), b"", TIMEOUT_S)
         with pytest.raises(ErrandError, match="no process can be started"):
             await errands.run(["/missing/program"], b"", TIMEOUT_S)
+
+    run(main)
+
+
+def test_without_a_descriptor_left_it_is_told() -> None:
+    async def main(errands: Errands) -> None:
+        _, most = before = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (0, most))
+        try:
+            with pytest.raises(ErrandError, match="Too many open files"):
+                await errands.run(python("print(1)"), b"", TIMEOUT_S)
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, before)
 
     run(main)
 

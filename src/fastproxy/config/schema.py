@@ -34,8 +34,8 @@ from fastproxy.config.schema_parts import (
     Strict,
     Token,
     Uids,
-    WorkerHang,
     Watch,
+    WorkerHang,
     Workers,
 )
 

@@ -252,8 +252,8 @@ class Log(Strict, frozen=True, kw_only=True):
 Watch = Annotated[
     bool,
     Meta(
-        description="Whether this file is looked at every second, and read again when it has changed. It may be "
-        "read at any time: on SIGHUP and by `fastproxy reload`. One that is wrong changes nothing."
+        description="Whether this file is looked at every second, and read again when it has changed. In any "
+        "case it is on SIGHUP and by `fastproxy reload`. One that is wrong changes nothing."
     ),
 ]
 

@@ -59,8 +59,8 @@ class Terms(Struct, frozen=True):
 class Shared(NamedTuple):
     """What all crews of a proxy share.
 
-    board_fd, board: what workers show. slots: their places on it. inboxes: through which they hand connections
-    on.
+    board_fd, board: what workers show. slots: their places on it. inboxes: through which they hand
+    connections on.
     began: told of each worker that was started; ended: of each that has ended, with its status.
     """
 

@@ -74,7 +74,10 @@ class Errands:
 
 
 def _memory() -> FileIO:
-    return FileIO(os.memfd_create("fastproxy-errand", os.MFD_CLOEXEC), "r+")
+    try:
+        return FileIO(os.memfd_create("fastproxy-errand", os.MFD_CLOEXEC), "r+")
+    except OSError as error:  # no descriptor is left
+        raise ErrandError(f"no process can be started: {error.strerror}") from error
 
 
 def _written(file: FileIO) -> bytes:

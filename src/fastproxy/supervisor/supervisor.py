@@ -1,8 +1,8 @@
 """A proxy from its start to its end, as seen by the process that owns it.
 
     start    load the config, bind, have the workers take connections, say so
-    reload   at SIGHUP, at a command, or when the file has changed: load the config anew; where the workers can,
-             have them go on with it, else have new ones take connections and let the former ones drain
+    reload   at SIGHUP, at a command, or when the file has changed: load the config anew; where the workers
+             can, have them go on with it, else have new ones take connections and let the former ones drain
     end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second, cut them off
 
 One thing at a time: what is asked for during a change is done after it. What fails leaves all as it was.

@@ -1,7 +1,7 @@
 """Whether a file has changed, and whoever writes it is through with it.
 
-By its identity, length and times, so that a look costs one system call. Links are followed: a mounted folder of
-configs changes by having one lead elsewhere.
+By its identity, length and times, so that a look costs one system call. Links are followed: a mounted folder
+of configs changes by having one lead elsewhere.
 """
 
 from __future__ import annotations
