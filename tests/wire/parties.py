@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from fastproxy.bounds import Part
 from fastproxy.errors import IDENTITY_UNPROVEN, ProxyError
 from fastproxy.wire.ciphers import AES_256_GCM, Cipher
 from fastproxy.wire.envelope import (
@@ -18,6 +19,9 @@ from fastproxy.wire.records import PLAIN, Chunk, MessageSealer, Packing
 from fastproxy.wire.responses import ResponseOpener
 from fastproxy.wire.sender import SenderSession
 from fastproxy.wire.sessions import CallerKey
+from fastproxy.wire.shared_sessions import SharedSessions
+from fastproxy.wire.shared_windows import SharedWindows
+from tests.locks import HeldLocks
 
 NOW_MS = 1_700_000_000_000
 EXPIRY_MS = NOW_MS + 30_000
@@ -43,9 +47,20 @@ def make_receiver(
     limits: ReceiverLimits | None = None,
     name: str = NAME,
     key: PrivateKey = RECEIVER_KEY,
+    windows: SharedWindows | None = None,
 ) -> Receiver:
-    """A receiver that knows the one caller."""
-    return Receiver([key], name, epoch, callers, limits or ReceiverLimits())
+    """A receiver that knows the one caller; one of several with these windows, where there are any."""
+    limits = limits or ReceiverLimits()
+    sessions = None if windows is None else SharedSessions(
+        windows, limits.sessions_per_caller, limits.lifetime_ms, limits.max_clock_skew_ms
+    )  # fmt: skip
+    return Receiver([key], name, epoch, callers, limits, sessions)
+
+
+def make_windows(capacity: int = 8, width: int = 4096) -> SharedWindows:
+    """Windows that no other process knows."""
+    memory = memoryview(bytearray(SharedWindows.size_bytes(capacity, width)))
+    return SharedWindows(Part(memory, b"s" * 32, HeldLocks(), 50), capacity, width)
 
 
 def make_session(

@@ -1,6 +1,12 @@
-"""The replay window against a naive model: every counter ever taken, and the highest of them."""
+"""The replay window against a naive model: every counter ever taken, and the highest of them.
+
+Both the one that a process has for itself and the one that several share.
+"""
 
 from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from itertools import cycle, repeat
 
 import pytest
 from hypothesis import given, settings
@@ -8,6 +14,8 @@ from hypothesis import strategies as st
 
 from fastproxy.wire.envelope import MAX_COUNTER
 from fastproxy.wire.replay import ReplayWindow
+from fastproxy.wire.shared_windows import SharedWindow
+from tests.wire.parties import make_windows
 
 STEPS = st.lists(
     st.one_of(
@@ -19,22 +27,37 @@ STEPS = st.lists(
 )
 
 
-@given(STEPS, st.sampled_from([64, 128, 192]))
-@settings(max_examples=150, deadline=None)
-def test_it_takes_what_the_model_takes(steps: list[int], width: int) -> None:
-    window = ReplayWindow(width)
+Windows = Callable[[int], Iterator[ReplayWindow | SharedWindow]]
+
+
+def own(width: int) -> Iterator[ReplayWindow]:
+    """One process's window."""
+    return repeat(ReplayWindow(width))
+
+
+def shared(width: int) -> Iterator[SharedWindow]:
+    """A window as three processes see it in turn."""
+    windows = make_windows(3, width)
+    windows.enter(b"another", b"o" * 8, 3, 2, (1, 0))
+    return cycle([windows.enter(b"session", b"o" * 8, 3, 2, (1, 0)) for _ in range(3)])
+
+
+@given(st.sampled_from([own, shared]), STEPS, st.sampled_from([64, 128, 192]))
+@settings(max_examples=200, deadline=None)
+def test_it_takes_what_the_model_takes(make: Windows, steps: list[int], width: int) -> None:
+    windows = make(width)
     seen: set[int] = set()
     highest = -1
     for step in steps:
         counter = min(max(highest + step, 0), MAX_COUNTER)
         is_new = counter > highest - width and counter not in seen
-        assert window.check(counter) == is_new
-        assert window.mark(counter) == is_new
+        assert next(windows).check(counter) == is_new
+        assert next(windows).mark(counter) == is_new
         if is_new:
             seen.add(counter)
             highest = max(highest, counter)
     for counter in range(max(0, highest - width - 70), highest + 70):
-        assert window.check(counter) == (counter > highest - width and counter not in seen)
+        assert next(windows).check(counter) == (counter > highest - width and counter not in seen)
 
 
 def test_the_last_counter_of_all_is_taken_once() -> None:

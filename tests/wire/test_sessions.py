@@ -1,9 +1,13 @@
-"""What a receiver keeps of sessions: how many, how long, and what becomes of them under new keys."""
+"""What a receiver keeps of sessions: how many, how long, and what becomes of them under new keys.
+
+Both in one process and in memory that several share.
+"""
 
 from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -20,6 +24,7 @@ from fastproxy.wire.envelope import (
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.receiver import ProvenRefusalError, Receiver
 from fastproxy.wire.sessions import CallerKey
+from tests.wire import parties
 from tests.wire.parties import (
     CALLER,
     EPOCH,
@@ -32,17 +37,28 @@ from tests.wire.parties import (
     SENDER_KEY,
     STRANGER_KEY,
     assert_unproven,
-    make_receiver,
     make_session,
+    make_windows,
     opened,
     refusal,
     seal,
 )
 
+Make = Callable[..., Receiver]
+
+
+@pytest.fixture(params=["one process", "several"])
+def make_receiver(request: pytest.FixtureRequest) -> Make:
+    """What makes receivers, each with a table of its own."""
+    if request.param == "one process":
+        return parties.make_receiver
+    return lambda **given: parties.make_receiver(windows=make_windows(), **given)
+
+
 # --- what is kept ---------------------------------------------------------------------------------------
 
 
-def test_invented_sessions_leave_nothing_behind() -> None:
+def test_invented_sessions_leave_nothing_behind(make_receiver: Make) -> None:
     """100,000 of them with ephemeral keys that were never there before.
 
     Every hundredth names the caller's key and so gets as far as the tag; the rest names keys that nobody
@@ -61,7 +77,7 @@ def test_invented_sessions_leave_nothing_behind() -> None:
     assert sys.getallocatedblocks() - blocks < 1_000
 
 
-def test_a_caller_has_its_share_of_sessions_and_takes_none_from_others() -> None:
+def test_a_caller_has_its_share_of_sessions_and_takes_none_from_others(make_receiver: Make) -> None:
     other = CallerKey("other_service", STRANGER_KEY.public_key)
     receiver = make_receiver(callers=(CALLER, other), limits=LIMITS)
     first = make_session(1)
@@ -76,7 +92,7 @@ def test_a_caller_has_its_share_of_sessions_and_takes_none_from_others() -> None
     assert receiver.session_count == 4
 
 
-def test_a_live_window_is_never_evicted_for_a_newcomer_and_an_idle_one_is() -> None:
+def test_a_live_window_is_never_evicted_for_a_newcomer_and_an_idle_one_is(make_receiver: Make) -> None:
     receiver = make_receiver(limits=LIMITS)
     messages = [seal(make_session(number), expiry_ms=NOW_MS + 61_000) for number in range(1, 4)]
     for message in messages:
@@ -93,7 +109,7 @@ def test_a_live_window_is_never_evicted_for_a_newcomer_and_an_idle_one_is() -> N
         assert refusal(receiver, message, now_ms).cause is ENVELOPE_EXPIRED
 
 
-def test_use_keeps_a_session() -> None:
+def test_use_keeps_a_session(make_receiver: Make) -> None:
     receiver = make_receiver(limits=LIMITS)
     idle, used = make_session(1), make_session(2)
     opened(receiver, seal(used))
@@ -106,7 +122,7 @@ def test_use_keeps_a_session() -> None:
     assert receiver.session_count == 0
 
 
-def test_a_clock_that_is_set_back_lets_no_replay_in() -> None:
+def test_a_clock_that_is_set_back_lets_no_replay_in(make_receiver: Make) -> None:
     receiver = make_receiver(limits=LIMITS)
     message = seal(make_session())
     opened(receiver, message)
@@ -130,7 +146,7 @@ def test_a_clock_that_is_set_back_lets_no_replay_in() -> None:
     ids=["caller gone", "psk changed", "receiver key gone"],
 )
 def test_a_revoked_key_is_refused_at_once_and_its_window_survives(
-    callers: list[CallerKey], keys: list[PrivateKey]
+    make_receiver: Make, callers: list[CallerKey], keys: list[PrivateKey]
 ) -> None:
     receiver = make_receiver()
     session = make_session()
@@ -143,7 +159,7 @@ def test_a_revoked_key_is_refused_at_once_and_its_window_survives(
     opened(receiver, seal(session))
 
 
-def test_a_key_that_moves_to_another_name_takes_its_sessions_along() -> None:
+def test_a_key_that_moves_to_another_name_takes_its_sessions_along(make_receiver: Make) -> None:
     receiver = make_receiver()
     session = make_session()
     assert opened(receiver, seal(session)).caller.name == "chat_service"
@@ -160,7 +176,7 @@ def test_one_key_in_two_places_is_refused(callers: list[CallerKey]) -> None:
 
 
 @pytest.mark.parametrize("epoch", [UNKNOWN_EPOCH, b"short"])
-def test_an_epoch_is_16_bytes_not_all_zero(epoch: bytes) -> None:
+def test_an_epoch_is_16_bytes_not_all_zero(make_receiver: Make, epoch: bytes) -> None:
     with pytest.raises(ValueError, match="epoch"):
         make_receiver(epoch=epoch)
 

@@ -40,16 +40,16 @@ class Proxy:
     Args:
         snapshot: the config that it begins with.
         loop: the event loop.
-        sharing: what it has in common with the other processes of a proxy that is several.
         unix_clock: Unix time in seconds, for the dates of keys.
+        sharing: what it has in common with the other processes of a proxy that is several.
     """
 
     def __init__(
         self,
         snapshot: Snapshot,
         loop: asyncio.AbstractEventLoop,
-        sharing: Sharing | None = None,
         unix_clock: Callable[[], float] = time.time,
+        sharing: Sharing | None = None,
     ) -> None:
         self._loop = loop
         self._unix_clock = unix_clock

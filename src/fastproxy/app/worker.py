@@ -104,7 +104,7 @@ class Worker:
         gc.freeze()
         gc.set_threshold(20_000, 20, 50)
         try:
-            proxy = Proxy(snapshot, self._loop, self._sharing(snapshot, begin))
+            proxy = Proxy(snapshot, self._loop, sharing=self._sharing(snapshot, begin))
             listeners = map(_socket, begin.listeners)
             await proxy.start(listeners, registers=begin.is_first, spreading=self._spreading)
         except StartError as error:
