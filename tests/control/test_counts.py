@@ -1,4 +1,4 @@
-"""Shared counts against a plain counter, with workers that come and go; `test_ledger` has several processes."""
+"""Shared counts against a plain counter, with workers that come and go (several at once: `test_ledger`)."""
 
 from __future__ import annotations
 
