@@ -51,3 +51,54 @@ def test_what_was_shown_outlives_who_showed_it_until_it_is_cleared(fd: int) -> N
 
 def test_no_program_inherits_it_unasked(fd: int) -> None:
     assert not os.get_inheritable(fd)
+
+
+@pytest.fixture
+def boards() -> Iterator[tuple[Board, Board]]:
+    """One board, as two processes see it."""
+    fd = make()
+    yield Board(fd), Board(fd)
+    os.close(fd)
+
+
+def show(board: Board, number: int, connections: int, links: int, beat_s: float = NOW_S) -> None:
+    """Have a worker show this."""
+    slot = board.slot(number)
+    slot.beat_s = beat_s
+    slot.connections_word[0] = connections
+    slot.links_word[0] = links
+
+
+def test_what_one_writes_the_other_reads(boards: tuple[Board, Board]) -> None:
+    show(boards[0], 3, 7, 2)
+    slot = boards[1].slot(3)
+    assert (slot.beat_s, slot.connections, slot.links) == (NOW_S, 7, 2)
+    assert (boards[1].slot(2).connections, boards[1].slot(4).connections) == (0, 0)
+    boards[1].slot(3).clear()
+    assert (boards[0].slot(3).beat_s, boards[0].slot(3).connections, boards[0].slot(3).links) == (0, 0, 0)
+
+
+def test_takers_are_those_who_say_so_and_beat(boards: tuple[Board, Board]) -> None:
+    board, other = boards
+    for place, number in ((0, 5), (1, 6), (2, 7), (PLACES - 1, 8)):
+        show(board, number, 10 + number, number)
+        board.take_over(place, number)
+    show(board, 6, 1, 1, beat_s=NOW_S - FRESH_S - 0.1)
+    board.leave(2, 7)
+    assert list(other.takers(3, NOW_S)) == [(0, 5, 15, 5)]
+    assert list(other.takers(PLACES, NOW_S)) == [(0, 5, 15, 5), (PLACES - 1, 8, 18, 8)]
+
+
+def test_a_place_is_the_latest_ones_until_that_one_is_gone(boards: tuple[Board, Board]) -> None:
+    board, _ = boards
+    for number in (1, 2):
+        show(board, number, number, 0)
+        board.take_over(0, number)
+    board.claim(0, 1, NOW_S)
+    board.leave(0, 1)
+    assert [number for _, number, _, _ in board.takers(1, NOW_S)] == [2]
+    board.slot(2).clear()  # as of a worker that has ended
+    board.claim(0, 1, NOW_S)
+    assert [number for _, number, _, _ in board.takers(1, NOW_S)] == [1]
+    board.leave(0, 1)
+    assert list(board.takers(1, NOW_S)) == []
