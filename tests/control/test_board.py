@@ -10,13 +10,15 @@ from collections.abc import Iterator
 import pytest
 
 from fastproxy.control import board
-from fastproxy.control.board import SLOTS, Board, Slot
+from fastproxy.control.board import FRESH_S, PLACES, SLOTS, Board, Slot
+
+NOW_S = 1000.0
 
 _WORKER = """
 import sys
 from fastproxy.control.board import Board
 slot = Board(int(sys.argv[1])).slot(int(sys.argv[2]))
-slot.beat_s, slot.connections, slot.in_flight = 12.25, 3, 2
+slot.beat_s, slot.connections_word[0], slot.in_flight = 12.25, 3, 2
 """
 
 
@@ -56,14 +58,14 @@ def test_no_program_inherits_it_unasked(fd: int) -> None:
 @pytest.fixture
 def boards() -> Iterator[tuple[Board, Board]]:
     """One board, as two processes see it."""
-    fd = make()
+    fd = board.make()
     yield Board(fd), Board(fd)
     os.close(fd)
 
 
-def show(board: Board, number: int, connections: int, links: int, beat_s: float = NOW_S) -> None:
+def show(shared: Board, number: int, connections: int, links: int, beat_s: float = NOW_S) -> None:
     """Have a worker show this."""
-    slot = board.slot(number)
+    slot = shared.slot(number)
     slot.beat_s = beat_s
     slot.connections_word[0] = connections
     slot.links_word[0] = links
@@ -79,26 +81,26 @@ def test_what_one_writes_the_other_reads(boards: tuple[Board, Board]) -> None:
 
 
 def test_takers_are_those_who_say_so_and_beat(boards: tuple[Board, Board]) -> None:
-    board, other = boards
+    own, other = boards
     for place, number in ((0, 5), (1, 6), (2, 7), (PLACES - 1, 8)):
-        show(board, number, 10 + number, number)
-        board.take_over(place, number)
-    show(board, 6, 1, 1, beat_s=NOW_S - FRESH_S - 0.1)
-    board.leave(2, 7)
+        show(own, number, 10 + number, number)
+        own.take_over(place, number)
+    show(own, 6, 1, 1, beat_s=NOW_S - FRESH_S - 0.1)
+    own.leave(2, 7)
     assert list(other.takers(3, NOW_S)) == [(0, 5, 15, 5)]
     assert list(other.takers(PLACES, NOW_S)) == [(0, 5, 15, 5), (PLACES - 1, 8, 18, 8)]
 
 
 def test_a_place_is_the_latest_ones_until_that_one_is_gone(boards: tuple[Board, Board]) -> None:
-    board, _ = boards
+    own, _ = boards
     for number in (1, 2):
-        show(board, number, number, 0)
-        board.take_over(0, number)
-    board.claim(0, 1, NOW_S)
-    board.leave(0, 1)
-    assert [number for _, number, _, _ in board.takers(1, NOW_S)] == [2]
-    board.slot(2).clear()  # as of a worker that has ended
-    board.claim(0, 1, NOW_S)
-    assert [number for _, number, _, _ in board.takers(1, NOW_S)] == [1]
-    board.leave(0, 1)
-    assert list(board.takers(1, NOW_S)) == []
+        show(own, number, number, 0)
+        own.take_over(0, number)
+    own.claim(0, 1, NOW_S)
+    own.leave(0, 1)
+    assert [number for _, number, _, _ in own.takers(1, NOW_S)] == [2]
+    own.slot(2).clear()  # as of a worker that has ended
+    own.claim(0, 1, NOW_S)
+    assert [number for _, number, _, _ in own.takers(1, NOW_S)] == [1]
+    own.leave(0, 1)
+    assert list(own.takers(1, NOW_S)) == []

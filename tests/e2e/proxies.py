@@ -136,7 +136,7 @@ class ProxyProcess:
             ],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
-        )
+        )  # fmt: skip
         assert self._process.stdout is not None
         assert self._process.stderr is not None
         self.access = LineFeed(self._process.stdout)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from typing import Any, cast
 
@@ -402,5 +403,42 @@ def test_unix_sockets_have_no_port() -> None:
         assert again.value() is run.value()
         pools.close()
         pools.abort()
+
+    play(scene)
+
+
+# --- endpoints that leave ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("leaves_at_once", [True, False])
+def test_an_answer_that_ends_its_connection_tells_that_the_endpoint_leaves(leaves_at_once: bool) -> None:
+    async def scene(net: Net) -> None:
+        pool = pool_of(net, leaves_at_once=leaves_at_once)
+        connections = []
+        for _ in range(3):
+            run = await acquire(pool)
+            await net.connect()
+            await settle()
+            connections.append(run.value())
+        for connection in connections[1:]:
+            use(connection)
+        last = Run(call(connections[0], b"GET", b"GET / HTTP/1.1\r\n\r\n", b"", chunked=False))
+        connections[0].data_received(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert last.done
+        net.wires[0].lose()
+        assert [wire.closing for wire in net.wires[1:]] == [leaves_at_once] * 2
+        assert (pool.take() is None) == leaves_at_once
+
+    play(scene)
+
+
+def test_no_descriptor_for_a_connection_is_a_shortage_of_this_side() -> None:
+    async def scene(net: Net) -> None:
+        pool = pool_of(net)
+        for number in (errno.EMFILE, errno.ENFILE):
+            run = await acquire(pool)
+            await net.fail(OSError(number, "Too many open files"))
+            assert cause(run) == "descriptors_exhausted"
+        assert_nothing_is_left(pool)
 
     play(scene)

@@ -166,6 +166,7 @@ class Proxy:
                 async with asyncio.timeout(_SETTLE_S):
                     await self.server.settle()
         self.server.shut()
+        await self.server.settle()  # who was taken a moment ago may not be counted yet
         if self._spreading is not None:
             await self._spreading.end(is_last=is_last)
         grace_s = max(0.0, until_s - self._loop.time())
@@ -225,6 +226,7 @@ class Proxy:
     def _watch(self) -> None:
         metrics = self.metrics
         metrics.watch("fastproxy_in_flight", lambda: self.in_flight)
+        metrics.watch("fastproxy_tasks", lambda: len(asyncio.all_tasks(self._loop)))
         metrics.watch("fastproxy_connections_open", lambda: len(self.server.connections))
         metrics.watch("fastproxy_connections_accepted", lambda: self.server.accepted)
         metrics.watch("fastproxy_connections_handed_on", self._handed_on)

@@ -23,6 +23,8 @@ from fastproxy.net.listener import BACKLOG
 from fastproxy.net.timers import Wheel
 from fastproxy.net.waiting import is_waiting
 
+_SETTLING_TURNS = 3
+
 
 @dataclass(frozen=True, slots=True)
 class ServerLimits:
@@ -199,9 +201,11 @@ class Server:
             connection.drain(idle_s)
 
     async def settle(self) -> None:
-        """Wait, while draining, until nobody waits to be taken any more; then `shut` at once."""
-        while self._is_wanted():  # noqa: ASYNC110 - only the kernel knows
+        """Wait until nobody waits to be taken, and whoever was taken is counted; then `shut` at once."""
+        turns = 0
+        while turns < _SETTLING_TURNS:  # what is accepted in one turn of the loop is told in the next
             await asyncio.sleep(0)
+            turns = 0 if self._is_wanted() else turns + 1
 
     def _is_wanted(self) -> bool:
         return any(is_waiting(sock.fileno()) for listener in self._listeners for sock in listener.sockets)

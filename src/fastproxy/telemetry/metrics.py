@@ -30,6 +30,7 @@ _OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", 
 GAUGES = {
     "fastproxy_workers": "Processes that carry exchanges, by state: starting, ready or draining",
     "fastproxy_in_flight": "Exchanges that have begun and are not over",
+    "fastproxy_tasks": "Tasks of the event loops of the processes that take connections",
     "fastproxy_connections_open": "Connections open at the listener",
     "fastproxy_worker_connections": "Connections open at the listener, links not among them, by process",
     "fastproxy_worker_links": "Links that an in proxy has taken, or is about to, by process",
