@@ -318,7 +318,7 @@ class Supervisor:
             if self._file.has_changed() and self._snapshot.config.watch:
                 self._soon(self._reload_quietly())
             self._tell_if_alone()
-            await self._tally.refresh()
+            await self._tally.look()
 
     def _not_ready(self) -> str:
         if self._is_draining:

@@ -33,6 +33,8 @@ class Sink:
     Where it can't, a poll comes first, and the parts are small enough that none blocks after it. A terminal
     promises no such size, so it is opened once more, for writes that don't wait. A regular file is always
     written whole: there is no asking it.
+    Workers share one pipe. What it takes wholly or not at all is what POSIX promises (PIPE_BUF): whole lines
+    go in parts of that size, so that no line of one worker lands within one of another.
 
     Args:
         fd: a file, pipe, terminal or socket; not closed here.
@@ -56,14 +58,14 @@ class Sink:
         """
         if self._poll is None:
             return os.write(self._fd, data)
-        if not self._asks_first:
-            try:
-                return os.pwritev(self._fd, (data,), -1, os.RWF_NOWAIT)
-            except BlockingIOError:
-                return 0
-            except OSError:  # not this kernel, or not this kind of file; what else it may be shows below
-                self._asks_first = True
-        return self._take_parts(data)
+        written = 0
+        try:
+            while written < len(data) and (taken := self._take_part(_part(data, written))):
+                written += taken
+        except OSError:
+            if not written:
+                raise
+        return written
 
     def can_take(self, timeout_s: float = 0.0) -> bool:
         """Say whether anything can be written, waiting this long for it."""
@@ -71,18 +73,26 @@ class Sink:
             event & select.POLLOUT for _, event in self._poll.poll(timeout_s * 1000)
         )
 
-    def _take_parts(self, data: bytes) -> int:
-        written = 0
+    def _take_part(self, part: bytes) -> int:
         try:
-            while written < len(data) and self.can_take():
-                # a pipe that polls as writable takes this much without blocking (POSIX: PIPE_BUF)
-                written += os.write(self._fd, data[written : written + select.PIPE_BUF])
-        except BlockingIOError:  # a terminal, or somebody else has filled it meanwhile and doesn't wait
-            pass
-        except OSError:
-            if not written:
-                raise
-        return written
+            if not self._asks_first:
+                try:
+                    return os.pwritev(self._fd, (part,), -1, os.RWF_NOWAIT)
+                except BlockingIOError:
+                    raise
+                except OSError:  # not this kernel, or not this kind of file; what else it may be shows below
+                    self._asks_first = True
+            return os.write(self._fd, part) if self.can_take() else 0
+        except BlockingIOError:  # full; or a terminal, or filled meanwhile by somebody who doesn't wait
+            return 0
+
+
+def _part(data: bytes, start: int) -> bytes:
+    """Return the whole lines from here on that fit into what a pipe takes at once; a longer one in pieces."""
+    end = start + select.PIPE_BUF
+    if end >= len(data):
+        return data[start:]
+    return data[start : data.rfind(b"\n", start, end) + 1 or end]
 
 
 def _unwaiting(terminal: int) -> int:
