@@ -19,6 +19,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.x25519 import X25519PrivateKey
 
+from fastproxy.config.file_access import is_open_to_others
 from fastproxy.config.schema_parts import KeySource
 from fastproxy.config.secret import Secret
 
@@ -236,7 +237,7 @@ def read_file(
         status = os.fstat(descriptor)
         if not stat.S_ISREG(status.st_mode):
             raise KeyMaterialError(f"{file} is not a regular file")
-        if secret and status.st_mode & 0o077:
+        if secret and is_open_to_others(descriptor):
             raise KeyMaterialError(
                 f"the {what} {file} can be read by others than its owner",
                 f"chmod 600 {file}, and make a new key if someone may have read it",
