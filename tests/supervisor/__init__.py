@@ -1,0 +1,1 @@
+"""The process that owns a proxy, and what surrounds it."""

@@ -22,6 +22,8 @@ _COMMANDS = {
     "migrate": "fastproxy.cli.migrate:migrate",
     "profile": "fastproxy.cli.profile:profile",
     "run": "fastproxy.cli.run:run",
+    "stop": "fastproxy.cli.stop:stop",
+    "wait": "fastproxy.cli.wait:wait",
 }
 
 

@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fastproxy.admin.profiles import KINDS
+from fastproxy.cli.admin_connection import AdminConnection
 from fastproxy.cli.profile_target import Target, find_target
 from fastproxy.config.keys import KeyMaterialError, read_text_secret
 from fastproxy.config.schema_parts import KeySource
@@ -97,7 +98,7 @@ def _token(file: str) -> str:
 
 def _fetch(target: Target, path: str, kind: str, duration_s: float) -> bytes:
     """Ask for a profile, and show how far it is. Leaving, as by ctrl-C, ends it at the proxy as well."""
-    connection = _Connection(target)
+    connection = AdminConnection(target.address, _CONNECT_TIMEOUT_S)
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     try:
         connection.request("GET", path, headers=headers)
@@ -131,25 +132,6 @@ def _show_progress(sock: socket.socket, kind: str, duration_s: float) -> None:
                 raise TimeoutError("no answer in time")
             words = "taking a profile" if passed_s < duration_s else "waiting for the file"
             progress.update(task, completed=min(passed_s, duration_s), description=f"{words}: {kind}")
-
-
-class _Connection(http.client.HTTPConnection):
-    """A connection to an admin address, TCP or Unix."""
-
-    def __init__(self, target: Target) -> None:
-        address = target.address
-        is_any = address.host in ("0.0.0.0", "::")  # noqa: S104 - what a listener says, asked from here
-        host = "localhost" if address.is_unix else "127.0.0.1" if is_any else address.host
-        super().__init__(host, address.port or None, timeout=_CONNECT_TIMEOUT_S)
-        self._path = address.host if address.is_unix else ""
-
-    def connect(self) -> None:
-        if not self._path:
-            super().connect()
-            return
-        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self.sock.settimeout(self.timeout)
-        self.sock.connect(self._path)
 
 
 def _table(taken: Profile) -> Table:

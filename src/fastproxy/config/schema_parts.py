@@ -285,6 +285,15 @@ class Drain(Strict, frozen=True, kw_only=True):
     left is cut. A proxy in which nothing is left ends at once.
     """
 
+    delay_s: Annotated[
+        float,
+        Meta(
+            ge=0,
+            le=3600,
+            description="Time between saying on `/readyz` that this proxy is not ready and taking nothing "
+            "more, for load balancers that need as long to send elsewhere.",
+        ),
+    ] = 0.0
     grace_s: Annotated[
         float, Meta(ge=0, le=3600, description="Time for exchanges in flight to end; then they are cut.")
     ] = 10.0

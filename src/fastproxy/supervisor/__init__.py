@@ -12,4 +12,11 @@ while what they share (sockets, counters, the board) stays.
     cores       how many workers there should be
     console     the admin address; profiling: profiles of all workers, for those who ask
     errands     programs that do one thing for the supervisor, and end
+
+    surroundings  those outside who depend on the proxy, which are
+    notify        the service manager, told how the proxy is
+    activation    and what it hands over: listening sockets
+    ready_file    the file that says that the proxy is ready
+    companion     the command that runs with it
+    signals       those that come before it can take them
 """

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import socket
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastproxy.admin.access import FIELDS, Access
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 _CONNECTIONS = 256
 """Probes, scrapers and people are few."""
+ADMIN_MODE = 0o600
+"""Permissions of its socket file, where it is a Unix socket: they are what proves who asks."""
 
 
 class Console:
@@ -57,8 +60,11 @@ class Console:
         limits = ServerLimits(connections=_CONNECTIONS)
         self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
 
-    async def listen(self) -> None:
+    async def listen(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Take requests.
+
+        Args:
+            inherited: bound sockets to use, if there are any.
 
         Raises:
             StartError: the address can't be bound.
@@ -66,9 +72,10 @@ class Console:
         if self._admin is None:
             return
         address = self._admin.address
-        sock = bind(address.host, address.port, 0o600)
-        await self._server.listen(sock)
-        name = sock.getsockname()
+        sockets = inherited or (bind(address.host, address.port, ADMIN_MODE),)
+        for sock in sockets:
+            await self._server.listen(sock)
+        name = sockets[0].getsockname()
         self.name = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
 
     def close(self) -> None:

@@ -99,6 +99,11 @@ class Crew:
         """Whether any worker takes connections."""
         return any(worker.is_ready for worker in self._places.values())
 
+    @property
+    def is_fine(self) -> bool:
+        """Whether any worker takes connections, and none hangs."""
+        return self.is_ready and not any(self._hanging(self._loop.time()))
+
     async def start(self) -> None:
         """Have all workers take connections.
 
@@ -153,12 +158,9 @@ class Crew:
         pause_s, self._looked_s = now_s - self._looked_s, now_s
         if pause_s > _OWN_PAUSE_S:
             return
-        for worker in self:
-            if worker.is_ready and now_s - worker.slot.beat_s > self.terms.hang_s:
-                _LOG.error(
-                    "a worker hangs; it is replaced", extra={"worker": worker.number, "pid": worker.pid}
-                )
-                worker.kill(is_expected=False)
+        for worker in self._hanging(now_s):
+            _LOG.error("a worker hangs; it is replaced", extra={"worker": worker.number, "pid": worker.pid})
+            worker.kill(is_expected=False)
 
     async def drain(self, *, is_last: bool = False) -> None:
         """Have all workers end, with what is under way; those that take too long are cut off.
@@ -166,7 +168,7 @@ class Crew:
         Args:
             is_last: nobody takes from their sockets after them; what waits there is theirs to answer.
         """
-        self._leave()
+        self.leave()
         for worker in self:
             worker.drain(is_last=is_last)
         if endings := [worker.ended for worker in self]:
@@ -184,7 +186,11 @@ class Crew:
             worker.kill()
         await asyncio.gather(*(worker.ended for worker in self))
 
-    def _leave(self) -> None:
+    def _hanging(self, now_s: float) -> Iterator[WorkerProcess]:
+        return (w for w in self if w.is_ready and now_s - w.slot.beat_s > self.terms.hang_s)
+
+    def leave(self) -> None:
+        """Replace nobody any more who ends."""
         for keeper in self._keepers:
             keeper.cancel()
 

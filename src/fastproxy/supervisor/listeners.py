@@ -3,7 +3,8 @@
 The kernel spreads connections over all sockets that are bound to one address (SO_REUSEPORT). Each stays
 open here for as long as the proxy listens at that address, so that what waits in its queue outlives the
 worker that took from it, and is taken by the next one. With fewer workers than sockets some take from
-several. A Unix socket is one, from which all take.
+several. A Unix socket is one, from which all take. Sockets that a service manager has handed over belong to
+another user, so that none can be bound beside them: where they are fewer than workers, several take from one.
 Knows nothing of workers.
 """
 
@@ -29,6 +30,12 @@ class Listeners:
         self.address = address
         self.mode = mode
         self._sockets: list[socket.socket] = []
+        self._is_adopted = False
+
+    def adopt(self, sockets: Sequence[socket.socket]) -> None:
+        """Use sockets that somebody else has bound to the address, if there are any, instead of own ones."""
+        self._sockets = list(sockets)
+        self._is_adopted = bool(sockets)
 
     def open(self, count: int) -> None:
         """See that there are sockets for so many workers.
@@ -38,14 +45,14 @@ class Listeners:
         """
         if not self._sockets:
             self._sockets.append(bind(self.address.host, self.address.port, self.mode))
-        while not self.address.is_unix and len(self._sockets) < count:
+        while not (self.address.is_unix or self._is_adopted) and len(self._sockets) < count:
             self._sockets.append(bind_beside(self._sockets[0]))
 
     def share(self, index: int, count: int) -> Sequence[socket.socket]:
         """Return those that one of so many workers takes from."""
         if self.address.is_unix:
             return self._sockets
-        return self._sockets[index::count]
+        return self._sockets[index::count] or [self._sockets[index % len(self._sockets)]]
 
     @property
     def name(self) -> str:

@@ -3,7 +3,8 @@
     start    load the config, bind, have the workers take connections, say so
     reload   at SIGHUP, at a command, or when the file has changed: load the config anew; where the workers
              can, have them go on with it, else have new ones take connections and let the former ones drain
-    end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second, cut them off
+    end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second, cut them off;
+             with a command, the signal is its, and its end is what drains
 
 One thing at a time: what is asked for during a change is done after it. What fails leaves all as it was.
 """
@@ -16,6 +17,7 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Coroutine
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from fastproxy import __version__
@@ -27,7 +29,8 @@ from fastproxy.control.board import Board
 from fastproxy.control.ledger import Ledger, ledger_for
 from fastproxy.control.messages import ACCOMPANIED, ALONE
 from fastproxy.net.listener import StartError
-from fastproxy.supervisor.console import Console
+from fastproxy.supervisor.activation import check
+from fastproxy.supervisor.console import ADMIN_MODE, Console
 from fastproxy.supervisor.cores import usable_cores
 from fastproxy.supervisor.crew import Crew, Shared, Terms
 from fastproxy.supervisor.errands import Errands
@@ -35,6 +38,7 @@ from fastproxy.supervisor.inboxes import Inboxes
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
 from fastproxy.supervisor.slots import Slots
+from fastproxy.supervisor.surroundings import Place, Surroundings
 from fastproxy.supervisor.tally import Tally
 from fastproxy.supervisor.watch import FileWatch
 from fastproxy.telemetry import log
@@ -83,13 +87,18 @@ class Supervisor:
 
     Args:
         snapshot: the config that it begins with. load: loads it anew; raises ConfigError.
-        loop: the event loop.
+        surroundings: those outside who depend on it. loop: the event loop.
     """
 
     def __init__(
-        self, snapshot: Snapshot, load: Callable[[], Snapshot], loop: asyncio.AbstractEventLoop
+        self,
+        snapshot: Snapshot,
+        load: Callable[[], Snapshot],
+        surroundings: Surroundings,
+        loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._load = load
+        self._surroundings = surroundings
         self._loop = loop
         self._snapshot = snapshot
         self._file = FileWatch(snapshot.file)
@@ -102,7 +111,9 @@ class Supervisor:
         self._changing = asyncio.Lock()
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
+        self._is_told_to_end = False
         self._stop = asyncio.Event()
+        self._cut = asyncio.Event()
 
     async def run(self) -> None:
         """Start the proxy, keep it, and drain it when a signal says so.
@@ -111,12 +122,14 @@ class Supervisor:
             StartError: it can't start.
         """
         for signum, do in (
-            (signal.SIGTERM, self._stop_or_cut),
-            (signal.SIGINT, self._stop_or_cut),
+            (signal.SIGTERM, partial(self._stop_or_cut, signal.SIGTERM)),
+            (signal.SIGINT, partial(self._stop_or_cut, signal.SIGINT)),
             (signal.SIGHUP, lambda: self._soon(self._reload_quietly())),
             (signal.SIGCHLD, self._reap),
         ):
             self._loop.add_signal_handler(signum, do)
+        if self._surroundings.companion is not None:
+            self._surroundings.companion.on_end(self._stop.set)
         await self._changing.acquire()  # whoever wants a change waits until there is something to change
         starting = self._loop.create_task(self._start())
         stopping = self._loop.create_task(self._stop.wait())
@@ -128,20 +141,25 @@ class Supervisor:
         starting.result()
         self._changing.release()
         watching = self._loop.create_task(self._watch())
+        living = self._loop.create_task(self._surroundings.manager.keep_alive(self._is_fine))
         await stopping
         watching.cancel()
         await self._drain()
+        living.cancel()
 
     async def _start(self) -> None:
         snapshot = self._snapshot
         self._console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
-        terms = self._terms(snapshot, None, None)
-        await self._console.listen()
+        terms = self._terms(snapshot, self._inherited(snapshot), None)
+        await self._console.listen(self._surroundings.inherited.admin)
         try:
             self._crew = await self._started(terms)
         except WorkerError as error:
             raise StartError(str(error)) from error
         await self._tally.refresh()  # so that nobody is told that it may get traffic before that is known
+        self._surroundings.serving(
+            Place(snapshot.config.name, self._tally.role, terms.listeners.name, self._console.name)
+        )  # fmt: skip
         _LOG.info(
             "ready",
             extra={
@@ -172,6 +190,28 @@ class Supervisor:
         ledger = ledger_for(snapshot, ledger)
         return Terms(snapshot_fd, size, config.worker_hang_s, config.drain.grace_s, listeners, ledger)
 
+    def _inherited(self, snapshot: Snapshot) -> Listeners | None:
+        """Return what the service manager has handed over to listen with, if anything.
+
+        Raises:
+            StartError: it isn't what the config says.
+        """
+        listen, admin = self._surroundings.inherited
+        mode = int(snapshot.config.listen.socket_mode, 8)
+        check(listen, snapshot.listen, mode, "listen.address")
+        if snapshot.admin is not None:
+            check(admin, snapshot.admin.address, ADMIN_MODE, "admin.address")
+        elif admin:
+            raise StartError(
+                "a socket was handed over for the admin address, the config has none; "
+                "add `admin: {address: …}`, or take it out of the socket unit"
+            )
+        if not listen:
+            return None
+        listeners = Listeners(snapshot.listen, mode)
+        listeners.adopt(listen)
+        return listeners
+
     async def _started(self, terms: Terms) -> Crew:
         crew = Crew(terms, self._shared, self._loop)
         await crew.start()
@@ -186,13 +226,16 @@ class Supervisor:
             ReloadError: it can't be used; all is as it was.
         """
         async with self._changing:
+            self._surroundings.manager.reloading()
             try:
                 reloaded = await self._reload()
             except ReloadError as error:
+                self._surroundings.manager.ready("a new config is refused; the former one serves on")
                 self._tally.reloads["refused"] += 1
                 words = "the new config is refused; the former one serves on"
                 _LOG.error(words, extra={"problems": error.problems})
                 raise
+            self._surroundings.manager.ready("serves by the new config")
             self._tally.reloads["done"] += 1
             _LOG.info(
                 "reloaded",
@@ -288,13 +331,19 @@ class Supervisor:
         async with self._changing:
             crew = self._crew
             assert crew is not None  # there was a start
+            delay_s = self._snapshot.config.drain.delay_s
             _LOG.info(
                 "draining",
                 extra={
                     "connections": sum(worker.slot.connections for worker in self._workers.values()),
+                    "delay_s": delay_s,
                     "grace_s": crew.terms.grace_s,
                 },
             )
+            self._surroundings.draining()
+            # Who sends traffic here needs that long to see that it is over.
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._cut.wait(), delay_s)
             crew.terms.listeners.close()  # the workers have them still: who came last is theirs to answer
             await crew.drain(is_last=True)
         while self._tasks:
@@ -302,23 +351,33 @@ class Supervisor:
         self._console.close()
         _LOG.info("stopped")
 
-    def _stop_or_cut(self) -> None:
-        if not self._stop.is_set():
-            self._stop.set()
+    def _stop_or_cut(self, signum: int) -> None:
+        if not self._is_told_to_end:
+            self._is_told_to_end = True
+            if not self._surroundings.pass_on(signum):
+                self._stop.set()
             return
         _LOG.warning("told twice to end; what is under way is cut off")
+        self._cut.set()
+        self._surroundings.pass_on(signal.SIGKILL)
+        if self._crew is not None:
+            self._crew.leave()
         for worker in self._workers.values():
             worker.kill()
 
     async def _watch(self) -> None:
         while True:
-            await asyncio.sleep(LOOK_EVERY_S)
             assert self._crew is not None  # there was a start
             self._crew.look()
             if self._file.has_changed() and self._snapshot.config.watch:
                 self._soon(self._reload_quietly())
             self._tell_if_alone()
             await self._tally.look()
+            self._surroundings.look(self._not_ready())
+            await asyncio.sleep(LOOK_EVERY_S)
+
+    def _is_fine(self) -> bool:
+        return self._is_draining or (self._crew is not None and self._crew.is_fine)
 
     def _not_ready(self) -> str:
         if self._is_draining:
@@ -359,7 +418,10 @@ class Supervisor:
                     return
                 exit_status = os.waitstatus_to_exitcode(status)
                 worker = self._workers.get(pid)
+                companion = self._surroundings.companion
                 if worker is not None:
                     worker.reaped(exit_status)
+                elif companion is not None and companion.pid == pid:
+                    companion.reaped(exit_status)
                 else:
                     self._errands.reaped(pid, exit_status)
