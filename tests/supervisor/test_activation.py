@@ -38,6 +38,7 @@ class Handed:
         if names is not None:
             environ["LISTEN_FDNAMES"] = names
         taken = inherit(environ, PID, first)
+        assert not environ, "true only once"
         for sock in (*taken.listen, *taken.admin):
             self._stack.enter_context(sock)
         return taken

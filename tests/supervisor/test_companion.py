@@ -62,13 +62,12 @@ def test_it_does_not_get_what_is_the_proxys_alone(tmp_path: Path) -> None:
         **ALLOCATOR,
         "NOTIFY_SOCKET": "/run/notify",
         "WATCHDOG_USEC": "1",
-        "LISTEN_FDS": "1",
         "OTHER": "stays",
     }
     run(Companion(["sh", "-c", f"env > {said}"], environ))
     variables = dict(line.split("=", 1) for line in said.read_text().splitlines())
     assert variables["OTHER"] == "stays"
-    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", "LISTEN_FDS", *ALLOCATOR} & variables.keys()
+    assert not {"NOTIFY_SOCKET", "WATCHDOG_USEC", *ALLOCATOR} & variables.keys()
 
 
 def test_settings_of_the_allocator_that_are_somebodys_own_stay(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import socket
 import stat
-from collections.abc import Mapping, Sequence
+from collections.abc import MutableMapping, Sequence
 from typing import NamedTuple
 
 from fastproxy.config.address import Address
@@ -30,21 +30,22 @@ class Inherited(NamedTuple):
     admin: tuple[socket.socket, ...] = ()
 
 
-def inherit(environ: Mapping[str, str], pid: int, first_fd: int = _FIRST_FD) -> Inherited:
+def inherit(environ: MutableMapping[str, str], pid: int, first_fd: int = _FIRST_FD) -> Inherited:
     """Take what the service manager has handed over to this process, if anything.
 
     Args:
-        environ: the environment that it has set. pid: of this process. first_fd: the first descriptor.
+        environ: the environment that it has set; what it says of sockets is taken out, since it is true only
+            once. pid: of this process. first_fd: the first descriptor.
 
     Raises:
         StartError: what the environment says can't be, or a descriptor is no socket.
     """
-    if environ.get("LISTEN_PID") != str(pid):
+    of, number, named = (environ.pop(name, "") for name in ("LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"))
+    if of != str(pid):
         return Inherited()
-    number = environ.get("LISTEN_FDS", "")
     if not number.isdecimal() or not 0 < int(number) <= _FD_LIMIT:
         raise StartError(f"LISTEN_FDS is {number!r}, not a number of sockets; start this by a socket unit")
-    names = environ.get("LISTEN_FDNAMES", "").split(":")
+    names = named.split(":")
     sockets = [_socket(first_fd + index) for index in range(int(number))]
     listen: list[socket.socket] = []
     admin: list[socket.socket] = []

@@ -24,7 +24,7 @@ SIGNALLED = 128
 NOT_READY = 1
 """Exit code when the command was never started because the proxy did not become ready."""
 
-_NOT_ITS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID", "LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES")
+_NOT_ITS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 """What a service manager says to the proxy alone."""
 
 _LOG = logging.getLogger("fastproxy.supervisor")
