@@ -12,7 +12,7 @@ import pytest
 
 from tests.e2e.client import fetch
 from tests.e2e.launching import Launched, config_file, ended, launched, standing_in
-from tests.e2e.proxies import address_of, endpoint_of
+from tests.e2e.proxies import address_of, endpoint_of, key_of
 from tests.supervisor.manager import Manager
 
 NOBODY_KNOWS = {"services": {"api": {"endpoints": ["nobody.invalid:80"]}}}
@@ -106,6 +106,15 @@ def test_a_command_runs_while_the_proxy_is_ready_and_its_exit_code_is_the_proxys
         assert standing["listen"] == proxy.ready()["listen"]
         assert standing["pid"] == proxy.process.pid
     assert not ready.exists()
+
+
+def test_a_command_does_not_get_keys_that_the_config_takes_from_the_environment(tmp_path: Path) -> None:
+    file = config_file(tmp_path, private_key={"env": "OWN_KEY", "file": None})
+    environ = {"OWN_KEY": key_of("in").reveal(), "OTHER": "stays"}
+    with launched(file, "--with", "--", "env", environ=environ) as proxy:
+        assert proxy.wait() == 0
+        proxy.output.wait_for(text="OTHER=stays\n")
+    assert not [line for line in proxy.output.lines if "OWN_KEY" in line["text"]]
 
 
 def test_a_command_gets_the_signal_and_the_proxy_serves_until_it_has_ended(tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import Snapshot
 from fastproxy.net.listener import StartError
 from fastproxy.supervisor import activation
-from fastproxy.supervisor.companion import SIGNALLED, Companion
+from fastproxy.supervisor.companion import SIGNALLED, Companion, variables_with_keys
 from fastproxy.supervisor.notify import Notifier
 from fastproxy.supervisor.reading import read_apart
 from fastproxy.supervisor.ready_file import ReadyFile
@@ -79,7 +79,9 @@ def _main(file: str, options: Mapping[str, str], command: Sequence[str]) -> int:
     ready_file = ReadyFile(Path(options["--ready-file"])) if "--ready-file" in options else None
     if ready_file is not None:
         ready_file.prepare()
-    companion = Companion(command, os.environ) if command else None
+    companion = None
+    if command:
+        companion = Companion(command, os.environ, variables_with_keys(os.environ, snapshot))
     surroundings = Surroundings(
         Notifier(os.environ, os.getpid()),
         activation.inherit(os.environ, os.getpid()),

@@ -13,9 +13,14 @@ import logging
 import os
 import signal
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+
+from msgspec import Struct
 
 from fastproxy.app.memory import ALLOCATOR
+from fastproxy.config.secret import Secret
+from fastproxy.config.snapshot import Snapshot
 
 CANT_RUN, NOT_FOUND = 126, 127
 """Exit codes of a command that didn't start, as shells have them (POSIX: Exit Status for Commands)."""
@@ -30,6 +35,33 @@ _NOT_ITS = ("NOTIFY_SOCKET", "WATCHDOG_USEC", "WATCHDOG_PID")
 _LOG = logging.getLogger("fastproxy.supervisor")
 
 
+def variables_with_keys(environ: Mapping[str, str], snapshot: Snapshot) -> frozenset[str]:
+    """Return the names of the variables that hold a secret of a config: those that it was taken from."""
+    secrets = {secret.reveal() for secret in _secrets(snapshot)}
+    return frozenset(name for name, value in environ.items() if not secrets.isdisjoint(_readings(value)))
+
+
+def _secrets(part: object) -> Iterator[Secret]:
+    if isinstance(part, Secret):
+        yield part
+    elif isinstance(part, Struct):
+        for name in part.__struct_fields__:
+            yield from _secrets(getattr(part, name))
+    elif isinstance(part, Mapping):
+        for value in part.values():
+            yield from _secrets(value)
+    elif isinstance(part, (tuple, list)):
+        for value in part:
+            yield from _secrets(value)
+
+
+def _readings(value: str) -> Iterator[bytes]:
+    """What a config may take from the text of a variable: the text, and the bytes of hex digits."""
+    yield value.strip().encode("utf-8", "surrogateescape")
+    with suppress(ValueError):
+        yield bytes.fromhex(value)
+
+
 class Companion:
     """A command, from its start to its end.
 
@@ -37,17 +69,21 @@ class Companion:
     pid: of its process, None when there is none.
 
     Args:
-        command: program and arguments. environ: the environment, without what is not the command's.
+        command: program and arguments. environ: the environment; the command gets it without what is not its.
+        keys: names of variables that hold keys of the proxy: they would end up wherever the command shows
+            its environment.
     """
 
-    def __init__(self, command: Sequence[str], environ: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: Sequence[str], environ: Mapping[str, str], keys: Set[str] = frozenset()
+    ) -> None:
         self.exit_code = SIGNALLED + signal.SIGTERM
         self.pid: int | None = None
         self._command = list(command)
         self._environ = {
             name: value
             for name, value in environ.items()
-            if name not in _NOT_ITS and ALLOCATOR.get(name) != value
+            if name not in _NOT_ITS and name not in keys and ALLOCATOR.get(name) != value
         }
         self._popen: subprocess.Popen[bytes] | None = None
         self._ended: Callable[[], None] = lambda: None
