@@ -7,6 +7,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -34,7 +35,7 @@ first_process = pytest.mark.skipif(not _can_unshare(), reason="no namespace of p
 
 @first_process
 def test_as_the_first_process_it_reaps_strangers_and_passes_the_exit_code_on(tmp_path: Path) -> None:
-    """Orphans become the first process's; where nobody reaps them, they pile up until no process can start."""
+    """Orphans become the first process's; where nobody reaps them, they pile up until no more can start."""
     job = """
 import os, signal, time
 from pathlib import Path
@@ -129,6 +130,30 @@ def test_a_full_disk_or_nobody_at_all_behind_its_logs_stops_nothing(
         os.kill(standing.pid, signal.SIGTERM)
         assert process.wait(TIME_LIMIT_S) == 0
     assert not ready.exists()
+
+
+@first_process
+def test_a_disk_that_fills_up_costs_lines_and_nothing_else(tmp_path: Path) -> None:
+    """Of its own, 16 KiB large; it gets room again, and the log says how much is missing."""
+    disk, ready = tmp_path / "disk", tmp_path / "ready"
+    disk.mkdir()
+    script = f'mount -t tmpfs -o size=16k tmpfs {disk} && exec "$@" >>{disk}/out 2>>{disk}/err'
+    proxy = run_command(config_file(tmp_path), "--ready-file", ready)
+    with running(["unshare", "--mount", "sh", "-c", script, "sh", *proxy]) as process:
+        standing = standing_in(ready, process)
+        files = [Path(f"/proc/{standing.pid}/root{disk}/{name}") for name in ("out", "err")]
+        for _ in range(150):
+            assert fetch(address_of(standing.listen), "GET", "/").status == 404
+        assert sum(file.stat().st_size for file in files) <= 16_384
+        for file in files:
+            os.truncate(file, 0)
+        end_s = time.monotonic() + TIME_LIMIT_S
+        while b"log lines were dropped" not in files[1].read_bytes():
+            assert fetch(address_of(standing.listen), "GET", "/").status == 404
+            assert time.monotonic() < end_s
+            time.sleep(0.01)
+        os.kill(standing.pid, signal.SIGTERM)
+        assert process.wait(TIME_LIMIT_S) == 0
 
 
 @pytest.mark.parametrize("where", [FULL, CLOSED])

@@ -2,9 +2,10 @@
 
 They come as the descriptors from 3 on, are for the process that the environment names, and have names:
 `listen` and `admin`. Those with another name, or none, are taken in order: the first is for `listen`, and so
-are all that are bound to the same address; the rest is for `admin`. The config still says where the proxy
-listens: a socket that is bound elsewhere, or that more may connect to than the config allows, is refused.
-Otherwise a mistake in a unit file could open to the network what the config keeps on loopback.
+are all that are bound to the same address; the rest is for `admin`.
+The config still says where the proxy listens: a socket that is bound elsewhere, or that more may connect to
+than the config allows, is refused. Otherwise a mistake in a unit file could open to the network what the
+config keeps on loopback.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 
 It is started when the proxy is ready, gets the signals that tell the proxy to end, and its end is what ends
 the proxy; its exit code becomes the proxy's. So a job in a container needs no script around it: the proxy
-drains after the last call, and whoever looks at the container sees how the job went. It has a session and so
-a process group of its own: a signal from a terminal would otherwise come twice, and one from here reaches all
-that it has started.
+drains after the last call, and whoever looks at the container sees how the job went.
+It has a session and so a process group of its own: a signal from a terminal would otherwise come twice, and
+one from here reaches all that it has started.
 """
 
 from __future__ import annotations

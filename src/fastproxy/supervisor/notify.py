@@ -2,8 +2,8 @@
 
 Each message is a datagram, lines of NAME=VALUE, to the Unix socket that the environment names: a path or,
 behind an @, an abstract name. Where none is named nothing is sent. What can't be delivered is logged, and
-stops nothing: a proxy serves whether or not somebody keeps a record of it. Knows nothing of workers, configs
-and signals.
+stops nothing: a proxy serves whether or not somebody keeps a record of it.
+Knows nothing of workers, configs and signals.
 """
 
 from __future__ import annotations

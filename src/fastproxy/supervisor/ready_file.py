@@ -3,7 +3,8 @@
 Whoever reads it finds a whole one or none: it is written beside its place and then moved there. It appears
 when the proxy is first ready, says `draining` from the moment that the proxy is on its way to its end, and
 goes with it. One that an earlier proxy has left is removed at the start. It holds no secret, and everybody
-may read it: the readers may be other users, in other containers. Knows nothing of what readiness is.
+may read it: the readers may be other users, in other containers.
+Knows nothing of what readiness is.
 """
 
 from __future__ import annotations

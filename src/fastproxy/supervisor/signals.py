@@ -1,8 +1,8 @@
 """Signals on the way from the command line to a supervisor that takes them.
 
 `fastproxy run` holds them back until the program that it becomes can take them: the first process of a
-container never gets one that it doesn't handle, so that what is sent meanwhile would be lost. Imports nothing
-of the package: the command line shouldn't load what the supervisor needs.
+container never gets one that it doesn't handle, so that what is sent meanwhile would be lost.
+Imports nothing of the package: the command line shouldn't load what the supervisor needs.
 """
 
 from __future__ import annotations
