@@ -55,6 +55,20 @@ def test_a_signal_reaches_all_that_it_has_started(tmp_path: Path) -> None:
         assert pipe.read(1) == b"", "all that held the pipe open are gone"
 
 
+def test_one_that_may_not_be_told_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    companion = Companion(["true"], ENVIRON)
+    companion.start()
+    assert companion.pid is not None
+
+    def refuse(*_: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(os, "killpg", refuse)
+    assert not companion.send(signal.SIGTERM)
+    _, status = os.waitpid(companion.pid, 0)
+    companion.reaped(status)
+
+
 def test_it_does_not_get_what_is_the_proxys_alone(tmp_path: Path) -> None:
     said = tmp_path / "said"
     environ = {

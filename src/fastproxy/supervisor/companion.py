@@ -120,10 +120,16 @@ class Companion:
         self._ended()
 
     def send(self, signum: int) -> bool:
-        """Pass a signal on to it and all that is in its group; return whether there is anybody."""
+        """Pass a signal on to it and all that is in its group; return whether it reached anybody."""
         if self.pid is None:
             return False
-        os.killpg(self.pid, signum)
+        try:
+            os.killpg(self.pid, signum)
+        except PermissionError:  # it runs as another user now, as `sudo` does
+            _LOG.warning(
+                "the command can't be told to end; the proxy ends without it", extra={"pid": self.pid}
+            )
+            return False
         return True
 
     def reaped(self, status: int) -> None:
