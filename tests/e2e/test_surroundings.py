@@ -21,7 +21,7 @@ NOBODY_KNOWS = {"services": {"api": {"endpoints": ["nobody.invalid:80"]}}}
 # --- a service manager ----------------------------------------------------------------------------------
 
 
-def test_a_service_manager_learns_of_start_life_and_end(tmp_path: Path) -> None:
+def test_a_service_manager_learns_of_start_life_reload_and_end(tmp_path: Path) -> None:
     with Manager(str(tmp_path / "notify")) as manager:
         environ = {"NOTIFY_SOCKET": manager.name, "WATCHDOG_USEC": "100000"}
         with launched(config_file(tmp_path), environ=environ) as proxy:
@@ -31,6 +31,9 @@ def test_a_service_manager_learns_of_start_life_and_end(tmp_path: Path) -> None:
             assert fetch(address_of(address), "GET", "/").status == 404, "it takes connections by then"
             manager.hear_until(WATCHDOG="1")
             manager.hear_until(WATCHDOG="1")
+            proxy.process.send_signal(signal.SIGHUP)
+            assert int(manager.hear_until(RELOADING="1")["MONOTONIC_USEC"]) > 0
+            manager.hear_until(READY="1")
             proxy.process.terminate()
             assert "draining" in manager.hear_until(STOPPING="1")["STATUS"]
             assert proxy.wait() == 0

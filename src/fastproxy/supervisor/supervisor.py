@@ -367,14 +367,20 @@ class Supervisor:
 
     async def _watch(self) -> None:
         while True:
-            assert self._crew is not None  # there was a start
-            self._crew.look()
-            if self._file.has_changed() and self._snapshot.config.watch:
-                self._soon(self._reload_quietly())
-            self._tell_if_alone()
-            await self._tally.look()
-            self._surroundings.look(self._not_ready())
+            try:
+                await self._look()
+            except Exception:  # whatever it is: workers that nobody looks after could hang unseen
+                _LOG.exception("looking after the workers has failed; it is tried again")
             await asyncio.sleep(LOOK_EVERY_S)
+
+    async def _look(self) -> None:
+        assert self._crew is not None  # there was a start
+        self._crew.look()
+        if self._file.has_changed() and self._snapshot.config.watch:
+            self._soon(self._reload_quietly())
+        self._tell_if_alone()
+        await self._tally.look()
+        self._surroundings.look(self._not_ready())
 
     def _is_fine(self) -> bool:
         return self._is_draining or (self._crew is not None and self._crew.is_fine)
