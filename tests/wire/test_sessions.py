@@ -133,6 +133,20 @@ def test_a_clock_that_is_set_back_lets_no_replay_in(make_receiver: Make) -> None
     opened(receiver, seal(make_session(), expiry_ms=EXPIRY_MS + 1))
 
 
+def test_nor_into_a_session_that_has_come_back_since(make_receiver: Make) -> None:
+    receiver = make_receiver(limits=LIMITS)
+    session = make_session()
+    messages = [seal(session, expiry_ms=EXPIRY_MS - number) for number in range(3)]
+    for message in messages:
+        opened(receiver, message)
+    receiver.expire(NOW_MS + 3_600_000)
+    opened(receiver, seal(session, expiry_ms=EXPIRY_MS + 1))
+    for message in messages:
+        assert receiver.open_packed(message, NOW_MS) is None
+        assert refusal(receiver, message).cause is ENVELOPE_EXPIRED
+    assert receiver.open_packed(seal(session, expiry_ms=EXPIRY_MS + 1), NOW_MS) is not None
+
+
 # --- new keys -------------------------------------------------------------------------------------------
 
 

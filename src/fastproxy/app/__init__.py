@@ -3,6 +3,7 @@
 The only place that wires objects together: what the parts need comes through their constructors; clocks and
 randomness enter here.
 
+    sharing   what a worker has in common with the others, to hold rates and limits together
     parts     what both proxies are made of: wheel, parsers, metrics, listeners, ways to a next hop
     out_role  an out proxy of its parts, with one config
     in_role   an in proxy of its parts, with one config

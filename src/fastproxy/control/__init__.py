@@ -5,4 +5,6 @@ messages  what is said
 signals   which ones are for the supervisor alone
 board     what each worker shows of itself in memory that all share
 handover  a config snapshot, secrets and all, in memory that only this proxy's processes reach
+ledger    what all workers count together, in memory that they share: rates, limits, replay windows
+rooms, counts, locks   its parts: limits, counts by whose they are, what keeps workers out of each other's way
 """

@@ -60,7 +60,7 @@ from fastproxy.wire.records import (
     MessageOpener,
     unpack,
 )
-from fastproxy.wire.replay import DEFAULT_WIDTH
+from fastproxy.wire.replay import CLOCK_SET_BACK, DEFAULT_WIDTH
 from fastproxy.wire.responses import (
     EXPORT_CONTEXT,
     ResponseBinding,
@@ -175,6 +175,7 @@ class Receiver:
         "_record_at",
         "_sessions",
         "_shortest",
+        "_skew_ms",
         "_word_at",
         "epoch",
     )
@@ -211,6 +212,7 @@ class Receiver:
         self._shortest = self._record_at + MIN_CIPHERTEXT_BYTES
         self._limits = limits
         self._latest_ms = limits.max_age_ms + limits.max_clock_skew_ms
+        self._skew_ms = limits.max_clock_skew_ms
         if sessions is None:
             sessions = SessionTable(limits.sessions_per_caller, limits.lifetime_ms, limits.window_width)
         self._sessions = sessions
@@ -267,7 +269,8 @@ class Receiver:
             or name != self._name
             or counter > MAX_COUNTER
             or epoch != self.epoch
-            or not -self._limits.max_clock_skew_ms <= expiry_ms - now_ms <= self._latest_ms
+            or not -self._skew_ms <= expiry_ms - now_ms <= self._latest_ms
+            or expiry_ms <= self._sessions.floor_ms
         ):
             return None
         header = message[: record_at - WORD_BYTES]
@@ -418,6 +421,8 @@ class Receiver:
             raise ProxyError(ENVELOPE_EXPIRED, "its expiry has passed")
         if expiry_ms - now_ms > limits.max_age_ms + limits.max_clock_skew_ms:
             raise ProxyError(ENVELOPE_EXPIRED, "its expiry lies too far ahead")
+        if expiry_ms <= self._sessions.floor_ms:  # of a session that has come back as well: see there
+            raise ProxyError(ENVELOPE_EXPIRED, CLOCK_SET_BACK)
 
     def _owner(self, session: Session) -> CallerKey | None:
         """Return the key to which a session belongs under the present keys, if to any."""

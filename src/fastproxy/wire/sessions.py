@@ -83,8 +83,8 @@ class SessionTable:
 
     live: sessions by the header fields that identify them, in the order of their last use.
     floor_ms: the latest expiry that any evicted session had accepted. A session that isn't in the table
-        may have been one of those, so it must not be given an envelope that expires at or before this.
-        It lies in the past, unless the clock was set back.
+        may have been one of those, and one that is may have come back since, so neither must be given an
+        envelope that expires at or before this. It lies in the past, unless the clock was set back.
     """
 
     __slots__ = ("_counts", "_lifetime_ms", "_per_key", "_width", "floor_ms", "live")
@@ -115,8 +115,8 @@ class SessionTable:
         """Enter a session whose first envelope, with this expiry, was valid; from then on it has a window.
 
         Raises:
-            ProxyError: SESSIONS_EXHAUSTED, its caller's key has its share of live ones; ENVELOPE_EXPIRED, it
-                can't be told whether that envelope was here before.
+            ProxyError: SESSIONS_EXHAUSTED, its caller's key has its share of live ones; ENVELOPE_EXPIRED, by
+                what was evicted just now that envelope may have been here before.
         """
         self.expire(now_ms)
         if expiry_ms <= self.floor_ms:

@@ -46,6 +46,8 @@ class SharedSessions(SessionTable):
         session.window = self._windows.enter(
             session_key, session.caller.key_id, self._per_key, expiry_ms, at_ms
         )
+        # What was evicted later can't matter to a session that has its place by now.
+        self.floor_ms = self._windows.floor_ms
         self.live[session_key] = session
 
     def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:

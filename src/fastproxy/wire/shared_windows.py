@@ -166,6 +166,11 @@ class SharedWindows:
         finally:
             self._locks.release(lock)
 
+    @property
+    def floor_ms(self) -> int:
+        """See `SessionTable`."""
+        return self._header[_FLOOR]
+
     # --- one window ---------------------------------------------------------------------------------------
 
     def ring(self, place: int) -> memoryview[int]:
