@@ -269,6 +269,29 @@ def test_what_one_worker_has_accepted_no_worker_takes_again(
     replayed(proxy, service, messages[2])
 
 
+@pytest.mark.parametrize(
+    ("changes", "how"),
+    [({"workers": 2}, "new workers"), ({"max_clock_skew_s": 11}, "in place")],
+    ids=["new workers", "in place"],
+)
+def test_a_reload_opens_nothing_and_costs_no_challenge(
+    start: Start, service: ScriptedService, changes: Config, how: str
+) -> None:
+    plain = in_config({"api": [service.endpoint]}, {"web": key_of("web")})
+    limits = {"limits": {"new_sessions_per_peer_per_s": 10_000}}
+    proxy = start(merged(plain, ONE | limits))
+    sender = Sender(proxy)
+    sender.learn_epoch()
+    messages = [envelope(sender) for _ in range(3)]
+    for message in messages[:2]:
+        deliver(proxy, message)
+    assert proxy.reload(changes)["how"] == how
+    replayed(proxy, service, messages[0])
+    deliver(proxy, messages[2])
+    assert len(service.requests) == 3
+    replayed(proxy, service, messages[2])
+
+
 def test_sessions_are_counted_for_the_proxy(make: Maker, service: ScriptedService) -> None:
     limits = {"limits": {"sessions_per_caller": 3, "new_sessions_per_peer_per_s": 10_000}}
     proxy = make.in_proxy({"api": [service.endpoint]}, FOUR | limits)
