@@ -542,7 +542,7 @@ class Link(asyncio.BufferedProtocol):
     def _fail_handshake(self, error: LinkError) -> None:
         """No link comes about: end the connection without a word, whatever the cause."""
         self.counters.handshakes_failed[error.label] += 1
-        self.failure = error
+        self.failure = error.with_traceback(None)
         if self._transport is not None:
             self._transport.abort()
         self._end(f"{error.label}: {error.detail}")
@@ -604,7 +604,7 @@ class Link(asyncio.BufferedProtocol):
             return
         self.closed = True
         self.ready = self.is_open = False
-        self._timer.close()
+        self._timer.retire()  # or the two would wait for the collector, as would a traceback that is kept
         if self.born_s:
             self.counters.ended[reason] += 1
         self._ended(reason)

@@ -340,7 +340,7 @@ class ReceiverLink(Link):
             self._goodbye()
 
     def _ended(self, reason: str) -> None:
-        self._deadline.close()
+        self._deadline.retire()
         self._server.forget(self)
         streams, self.streams = self.streams, {}
         for flight in streams.values():
