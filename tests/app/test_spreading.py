@@ -29,16 +29,16 @@ GET = b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"
 class Worker:
     """One of several: it says in its answers which one it is, and whom it talks to."""
 
-    def __init__(self, board: Board, place: int, inboxes: Inboxes, count: int) -> None:
+    def __init__(self, board: Board, place: int, inboxes: Inboxes, count: int, number: int) -> None:
         loop = asyncio.get_running_loop()
-        self.name = b"worker %d" % place
+        self.name = b"worker %d" % number
         limits = ServerLimits()
         self.wheel = Wheel(loop)
         self.server = Server(self, HeadParser(limits.head), limits, self.wheel, loop)
         self.spreading = Spreading(
-            board, place, place, inboxes.giving, inboxes.share(place, count), loop, lambda: 0.0
+            board, place, number, inboxes.giving, inboxes.share(place, count), loop, lambda: 0.0
         )
-        self._slot = board.slot(place)
+        self._slot = board.slot(number)
         self.beat()
 
     def beat(self) -> None:
@@ -64,10 +64,21 @@ class Worker:
 class Crew:
     """Workers, and the connections that a test opens to them."""
 
-    def __init__(self, stack: AsyncExitStack) -> None:
+    def __init__(self, stack: AsyncExitStack, board: Board, inboxes: Inboxes, count: int) -> None:
         self._stack = stack
+        self._board = board
+        self._inboxes = inboxes
+        self._count = count
         self.workers: list[Worker] = []
         self.addresses: list[tuple[str, int]] = []
+        for place in range(count):
+            self.join(place)
+
+    def join(self, place: int) -> Worker:
+        """Have one more worker, at a place that may be somebody else's."""
+        worker = Worker(self._board, place, self._inboxes, self._count, len(self.workers))
+        self.workers.append(worker)
+        return worker
 
     @property
     def numbers(self) -> list[int]:
@@ -90,8 +101,7 @@ async def crew_of(count: int) -> AsyncIterator[Crew]:
     board, inboxes = Board(fd), Inboxes()
     inboxes.open(count)
     async with AsyncExitStack() as stack:
-        crew = Crew(stack)
-        crew.workers = [Worker(board, place, inboxes, count) for place in range(count)]
+        crew = Crew(stack, board, inboxes, count)
         crew.addresses = [await worker.begin() for worker in crew.workers]
         yield crew
         for worker in crew.workers:
@@ -179,6 +189,26 @@ def test_what_waits_in_an_inbox_is_taken_at_the_end() -> None:
         second.spreading.rest()
         await second.spreading.end(is_last=True)
         assert (await handed_on).startswith(second.name)
+
+    play(scene, count=2)
+
+
+def test_what_waits_in_the_inbox_of_a_worker_that_died_is_its_successors() -> None:
+    async def scene(crew: Crew) -> None:
+        first, second = crew.workers
+        for worker in crew.workers:
+            worker.spreading.look()
+        loop = asyncio.get_running_loop()
+        for inbox in second.spreading._own:
+            loop.remove_reader(inbox)
+        await crew.ask(0)
+        handed_on = loop.create_task(crew.ask(0))
+        while not first.spreading.handed_on:  # noqa: ASYNC110 - nothing tells
+            await asyncio.sleep(0)
+        successor = crew.join(1)
+        await successor.begin()
+        assert (await handed_on).startswith(successor.name)
+        assert crew.numbers == [1, 0, 1]
 
     play(scene, count=2)
 

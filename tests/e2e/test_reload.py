@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 from collections.abc import Iterator
@@ -298,3 +299,17 @@ def test_a_file_that_is_watched_is_read_when_it_changes(make: Maker, service: Sc
     pair.inner.write({"privileges": [{"callers": ["*"], "services": ["*"], "path": "/x"}]})
     pair.inner.log.lines.remove(pair.inner.log.wait_for(message=REFUSED))
     assert pair.fetch("GET", "/api/x").status == 200
+
+
+def test_workers_that_cannot_begin_leave_the_former_ones_at_work(make: Maker, service: ScriptedService) -> None:
+    pair = make.pair({"api": [service.endpoint]}, inner={"workers": 1})
+    before = resource.prlimit(pair.inner.pid, resource.RLIMIT_NOFILE)
+    with Load(pair.address) as load:
+        resource.prlimit(pair.inner.pid, resource.RLIMIT_NOFILE, (16, before[1]))  # fewer than it needs
+        line = pair.inner.reload({"workers": 6}, message=REFUSED)
+        assert "Too many open files" in line["problems"][0]
+        pair.inner.log.lines.remove(line)
+        load.wait_for_more(50)
+        resource.prlimit(pair.inner.pid, resource.RLIMIT_NOFILE, before)
+        assert pair.inner.reload({"workers": 2})["how"] == NEW_WORKERS
+        load.wait_for_more(50)

@@ -258,6 +258,8 @@ class Supervisor:
             return await asyncio.to_thread(self._load)
         except ConfigError as error:
             raise ReloadError([str(problem) for problem in error.problems]) from error
+        except OSError as error:
+            raise ReloadError([f"the config can't be read: {error}; raise the limit that says so"]) from error
 
     async def _reload(self) -> Reloaded:
         snapshot = await self._loaded()
@@ -271,7 +273,7 @@ class Supervisor:
                 console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
                 await console.listen()
             await self._change(snapshot, way)
-        except (StartError, WorkerError) as error:
+        except (StartError, WorkerError, OSError) as error:
             if console is not self._console:
                 console.close()
             raise ReloadError([str(error)]) from error
