@@ -77,6 +77,14 @@ class LineFeed:
         assert len(found) > count, f"no more lines with {wanted}; the last ones are {self.lines[-3:]}"
         return found[count]
 
+    def wait_for_lines(self, count: int, **wanted: Any) -> list[Line]:
+        """Return the lines in which these fields have these values, waiting until there are so many."""
+        with self._changed:
+            self._changed.wait_for(lambda: self._ended or len(self.find(**wanted)) >= count, _LINE_S)
+        found = self.find(**wanted)
+        assert len(found) >= count, f"{len(found)} lines with {wanted}; the last ones are {self.lines[-3:]}"
+        return found
+
     def close(self) -> None:
         """Wait for the end of the stream, which comes with that of the process."""
         self._thread.join(_STOP_S)

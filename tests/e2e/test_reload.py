@@ -301,7 +301,9 @@ def test_a_file_that_is_watched_is_read_when_it_changes(make: Maker, service: Sc
     assert pair.fetch("GET", "/api/x").status == 200
 
 
-def test_workers_that_cannot_begin_leave_the_former_ones_at_work(make: Maker, service: ScriptedService) -> None:
+def test_workers_that_cannot_begin_leave_the_former_ones_at_work(
+    make: Maker, service: ScriptedService
+) -> None:
     pair = make.pair({"api": [service.endpoint]}, inner={"workers": 1})
     before = resource.prlimit(pair.inner.pid, resource.RLIMIT_NOFILE)
     with Load(pair.address) as load:

@@ -19,7 +19,7 @@ def test_nothing_is_sealed_for_a_key_that_has_ended_since_it_was_chosen() -> Non
     known = [OLD, NEW]
     receiver = ReceiverIdentity("in", lambda: known, None)
     cipher = next(iter(CIPHERS.values()))
-    sessions = ReceiverSessions({"web": PrivateKey(b"w" * 32)}, receiver, cipher, os.urandom)
+    sessions = ReceiverSessions({"web": PrivateKey(b"w" * 32)}.__getitem__, receiver, cipher, os.urandom)
     before = sessions.take("web", OLD, 0.0)
     assert sessions.take("web", OLD, 1.0) is before
     known.remove(OLD)

@@ -22,12 +22,15 @@ _LOG = logging.getLogger("fastproxy.link")
 class Certificates:
     """The certificate of one proxy and the CAs that it trusts, as their files are now.
 
+    have_changed: whether they are others than at the start.
+
     Args:
         files: where they are.
     """
 
     def __init__(self, files: TlsFiles) -> None:
         self._credentials = TlsCredentials(files, time.time)
+        self.have_changed = False
 
     def client_context(self) -> ssl.SSLContext:
         """Settings for a connection that is made."""
@@ -36,6 +39,10 @@ class Certificates:
     def server_context(self) -> ssl.SSLContext:
         """Settings for a connection that is taken."""
         return self._credentials.server_context
+
+    def own_key(self) -> bytes:
+        """What stands for the own certificate: its fingerprint."""
+        return self._credentials.fingerprint.encode()
 
     def not_after_unix_s(self) -> float:
         """When the own certificate ends."""
@@ -49,6 +56,7 @@ class Certificates:
         """Take changed files, if they can be used."""
         try:
             if self._credentials.reload():
+                self.have_changed = True
                 fingerprint = self._credentials.fingerprint
                 _LOG.info("certificates were read again", extra={"fingerprint": fingerprint})
         except CertificateError as error:

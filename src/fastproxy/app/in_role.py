@@ -15,6 +15,7 @@ from msgspec.structs import replace
 from fastproxy.app.callers import KnownCallers, with_callers
 from fastproxy.app.key_dates import KeyDates
 from fastproxy.app.links import ReceiverLinks, certificates_of
+from fastproxy.app.own_keys import OwnKeys
 from fastproxy.app.parts import Parts, Standing, packing_of
 from fastproxy.config.snapshot import InSnapshot, Peer
 from fastproxy.errors import RATE_LIMITED
@@ -40,7 +41,8 @@ _LOG = logging.getLogger("fastproxy")
 class InRole:
     """An in proxy with one config.
 
-    snapshot: that, with the callers whose keys count now. parts: of this proxy. proxy: handles requests.
+    snapshot: that, with the callers whose keys count now. parts: of this proxy. own_keys: of this receiver.
+    proxy: handles requests.
     limiter: how often callers may use their routes; goes on with every config. edge: what its listener judges
     by. links: takes links, where they are taken; goes on with every config.
 
@@ -76,8 +78,9 @@ class InRole:
             if former is not None and is_same
             else standing.sharing.rates("rates", capacity, RATE_LIMITED)
         )
+        self.own_keys = OwnKeys(snapshot.own_keys, parts.metrics.key_uses, holds_neighbours=True)
         self.proxy, self._envelopes = _in_proxy(
-            self.snapshot, parts, self.limiter, None if former is None else former.envelopes
+            self.snapshot, parts, self.own_keys, self.limiter, None if former is None else former.envelopes
         )
         known.on_change(self._take_callers)
         control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
@@ -101,11 +104,13 @@ class InRole:
         if flow is None:
             return
         if self.links is None:
-            links = ReceiverLinks(self.snapshot, self.parts, flow, server.date_line, self.certificates)
+            links = ReceiverLinks(
+                self.snapshot, self.parts, self.own_keys, flow, server.date_line, self.certificates
+            )
             self.links, server.links = links, links.server
             links.server.descriptors = server.descriptors
         else:
-            self.links.change(self.snapshot, self.parts, flow, self.certificates)
+            self.links.change(self.snapshot, self.parts, self.own_keys, flow, self.certificates)
 
     def listen(self, sock: socket.socket) -> bool:
         """Take links from a bound socket where it takes nothing else; False where it takes more."""
@@ -113,6 +118,7 @@ class InRole:
 
     def housework(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to be done every so often as long as this config is the one."""
+        yield self.own_keys.watch()
         yield self._known.watch()
         if self.links is not None:
             yield self.links.watch()
@@ -145,7 +151,7 @@ class InRole:
 
 
 def _in_proxy(
-    snapshot: InSnapshot, parts: Parts, limiter: Limiter, former: EnvelopesIn | None
+    snapshot: InSnapshot, parts: Parts, own_keys: OwnKeys, limiter: Limiter, former: EnvelopesIn | None
 ) -> tuple[InProxy, EnvelopesIn | None]:
     """Make the in proxy that a config describes, and what takes its envelopes, if anything does."""
     config = snapshot.config
@@ -163,7 +169,7 @@ def _in_proxy(
     if "http" in config.listen.accept:
         from fastproxy.app import envelopes as over_http  # noqa: PLC0415 - loaded only where they are taken
 
-        envelopes = over_http.EnvelopesIn(snapshot, parts, refusals, former)
+        envelopes = over_http.EnvelopesIn(snapshot, parts, own_keys, refusals, former)
         ways.append((envelopes.target, envelopes.way))
     if snapshot.compat is not None:
         from fastproxy.app import compat  # noqa: PLC0415

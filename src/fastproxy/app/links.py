@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 
 from fastproxy.app.callers import LOOK_EVERY_S
 from fastproxy.app.link_refusals import RefusalLog
+from fastproxy.app.own_keys import OwnKeys
 from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, reveal
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config import snapshot as configured
@@ -31,6 +32,7 @@ from fastproxy.proxy.fields import is_reserved
 from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.over_link import OverLink
 from fastproxy.proxy.refusals import Refusals
+from fastproxy.telemetry.key_uses import CALLER, OWN
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.identity import PrivateKey, key_id
 from fastproxy.wire.link.errors import LinkError
@@ -79,8 +81,8 @@ class CallerLinks:
     """All links of an out proxy.
 
     Args:
-        snapshot: the config. parts: of this proxy. receivers: knows the keys of those that have keys.
-        certificates: of this proxy, where it has one.
+        snapshot: the config. parts: of this proxy. own_keys: of the callers. receivers: knows the keys of
+            those that have keys. certificates: of this proxy, where it has one.
         former: those of the config before, of which those go on that are made in the same way.
     """
 
@@ -88,19 +90,22 @@ class CallerLinks:
         self,
         snapshot: OutSnapshot,
         parts: Parts,
+        own_keys: OwnKeys,
         receivers: KnownReceivers,
         certificates: Certificates | None,
         former: CallerLinks | None = None,
     ) -> None:
         config = snapshot.config
         section, limits = config.link, config.limits
-        self._keys = {name: PrivateKey(secret.reveal()) for name, secret in snapshot.caller_keys.items()}
+        self._own_keys = own_keys
+        self._uses = parts.metrics.key_uses
         self._certificates = certificates
         self._receivers = receivers
         self._all: dict[tuple[str, str], LinkPools] = {}
         self._made_of: dict[tuple[str, str], tuple[object, ...]] = {}
         self._common: tuple[object, ...] = (section, limits, parts.head_limits)
         self._former = former
+        self._has_followed = former is not None
         self._counters: LinkCounters = LinkCounters() if former is None else former._counters
         counters = self._counters
         self._parts = partial(
@@ -129,11 +134,7 @@ class CallerLinks:
         key = caller, receiver.name
         known = self._all.get(key)
         if known is None:
-            own_key = self._keys.get(caller)
-            made_of = (
-                *self._common, connect_timeout_s, own_key and own_key.public_key, self._certificates,
-                receiver.tls_id, receiver.psk,
-            )  # fmt: skip
+            made_of = *self._common, connect_timeout_s, self._certificates, receiver.tls_id, receiver.psk
             way, former = self._way(caller, receiver), self._former
             if former is not None and former._made_of.get(key) == made_of:
                 known = former._all.pop(key)
@@ -150,15 +151,26 @@ class CallerLinks:
             certificates = self._certificates
             assert certificates is not None  # no config loads without it
             check = _identify({receiver.tls_id: receiver.name})
-            hello = partial(HelloInitiator, params)
+
+            def hello() -> HelloInitiator:
+                return HelloInitiator(params, certificates.own_key())
+
             return Way(lambda: (hello,), certificates.client_context, check)
-        key, psk, name = self._keys[caller], reveal(receiver.psk) or NO_PSK, receiver.name
+        psk, name = reveal(receiver.psk) or NO_PSK, receiver.name
 
         def initiate(public_key: bytes) -> Initiator:
+            key = self._own_keys.current(caller)
             return Initiator(key, name, public_key, psk, params, PrivateKey(os.urandom(32)))
 
         by_key = {public_key: partial(initiate, public_key) for public_key in receiver.public_keys}
-        return Way(lambda: [by_key[public_key] for public_key in self._receivers.keys(name)])
+        return Way(
+            lambda: [by_key[public_key] for public_key in self._receivers.keys(name)],
+            note_use=partial(self._note_use, caller),
+        )
+
+    def _note_use(self, caller: str, link: CallerLink, is_there: bool) -> None:
+        note = self._uses.begin if is_there else self._uses.end
+        note(OWN, caller, key_id(link.own_key))
 
     def settle(self) -> None:
         """The config is the one from now on: links to receivers by what proves them no more are cut off.
@@ -166,6 +178,7 @@ class CallerLinks:
         Those of the former config that don't go on may end with their exchanges.
         """
         former, self._former = self._former, None
+        self._cut()
         self.look()
         if former is not None:
             for (_, receiver), pools in former._all.items():
@@ -183,25 +196,44 @@ class CallerLinks:
             pools.abort()
 
     async def watch(self) -> None:
-        """Keep up with certificate files and the dates of keys; runs until it is cancelled."""
-        while self._certificates is not None or not self._receivers.is_lasting:
+        """Keep up with keys, their dates, and certificates; runs until it is cancelled."""
+        while (
+            self._certificates is not None or not self._receivers.is_lasting or not self._own_keys.is_lasting
+        ):
             await asyncio.sleep(LOOK_EVERY_S)
             self.look()
 
     def look(self) -> None:
-        """Look once, and cut the links off to receivers by what proves them no more.
+        """Look once: cut the links off to receivers by what proves them no more, and make others in the place
+        of those that were made with another key or certificate of the caller than it has now.
 
         Not only when something has changed: a link may have been under way then.
         """
         if self._certificates is not None:
             self._certificates.reload()
         self._receivers.look()
+        if self._certificates is not None or not self._receivers.is_lasting:
+            self._cut()
+        if (
+            self._has_followed
+            or self._own_keys.have_changed
+            or (self._certificates is not None and self._certificates.have_changed)
+        ):
+            for (caller, _), pools in self._all.items():
+                pools.replace(partial(self._is_current, caller))
+
+    def _cut(self) -> None:
         for (_, receiver), pools in self._all.items():
             if gone := pools.revoke(partial(self._is_trusted, receiver)):
                 _LOG.warning(
                     "links to a receiver that is trusted no more were cut",
                     extra={"receiver": receiver, "links": gone},
                 )
+
+    def _is_current(self, caller: str, link: CallerLink) -> bool:
+        if isinstance(link.identity, bytes):
+            return link.own_key == self._own_keys.current(caller).public_key
+        return self._certificates is not None and link.own_key == self._certificates.own_key()
 
     def _is_trusted(self, receiver: str, link: CallerLink) -> bool:
         if isinstance(link.identity, bytes):
@@ -235,7 +267,7 @@ class ReceiverLinks:
     server: takes them.
 
     Args:
-        snapshot: the config. parts: of this proxy.
+        snapshot: the config. parts: of this proxy. own_keys: of the receiver.
         handler: gets the streams. date_line: the line of a Date field for now.
         certificates: of this proxy, where links are inside TLS.
     """
@@ -244,6 +276,7 @@ class ReceiverLinks:
         self,
         snapshot: InSnapshot,
         parts: Parts,
+        own_keys: OwnKeys,
         handler: StreamHandler,
         date_line: Callable[[], bytes],
         certificates: Certificates | None,
@@ -253,7 +286,8 @@ class ReceiverLinks:
         self._ended: dict[bytes, str] = {}  # whose key each was that has passed its date
         self._counters = LinkCounters()
         self._sharing = parts.sharing
-        self._begin(snapshot, certificates)
+        self._uses = parts.metrics.key_uses
+        self._begin(snapshot, own_keys, certificates)
         self.server = LinkServer(
             handler,
             self._door(snapshot),
@@ -265,6 +299,7 @@ class ReceiverLinks:
             date_line,
             RefusalLog(parts.loop.time).note,
             parts.sharing.counts("callers"),
+            self._note_use,
         )
         self._watch_links(parts)
 
@@ -272,6 +307,7 @@ class ReceiverLinks:
         self,
         snapshot: InSnapshot,
         parts: Parts,
+        own_keys: OwnKeys,
         handler: StreamHandler,
         certificates: Certificates | None,
     ) -> None:
@@ -279,14 +315,17 @@ class ReceiverLinks:
 
         Arguments as above.
         """
-        self._begin(snapshot, certificates)
+        self._begin(snapshot, own_keys, certificates)
         door, settings = self._door(snapshot), _receiver_settings(snapshot)
         self.server.change(handler, door, settings, self._door_limits(snapshot))
         self._watch_links(parts)
         self._cut(self._is_key_trusted if certificates is None else certificates.is_trusted)
+        self._replace_links()
 
-    def _begin(self, snapshot: InSnapshot, certificates: Certificates | None) -> None:
+    def _begin(self, snapshot: InSnapshot, own_keys: OwnKeys, certificates: Certificates | None) -> None:
         self._certificates = certificates
+        self._own_keys = own_keys
+        self._name = snapshot.config.name
         self._know(snapshot.callers.values())
         per_s, capacity = snapshot.config.link.new_links_per_peer_per_s, snapshot.config.limits.rate_states
         self._admit = newcomers(self._sharing, "new_links", per_s, capacity)
@@ -294,13 +333,9 @@ class ReceiverLinks:
     def _door(self, snapshot: InSnapshot) -> Door:
         params = _receiver_settings(snapshot).params
         if self._certificates is None:
-            responder = Responder(
-                snapshot.config.name,
-                [PrivateKey(secret.reveal()) for secret in snapshot.private_keys],
-                self._psks.get,
-                params,
-                self._refusal,
-            )
+            own_keys, name = self._own_keys, self._name
+            responder = Responder(name, own_keys.all_of(name), self._psks.get, params, self._refusal)
+            own_keys.on_change(lambda names: responder.replace_keys(own_keys.all_of(name)))
             return NoiseDoor(responder, self._known, self._admit, os.urandom)
         names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
         return TlsDoor(HelloResponder(params), _identify(names))
@@ -317,8 +352,12 @@ class ReceiverLinks:
         """Take links from a bound socket, where they are inside TLS; False where they are not."""
         if self._certificates is None:
             return False
-        self.server.listen(sock, self._certificates.server_context, self._admit)
+        certificates = self._certificates
+        self.server.listen(sock, certificates.server_context, certificates.own_key, self._check_rate)
         return True
+
+    def _check_rate(self, peer: str) -> None:
+        self._admit(peer)
 
     def _refusal(self, public_key: bytes) -> LinkError:
         """Return why a key doesn't prove a caller; for the log and the metric of this side alone."""
@@ -327,13 +366,35 @@ class ReceiverLinks:
             return LinkError("unknown_caller", f"key id {shown}")
         return LinkError("key_ended", f"key id {shown} of {name} has passed its date")
 
+    def _note_use(self, link: ReceiverLink, is_there: bool) -> None:
+        if isinstance(link.identity, bytes):
+            note = self._uses.begin if is_there else self._uses.end
+            note(CALLER, link.caller, key_id(link.identity))
+            note(OWN, link.caller, key_id(link.own_key))
+
     async def watch(self) -> None:
-        """Keep up with the certificate files; runs until it is cancelled."""
+        """Keep up with the files of keys and certificates; runs until it is cancelled."""
         certificates = self._certificates
-        while certificates is not None:
+        while certificates is not None or not self._own_keys.is_lasting:
             await asyncio.sleep(LOOK_EVERY_S)
-            certificates.reload()
-            self._cut(certificates.is_trusted)
+            if certificates is not None:
+                certificates.reload()
+                self._cut(certificates.is_trusted)
+                if certificates.have_changed:
+                    self._replace_links()
+            elif self._own_keys.have_changed:
+                self._replace_links()
+
+    def _replace_links(self) -> None:
+        """Have callers make other links in the place of those by a key or certificate that is gone."""
+        certificates = self._certificates
+        own_keys = (
+            {key.public_key for key in self._own_keys.all_of(self._name)}
+            if certificates is None
+            else {certificates.own_key()}
+        )
+        if gone := self.server.replace(lambda link: link.own_key in own_keys):
+            _LOG.info("links by a key or certificate that is gone are replaced", extra={"links": gone})
 
     def take_callers(self, callers: Iterable[Peer]) -> None:
         """Know these callers by their keys from now on; the links of all others are cut off."""

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from fastproxy.app.key_dates import KeyDates
 from fastproxy.app.links import CallerLinks, certificates_of, over_link
+from fastproxy.app.own_keys import OwnKeys
 from fastproxy.app.parts import Parts, Standing
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config.schema import OutConfig
@@ -28,7 +29,8 @@ if TYPE_CHECKING:
 class OutRole:
     """An out proxy with one config.
 
-    snapshot: that. parts: of this proxy. proxy: handles requests. edge: what its listener judges by.
+    snapshot: that. parts: of this proxy. own_keys: of its callers. proxy: handles requests. edge: what its
+    listener judges by.
     link_server: what takes links: nothing does here.
 
     Args:
@@ -57,10 +59,13 @@ class OutRole:
         own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
         dates = KeyDates("receiver", parts.metrics, unix_clock, own_not_after_unix_s)
         receivers = KnownReceivers(snapshot, dates)
+        self.own_keys = own_keys = OwnKeys(
+            snapshot.own_keys, parts.metrics.key_uses, holds_neighbours=False
+        )  # fmt: skip
         self.links: CallerLinks = CallerLinks(
-            snapshot, parts, receivers, certificates, None if former is None else former.links
+            snapshot, parts, own_keys, receivers, certificates, None if former is None else former.links
         )
-        self.proxy = _out_proxy(snapshot, parts, self.links, receivers)
+        self.proxy = _out_proxy(snapshot, parts, self.links, own_keys, receivers)
         control = CONTROL | {self.proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
         self.edge = parts.edge(snapshot.config.limits, control, is_plain=True)
 
@@ -75,6 +80,7 @@ class OutRole:
 
     def housework(self) -> Iterator[Coroutine[Any, Any, None]]:
         """What is to be done every so often as long as this config is the one."""
+        yield self.own_keys.watch()
         yield self.links.watch()
 
     def keep_house(self) -> None:
@@ -93,9 +99,13 @@ class OutRole:
 
 
 def _out_proxy(
-    snapshot: OutSnapshot, parts: Parts, links: CallerLinks, receivers: KnownReceivers
+    snapshot: OutSnapshot, parts: Parts, links: CallerLinks, own_keys: OwnKeys, receivers: KnownReceivers
 ) -> OutProxy:
-    """Make the out proxy that a config describes; `links` keeps its links, `receivers` knows their keys."""
+    """Make the out proxy that a config describes.
+
+    Args:
+        links: keeps its links. own_keys: of its callers. receivers: knows their keys.
+    """
     config = snapshot.config
     refusals = Refusals(config.name, "out", parts.recorder, parts.new_id)
     transports = {"link": over_link(snapshot, parts, links, refusals)}
@@ -103,7 +113,7 @@ def _out_proxy(
     if "http" in used:
         from fastproxy.app.envelopes import over_http  # noqa: PLC0415 - loaded only where it is used
 
-        transports["http"] = over_http(snapshot, parts, refusals, receivers)
+        transports["http"] = over_http(parts, refusals, own_keys, receivers)
     if snapshot.compat is not None:
         from fastproxy.app.compat import over_compat  # noqa: PLC0415
 

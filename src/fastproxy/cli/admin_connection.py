@@ -12,9 +12,8 @@ class AdminConnection(http.client.HTTPConnection):
     """A connection to an admin address.
 
     Args:
-        address: as the listener's config says it, or as one asks for it. timeout_s: for connecting, and
-        between
-            two pieces of an answer.
+        address: as the listener's config says it, or as one asks for it.
+        timeout_s: for connecting, and between two pieces of an answer.
     """
 
     def __init__(self, address: Address, timeout_s: float) -> None:

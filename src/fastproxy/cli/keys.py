@@ -1,4 +1,4 @@
-"""`fastproxy keys`: make key pairs, and show what may be shown of them."""
+"""`fastproxy keys`: make key pairs, and show what may be shown of them; what changes them stands beside."""
 
 from __future__ import annotations
 
@@ -10,6 +10,9 @@ from pathlib import Path
 
 import click
 
+from fastproxy.cli.keys_revoke import revoke
+from fastproxy.cli.keys_rotate import rotate
+from fastproxy.cli.keys_status import status
 from fastproxy.config.key_dates import DAY_S, shown_date
 from fastproxy.config.keys import KeyMaterialError, read_key_file, read_public_key_file
 from fastproxy.config.schema_parts import NAME_PATTERN
@@ -27,7 +30,12 @@ FOLDER_OPTION = click.option(
 
 @click.group()
 def keys() -> None:
-    """Make and show the key pairs by which callers and receivers prove who they are."""
+    """Make, show, rotate and revoke the key pairs by which callers and receivers prove who they are."""
+
+
+keys.add_command(rotate)
+keys.add_command(status)
+keys.add_command(revoke)
 
 
 @keys.command()

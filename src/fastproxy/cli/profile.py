@@ -17,9 +17,8 @@ from rich.table import Table
 
 from fastproxy.admin.profiles import KINDS
 from fastproxy.cli.admin_connection import AdminConnection
+from fastproxy.cli.admin_request import CONNECT_TIMEOUT_S, read_token
 from fastproxy.cli.profile_target import Target, find_target
-from fastproxy.config.keys import KeyMaterialError, read_text_secret
-from fastproxy.config.schema_parts import KeySource
 from fastproxy.telemetry.profiling.flamegraph import page
 from fastproxy.telemetry.profiling.pprof import PprofError, read
 from fastproxy.telemetry.profiling.profile import Profile
@@ -28,7 +27,6 @@ from fastproxy.telemetry.profiling.top import amount, top
 _PATHS = {kind.name: (path, kind) for path, kind in KINDS.items()}
 _ANSWER_LIMIT_BYTES = 2**26
 _UNPACKED_LIMIT_BYTES = 2**28
-_CONNECT_TIMEOUT_S = 5.0
 _ANSWER_TIMEOUT_S = 150.0
 """Time beyond the profile's own, for the proxy to make a file of it."""
 
@@ -66,7 +64,7 @@ def profile(
     """
     where = find_target(target)
     if token_file is not None:
-        where = Target(where.address, _token(token_file))
+        where = Target(where.address, read_token(token_file))
     path, its_kind = _PATHS[kind]
     duration_s = its_kind.default_s if seconds is None else seconds
     if duration_s > its_kind.most_s:
@@ -89,16 +87,9 @@ def profile(
     click.echo(f"{file}: " + ("open it in a browser" if flamegraph else f"go tool pprof -http :8081 {file}"))
 
 
-def _token(file: str) -> str:
-    try:
-        return read_text_secret(KeySource(file=file), Path(), {}).reveal().decode()
-    except KeyMaterialError as error:
-        raise click.ClickException(f"--token-file: {error.message}; {error.suggestion}") from error
-
-
 def _fetch(target: Target, path: str, kind: str, duration_s: float) -> bytes:
     """Ask for a profile, and show how far it is. Leaving, as by ctrl-C, ends it at the proxy as well."""
-    connection = AdminConnection(target.address, _CONNECT_TIMEOUT_S)
+    connection = AdminConnection(target.address, CONNECT_TIMEOUT_S)
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     try:
         connection.request("GET", path, headers=headers)

@@ -106,11 +106,11 @@ services: {cart: {endpoints: ["127.0.0.1:8080"]}}
 privileges: [{callers: [web], services: [cart]}]
 ```
 
-A caller changes its key in three steps: the new public key beside the old one at the in proxies, the new
-private key at the out proxy, the old public key away or past its date. A receiver: the new private key in
-front of the old one at the in proxy, the new public key in front of the old one at all out proxies, the old
-private key away. Which of several keys of a receiver an endpoint has is found out by asking, over links and
-over `http`.
+`fastproxy keys rotate` changes a key in stages without losing a call ([keys.md](keys.md)): the new public key
+beside the old one at all peers, then the new private key in the place of the old one, then the old ones away.
+Files of private keys are read again as they change; beside that of a receiver, `shop-in.key`, its keys in
+`shop-in.key.next` and `shop-in.key.old` count as well. Which of several keys of a receiver an endpoint has is
+found out by asking, over links and over `http`.
 
 ## Certificates instead of keys
 

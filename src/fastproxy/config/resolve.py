@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Set
 from pathlib import Path as FilePath
 
 from fastproxy.config.address import Address, parse_address, parse_center_url
+from fastproxy.config.key_files import read_all
 from fastproxy.config.keys import (
     KeyMaterialError,
     is_usable_public_key,
@@ -23,7 +24,7 @@ from fastproxy.config.keys import (
 from fastproxy.config.problem import Path, Problem, dotted, nearest
 from fastproxy.config.schema_parts import NAME_PATTERN, Admin, DatedKey, KeySource
 from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import NO_DATES, AdminListener, Center
+from fastproxy.config.snapshot import NO_DATES, AdminListener, Center, OwnKey
 from fastproxy.config.structure import Structure
 
 NOWHERE = Address("", 0, "")
@@ -169,12 +170,30 @@ class Resolver:
 
     # --- keys ---------------------------------------------------------------------------------------------
 
-    def private_key(self, source: KeySource, path: Path, use: str) -> Secret:
-        """Read a private key and note its use, e.g. "caller web"."""
+    def caller_key(self, source: KeySource, path: Path, name: str) -> OwnKey:
+        """Read the private key of a caller and note its use."""
+        return self._own_key(source, path, name, f"caller {name}", with_neighbours=False)
+
+    def receiver_key(self, source: KeySource, path: Path, name: str) -> OwnKey:
+        """Read a private key of a receiver, with those beside its file, and note their use."""
+        return self._own_key(source, path, name, f"receiver {name}", with_neighbours=True)
+
+    def _own_key(
+        self, source: KeySource, path: Path, name: str, use: str, *, with_neighbours: bool
+    ) -> OwnKey:
         secret = self._secret(source, path)
-        if secret is not None:
-            self.claim_key(public_from_private(secret), path, use)
-        return secret or Secret(b"")
+        if secret is None:
+            return OwnKey(name, (Secret(b""),), None)
+        file = self.folder / source.file if source.file else None
+        secrets: tuple[Secret, ...] = (secret,)
+        if file is not None and with_neighbours:
+            try:
+                secrets = read_all(file, with_neighbours=True)
+            except KeyMaterialError as exc:
+                self.report(path, exc.message, exc.suggestion)
+        for one in secrets:
+            self.claim_key(public_from_private(one), path, use)
+        return OwnKey(name, secrets, file)
 
     def text_secret(self, source: KeySource, path: Path) -> Secret | None:
         """Read a secret that is a line of text; None, and a problem reported, when it can't be used."""

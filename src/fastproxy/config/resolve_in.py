@@ -18,8 +18,16 @@ from fastproxy.config.resolve import NOWHERE, Resolver
 from fastproxy.config.resolve_compat import resolve_compat_in
 from fastproxy.config.resolve_link import check_windows, resolve_peer, resolve_tls
 from fastproxy.config.schema import InConfig, InService, Privilege
-from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import CallersDir, Center, Grant, InSnapshot, LocalService, Peer, TlsFiles
+from fastproxy.config.snapshot import (
+    CallersDir,
+    Center,
+    Grant,
+    InSnapshot,
+    LocalService,
+    OwnKey,
+    Peer,
+    TlsFiles,
+)
 
 _TLS: Path = ("listen", "tls")
 _ANY_ADDRESS = frozenset(("0.0.0.0", "::"))  # noqa: S104 - compared with, not bound
@@ -32,7 +40,7 @@ PatternCheck = Callable[[str, bool], object]
 def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: PatternCheck) -> InSnapshot:
     """Resolve an in proxy's config; what is wrong is reported to `resolver`."""
     listen = resolver.listener(config.listen.address, ("listen", "address"))
-    private_keys = _private_keys(config, resolver)
+    own_keys = _own_keys(config, resolver)
     callers, callers_dir = _callers(config, resolver)
     check_windows(config.link, resolver)
     services = {name: _service(name, service, resolver) for name, service in config.services.items()}
@@ -56,7 +64,7 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         config=structs.replace(config, callers={}),
         listen=listen,
         admin=resolver.admin(config.admin, listen),
-        private_keys=private_keys,
+        own_keys=own_keys,
         tls=_tls(config, resolver),
         callers=callers,
         callers_dir=callers_dir,
@@ -70,9 +78,8 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
     )
 
 
-def _private_keys(config: InConfig, resolver: Resolver) -> tuple[Secret, ...]:
+def _own_keys(config: InConfig, resolver: Resolver) -> tuple[OwnKey, ...]:
     written = resolver.structure.written(()) & {"private_key", "private_keys"}
-    use = f"receiver {config.name}"
     if _TLS[-1] in resolver.structure.written(_TLS[:-1]):
         for setting in sorted(written):
             message = f"with `listen.tls` a certificate proves this receiver: `{setting}` has no meaning"
@@ -82,9 +89,9 @@ def _private_keys(config: InConfig, resolver: Resolver) -> tuple[Secret, ...]:
     elif not written and {"link", "http"} & set(config.listen.accept):
         resolver.report((), "`private_key` is missing", "add `private_key: {file: NAME.key}`")
     if config.private_key is not None:
-        return (resolver.private_key(config.private_key, ("private_key",), use),)
+        return (resolver.receiver_key(config.private_key, ("private_key",), config.name),)
     return tuple(
-        resolver.private_key(source, ("private_keys", index), use)
+        resolver.receiver_key(source, ("private_keys", index), config.name)
         for index, source in enumerate(config.private_keys)
     )
 

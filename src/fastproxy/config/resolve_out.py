@@ -8,8 +8,7 @@ from fastproxy.config.resolve import Resolver
 from fastproxy.config.resolve_compat import resolve_compat_out
 from fastproxy.config.resolve_link import check_windows, resolve_peer, resolve_tls
 from fastproxy.config.schema import OutConfig, OutService, Receiver
-from fastproxy.config.secret import Secret
-from fastproxy.config.snapshot import OutSnapshot, Peer, RemoteService, TlsFiles
+from fastproxy.config.snapshot import OutSnapshot, OwnKey, Peer, RemoteService, TlsFiles
 
 SharedReceivers = dict[str, tuple[Peer, tuple[Address, ...], str]]
 """Receiver, endpoints and name at the center, by the receiver's name."""
@@ -29,7 +28,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
     )
     _check_service_names(config, resolver)
     caller_names = _caller_names(config)
-    caller_keys = _caller_keys(config, resolver)
+    own_keys = _own_keys(config, resolver)
     shared = _shared_receivers(config, resolver)
     services = {
         name: found
@@ -47,7 +46,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         admin=resolver.admin(config.admin, listen),
         caller=config.caller,
         caller_names=caller_names,
-        caller_keys=caller_keys,
+        own_keys=own_keys,
         tls=_tls(config, resolver),
         services=services,
         compat=resolve_compat_out(config, resolver, caller_names),
@@ -86,7 +85,7 @@ def _caller_names(config: OutConfig) -> tuple[str, ...]:
     return (config.caller,) if config.caller else ()
 
 
-def _caller_keys(config: OutConfig, resolver: Resolver) -> dict[str, Secret]:
+def _own_keys(config: OutConfig, resolver: Resolver) -> tuple[OwnKey, ...]:
     """Read the private key of each caller that can occur; only `compat` and certificates do without."""
     written = resolver.structure.written(())
     needs_keys = not config.services or any(_needs_key(one, config) for one in config.services.values())
@@ -102,9 +101,8 @@ def _caller_keys(config: OutConfig, resolver: Resolver) -> dict[str, Secret]:
     if needs_keys and "private_key" not in written:
         resolver.report((), "`private_key` is missing", "add `private_key: {file: NAME.key}`")
     if config.private_key is None:
-        return {}
-    key = resolver.private_key(config.private_key, ("private_key",), f"caller {config.caller}")
-    return {config.caller: key}
+        return ()
+    return (resolver.caller_key(config.private_key, ("private_key",), config.caller),)
 
 
 def _needs_key(service: OutService, config: OutConfig) -> bool:
@@ -114,15 +112,15 @@ def _needs_key(service: OutService, config: OutConfig) -> bool:
     return service.transport != "compat" and (described is None or not described.tls_id)
 
 
-def _claimable_keys(config: OutConfig, resolver: Resolver, needs_keys: bool) -> dict[str, Secret]:
-    keys = {}
+def _claimable_keys(config: OutConfig, resolver: Resolver, needs_keys: bool) -> tuple[OwnKey, ...]:
+    keys = []
     for name, caller in config.callers.names.items() if config.callers else ():
         path: Path = ("callers", "names", name)
         if caller.private_key is not None:
-            keys[name] = resolver.private_key(caller.private_key, (*path, "private_key"), f"caller {name}")
+            keys.append(resolver.caller_key(caller.private_key, (*path, "private_key"), name))
         elif needs_keys and not resolver.structure.has_problem(path):
             resolver.report(path, "`private_key` is missing", "add `private_key: {file: NAME.key}`")
-    return keys
+    return tuple(keys)
 
 
 def _tls(config: OutConfig, resolver: Resolver) -> TlsFiles | None:

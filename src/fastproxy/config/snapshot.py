@@ -46,6 +46,18 @@ class Peer(Struct, frozen=True):
         return structs.replace(self, public_keys=left)
 
 
+class OwnKey(Struct, frozen=True):
+    """A private key by which this proxy proves a name, as a config names it.
+
+    name: of the caller or the receiver. secrets: 32 bytes each, the one in use first: several where a file
+    is being changed for another. file: where they are, to look again; None when they come from elsewhere.
+    """
+
+    name: str
+    secrets: tuple[Secret, ...]
+    file: Path | None
+
+
 class TlsFiles(Struct, frozen=True):
     """Where the certificates of links inside TLS are; `certificates.read_credentials` reads them."""
 
@@ -184,10 +196,10 @@ class OutSnapshot(Struct, frozen=True):
     """All that an out proxy is built from.
 
     config: every setting, for what isn't resolved here. caller: the fixed caller, "" with `callers`.
-    caller_names: every caller that can occur. caller_keys: the private key, 32 bytes, of each that has one:
-    all of them, unless every service is reached over `compat` or has a receiver with a `tls_id`. tls: the
-    certificate of the fixed caller, for the latter. warnings: worth a look. lapsed: names that nothing proves
-    any more; a proxy carries on without them.
+    caller_names: every caller that can occur. own_keys: the private key of each that has one: all of them,
+    unless every service is reached over `compat` or has a receiver with a `tls_id`. tls: the certificate of
+    the fixed caller, for the latter. warnings: worth a look. lapsed: names that nothing proves any more; a
+    proxy carries on without them.
     """
 
     file: Path
@@ -196,7 +208,7 @@ class OutSnapshot(Struct, frozen=True):
     admin: AdminListener | None
     caller: str
     caller_names: tuple[str, ...]
-    caller_keys: Mapping[str, Secret]
+    own_keys: tuple[OwnKey, ...]
     tls: TlsFiles | None
     services: Mapping[str, RemoteService]
     compat: CompatOut | None
@@ -204,11 +216,16 @@ class OutSnapshot(Struct, frozen=True):
     warnings: tuple[Problem, ...]
     lapsed: tuple[Problem, ...]
 
+    @property
+    def caller_keys(self) -> Mapping[str, Secret]:
+        """The private key, 32 bytes, of each caller that has one."""
+        return {own.name: own.secrets[0] for own in self.own_keys}
+
 
 class InSnapshot(Struct, frozen=True):
     """All that an in proxy is built from.
 
-    config: every setting but `callers`, for what isn't resolved here. private_keys: 32 bytes each, the newest
+    config: every setting but `callers`, for what isn't resolved here. own_keys: its private keys, the newest
     first; none where only `compat` is accepted, nor with a certificate. tls: that certificate. callers: those
     with an identity. callers_dir: where some of them came from, to look again. caller_names: those with an
     identity and those of `compat`. warnings: worth a look. lapsed: as in `OutSnapshot`.
@@ -218,7 +235,7 @@ class InSnapshot(Struct, frozen=True):
     config: InConfig
     listen: Address
     admin: AdminListener | None
-    private_keys: tuple[Secret, ...]
+    own_keys: tuple[OwnKey, ...]
     tls: TlsFiles | None
     callers: Mapping[str, Peer]
     callers_dir: CallersDir | None
@@ -229,6 +246,11 @@ class InSnapshot(Struct, frozen=True):
     grants: tuple[Grant, ...]
     warnings: tuple[Problem, ...]
     lapsed: tuple[Problem, ...]
+
+    @property
+    def private_keys(self) -> tuple[Secret, ...]:
+        """All private keys, 32 bytes each, in the order of the config."""
+        return tuple(secret for own in self.own_keys for secret in own.secrets)
 
 
 Snapshot = OutSnapshot | InSnapshot

@@ -194,6 +194,16 @@ class OverHttp:
                 raise deadline_passed("seal")
         raise ProxyError(EPOCH_MISMATCH, f"{endpoint}: the receiver's epoch changes with every answer")
 
+    async def greet(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        """Have an endpoint prove that it knows the caller of an exchange, without a request: ask its epoch.
+
+        The answer is sealed under the keys of both; an in proxy gives it to no one else.
+
+        Raises:
+            ProxyError: it gave none.
+        """
+        await self._ask(exchange, endpoint, self._clock())
+
     async def _ask(self, exchange: Exchange, endpoint: Endpoint, now_s: float) -> Told:
         """Have an endpoint tell its epoch, and with it which of the receiver's keys it has."""
         failure = ProxyError(RECEIVER_KEY_ENDED, f"{self._sessions.receiver.name} at {endpoint}")

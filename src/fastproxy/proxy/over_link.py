@@ -105,6 +105,16 @@ class OverLink:
             stream.cancel()
             raise
 
+    async def greet(self, exchange: Exchange, endpoint: Endpoint) -> None:
+        """Have an endpoint prove that it knows the caller of an exchange, without a request: make a link.
+
+        An in proxy answers the handshake of no one else.
+
+        Raises:
+            ProxyError: no link was made.
+        """
+        await self._pools[exchange.caller].pool(endpoint).acquire()
+
     def note(self, exchange: Exchange, response: Response) -> Response:
         """Note with the exchange when it is the in proxy itself that answers."""
         if type(response) is LinkAnswer and response.refusal:

@@ -7,7 +7,7 @@ Knows nothing of connections or of what is sealed.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Sequence
 from math import inf
 from typing import NamedTuple
 
@@ -51,20 +51,20 @@ class ReceiverSessions:
     told: by endpoint.
 
     Args:
-        keys: private keys of the callers that may occur. receiver: whom requests are sealed for.
-        cipher: how. random: n random bytes.
+        key_of: returns the private key of a caller, of those that may occur. receiver: whom requests are
+            sealed for. cipher: how. random: n random bytes.
     """
 
-    __slots__ = ("_cipher", "_keys", "_random", "_sessions", "receiver", "told")
+    __slots__ = ("_cipher", "_key_of", "_random", "_sessions", "receiver", "told")
 
     def __init__(
         self,
-        keys: Mapping[str, PrivateKey],
+        key_of: Callable[[str], PrivateKey],
         receiver: ReceiverIdentity,
         cipher: Cipher,
         random: Callable[[int], bytes],
     ) -> None:
-        self._keys = keys
+        self._key_of = key_of
         self.receiver = receiver
         self._cipher = cipher
         self._random = random
@@ -86,7 +86,7 @@ class ReceiverSessions:
             if public_key not in self.receiver.public_keys():
                 raise ProxyError(RECEIVER_KEY_ENDED, f"a key of {self.receiver.name}")
             session = self._sessions[caller, public_key] = SenderSession(
-                self._keys[caller],
+                self._key_of(caller),
                 self.receiver.name,
                 public_key,
                 self._random(32),
@@ -121,6 +121,12 @@ class ReceiverSessions:
         ended = [endpoint for endpoint, told in self.told.items() if told.public_key not in public_keys]
         for endpoint in ended:
             del self.told[endpoint]
+
+    def begin_anew(self, callers: Container[str]) -> None:
+        """These callers have other keys: their sessions end, and what comes next is sealed under new ones."""
+        for caller, public_key in list(self._sessions):
+            if caller in callers:
+                self._end(caller, public_key)
 
     def _end(self, caller: str, public_key: bytes) -> None:
         """End a session, whoever has it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
@@ -35,6 +36,7 @@ class Tally:
         self.not_ready = ""
         self._workers = workers
         self._ended = State(role, __version__)
+        self._start_unix_s = time.time()
         self._endings: Counter[str] = Counter()
         self.reloads: Counter[str] = Counter()
         self._looks = 0
@@ -89,6 +91,7 @@ class Tally:
         own.levels["fastproxy_worker_links"] = {name: worker.slot.links for worker, name in names.items()}
         own.tallies["fastproxy_workers_ended"] = dict(self._endings)
         own.tallies["fastproxy_reloads"] = dict(self.reloads)
+        own.levels["fastproxy_start_timestamp_seconds"] = {"": self._start_unix_s}
         if (resident := resident_bytes()) is not None:
             own.resident_bytes["supervisor"] = resident
         return own

@@ -34,10 +34,13 @@ COUNTERS = {
     "fastproxy_response_bytes": "Content bytes of answers",
     "fastproxy_challenges": "Answers by which this receiver told a sender its epoch",
     "fastproxy_process_cpu_seconds": "CPU time that the processes of this proxy have used",
+    "fastproxy_key_uses": "Links and sessions that were made by a key, by whose it is and who calls",
     **TALLIES,
 }
 LEVELS = {
     "fastproxy_process_resident_bytes": "Memory that a process of this proxy holds, by process",
+    "fastproxy_key_uses_open": "Links and sessions that there are by a key",
+    "fastproxy_key_last_use_timestamp_seconds": "When a link or session by a key was there last",
     **GAUGES,
 }
 DURATION = (
@@ -84,6 +87,7 @@ class _Collector:
             yield self._gauge(name, by_label)
         for name, values in state.listed.items():
             yield self._listed(name, values)
+        yield from self._key_uses()
 
     def _by_series(self) -> Iterator[Metric]:
         def outcomes(series: SeriesState) -> dict[str, int]:
@@ -145,6 +149,22 @@ class _Collector:
         for key, value in values:
             family.add_metric((self._state.role, *key), value)
         return family
+
+    def _key_uses(self) -> Iterator[Metric]:
+        from prometheus_client.metrics_core import CounterMetricFamily, GaugeMetricFamily  # noqa: PLC0415
+
+        name, labels = "fastproxy_key_uses", ("role", "kind", "name", "key_id")
+        made = CounterMetricFamily(name, COUNTERS[name], labels=labels)
+        name = "fastproxy_key_uses_open"
+        is_open = GaugeMetricFamily(name, LEVELS[name], labels=labels)
+        name = "fastproxy_key_last_use_timestamp_seconds"
+        last = GaugeMetricFamily(name, LEVELS[name], labels=labels)
+        for use in self._state.key_uses:
+            values = (self._state.role, *use.row)
+            made.add_metric(values, use.made)
+            is_open.add_metric(values, use.open)
+            last.add_metric(values, use.last_unix_s)
+        yield from (made, is_open, last)
 
     def _values(self, series: SeriesState) -> tuple[str, str, str]:
         return self._state.role, series.caller, series.service

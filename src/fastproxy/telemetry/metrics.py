@@ -9,10 +9,12 @@ Knows nothing of where the numbers come from: the layers above count here, or ar
 
 from __future__ import annotations
 
+import time
 from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 
 from fastproxy.errors import TABLE
+from fastproxy.telemetry.key_uses import OTHER, KeyUses
 
 DURATION_BOUNDS_S = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
@@ -22,7 +24,6 @@ DURATION_BOUNDS_S = (
 UNKNOWN = "unknown"
 CALLER_GONE = "caller_gone"
 """Cause of an exchange whose caller hung up; nobody is left to be answered."""
-OTHER = "other"
 
 # By the first digit of the status. RFC 9110 knows 1 to 5; a service may still send any three digits.
 _OUTCOMES = ("aborted", "1xx", "2xx", "3xx", "4xx", "5xx", "6xx", "7xx", "8xx", "9xx")
@@ -42,6 +43,7 @@ GAUGES = {
     "fastproxy_links_open": "Links that are open, or being made",
     "fastproxy_link_streams_open": "Exchanges under way on links",
     "fastproxy_key_not_after_seconds": "Seconds until the next key of a name ends, or the own certificate",
+    "fastproxy_start_timestamp_seconds": "Since when all this is counted, in Unix time",
     "fastproxy_compat_weaknesses": "Callers over compat whose messages are open to something, by weakness",
     "fastproxy_compat_claimed_callers": "Callers over compat that are taken at their word",
 }
@@ -189,6 +191,7 @@ class Metrics:
     counted: by metric, counts by the label's value that somebody else keeps.
     listed: by metric (see `LISTED_BY`), what reads all its values at each scrape.
     before: by metric and label, what was counted with former configs.
+    key_uses: by which keys links and sessions were made.
 
     Args:
         role: "out" or "in". version: of this program.
@@ -205,6 +208,7 @@ class Metrics:
         "before",
         "challenges",
         "counted",
+        "key_uses",
         "known",
         "listed",
         "role",
@@ -234,6 +238,7 @@ class Metrics:
         self.watched: dict[str, dict[str, Read]] = {}
         self.counted: dict[str, Mapping[str, int]] = {}
         self.listed: dict[str, ReadAll] = {}
+        self.key_uses = KeyUses(time.time)
 
     def begin(self, callers: Iterable[str], services: Iterable[str]) -> None:
         """Count with another config from now on; what was counted stays.

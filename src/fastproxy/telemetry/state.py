@@ -13,6 +13,7 @@ from typing import TypeVar
 
 from msgspec import Struct, field
 
+from fastproxy.telemetry.key_uses import KeyUse, past_uses, total_uses
 from fastproxy.telemetry.metrics import GAUGES, Metrics, Series
 from fastproxy.telemetry.process import resident_bytes
 
@@ -60,7 +61,7 @@ class State(Struct):
     role, version: of the proxy. challenges, cpu_s: counters. series: by caller and service.
     tallies, levels: by name and label, "" where there is none; levels end with their process.
     listed: by name, levels that have several labels.
-    resident_bytes: by process.
+    key_uses: by which keys links and sessions were made. resident_bytes: by process.
     """
 
     role: str
@@ -71,6 +72,7 @@ class State(Struct):
     tallies: dict[str, dict[str, float]] = field(default_factory=dict)
     levels: dict[str, dict[str, float]] = field(default_factory=dict)
     listed: dict[str, Values] = field(default_factory=dict)
+    key_uses: list[KeyUse] = field(default_factory=list)
     resident_bytes: dict[str, float] = field(default_factory=dict)
 
 
@@ -86,6 +88,7 @@ def state_of(metrics: Metrics, process: str) -> State:
             }
     for name, read in metrics.listed.items():
         state.listed[name] = list(read().items())
+    state.key_uses = metrics.key_uses.all()
     if (resident := resident_bytes()) is not None:
         state.resident_bytes[process] = resident
     return state
@@ -108,13 +111,21 @@ def _state_of(series: Series) -> SeriesState:
 def counted(state: State) -> State:
     """Return what stays of a process that has ended: its counters."""
     return State(
-        state.role, state.version, state.challenges, state.cpu_s, series=state.series, tallies=state.tallies
+        state.role,
+        state.version,
+        state.challenges,
+        state.cpu_s,
+        series=state.series,
+        tallies=state.tallies,
+        key_uses=past_uses(state.key_uses),
     )
 
 
 def total(states: Iterable[State], role: str, version: str) -> State:
     """Add states up, which stay as they are."""
+    states = list(states)
     summed = State(role, version)
+    summed.key_uses = total_uses(use for state in states for use in state.key_uses)
     series: dict[tuple[str, str], SeriesState] = {}
     listed: dict[str, dict[Key, float]] = {}
     for state in states:

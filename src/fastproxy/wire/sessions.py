@@ -78,6 +78,10 @@ class Session:
         self.latest_expiry_ms = 0
 
 
+def _note_nothing(session: Session, is_there: bool) -> None:
+    pass
+
+
 class SessionTable:
     """Live sessions by the header fields that identify them.
 
@@ -85,9 +89,10 @@ class SessionTable:
     floor_ms: the latest expiry that any evicted session had accepted. A session that isn't in the table
         may have been one of those, and one that is may have come back since, so neither must be given an
         envelope that expires at or before this. It lies in the past, unless the clock was set back.
+    note_use: told of each session, when it enters (True) and when it has left.
     """
 
-    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "_width", "floor_ms", "live")
+    __slots__ = ("_counts", "_lifetime_ms", "_per_key", "_width", "floor_ms", "live", "note_use")
 
     def __init__(self, per_key: int, lifetime_ms: int, width: int) -> None:
         """Make an empty table.
@@ -103,6 +108,7 @@ class SessionTable:
         self.live: OrderedDict[bytes, Session] = OrderedDict()
         self._counts: dict[bytes, int] = {}
         self.floor_ms = -1
+        self.note_use: Callable[[Session, bool], None] = _note_nothing
 
     def __len__(self) -> int:
         return len(self.live)
@@ -128,6 +134,7 @@ class SessionTable:
         self._counts[owner] = count + 1
         session.window = ReplayWindow(self._width)
         self.live[session_key] = session
+        self.note_use(session, True)
 
     def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
         """Note that the session is about to accept an envelope with this expiry."""
@@ -144,6 +151,7 @@ class SessionTable:
             if now_ms - session.last_use_ms <= self._lifetime_ms:
                 return
             del sessions[session_key]
+            self.note_use(session, False)
             self.floor_ms = max(self.floor_ms, session.latest_expiry_ms)
             owner = session.caller.key_id
             self._counts[owner] -= 1

@@ -37,6 +37,7 @@ class SharedSessions(SessionTable):
         session = self.live.get(session_key)
         if session is not None and session.window.is_lost:
             del self.live[session_key]
+            self.note_use(session, False)
             return None
         return session
 
@@ -49,6 +50,7 @@ class SharedSessions(SessionTable):
         # What was evicted later can't matter to a session that has its place by now.
         self.floor_ms = self._windows.floor_ms
         self.live[session_key] = session
+        self.note_use(session, True)
 
     def use(self, session_key: bytes, session: Session, expiry_ms: int, now_ms: int) -> None:
         """See `SessionTable`."""
@@ -65,4 +67,5 @@ class SharedSessions(SessionTable):
             if now_ms - session.last_use_ms <= self._lifetime_ms:
                 break
             del sessions[session_key]
+            self.note_use(session, False)
         self._windows.expire(now_ms - self._skew_ms - 1)

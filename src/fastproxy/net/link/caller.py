@@ -136,6 +136,7 @@ class CallerLink(Link):
     ) -> None:
         super().__init__(settings, counters, landing, wheel, loop)
         self._initiator = initiator
+        self.own_key = initiator.own_key
         self.parser = parser
         self.parse_trailers = trailer_parser(parser.limits, RESPONSE_BROKEN, RESPONSE_TOO_LARGE)
         self._answers = answers

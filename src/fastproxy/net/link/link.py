@@ -99,6 +99,7 @@ class Link(asyncio.BufferedProtocol):
     ready: exchanges may begin here. is_open: and the peer reads what is sent.
     closed: the connection is gone, or is going.
     identity: what has proven who is at the other end: a public key, or what a certificate says.
+    own_key: the public key by which this end has proven itself; inside TLS, what stands for its certificate.
     failure: why its handshake failed, if it did.
     born_s: when it was established, by the loop's clock.
     """
@@ -139,6 +140,7 @@ class Link(asyncio.BufferedProtocol):
         "failure",
         "identity",
         "is_open",
+        "own_key",
         "peer_stream_window_bytes",
         "ready",
         "settings",
@@ -166,6 +168,7 @@ class Link(asyncio.BufferedProtocol):
         self._has_keys = False
         self.born_s = 0.0
         self.identity: bytes | TlsPeer = b""
+        self.own_key = b""
         # sending
         self._out: list[bytes | memoryview] = []
         self._bulk_bytes = 0

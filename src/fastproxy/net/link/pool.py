@@ -65,11 +65,13 @@ class Way(Struct, frozen=True):
     initiates: returns what begins a handshake by each of the receiver's keys that count now: several while it
     changes them, none when all have passed their date. tls: makes TLS's settings for a connection, None for
     none. check: judges who TLS has proven to be there; raises LinkError when it isn't the receiver.
+    note_use: told of each link that was made, when it is there (True) and when it is gone.
     """
 
     initiates: Callable[[], Sequence[Initiate]]
     tls: Callable[[], ssl.SSLContext] | None = None
     check: Callable[[TlsPeer], object] | None = None
+    note_use: Callable[[CallerLink, bool], None] = lambda link, is_there: None
 
 
 class LinkParts(Struct, frozen=True):
@@ -259,13 +261,17 @@ class LinkPool:
             if not ready.done():
                 ready.set_result(reason)
 
+        def came() -> None:
+            way.note_use(link, True)
+            settle("")
+
         def ended(link: CallerLink, reason: str) -> None:
             self._lost(link)
             settle(reason)
 
         link = CallerLink(
             parts.settings, parts.counters, parts.landing, parts.wheel, parts.loop, initiate(),
-            parts.parser, parts.answers, lambda: settle(""), ended, self._leave, parts.is_reserved,
+            parts.parser, parts.answers, came, ended, self._leave, parts.is_reserved,
             str(endpoint), way.check,
         )  # fmt: skip
         self._links.add(link)
@@ -316,6 +322,8 @@ class LinkPool:
             self._opening = self._parts.loop.create_task(self._open())
 
     def _lost(self, link: CallerLink) -> None:
+        if link in self._links and link.born_s:
+            self._way.note_use(link, False)
         self._links.discard(link)
         if link is self.current:
             self.current = None
@@ -368,6 +376,16 @@ class LinkPool:
         self._retry_s = 0.0
 
     # --- the end ------------------------------------------------------------------------------------------
+
+    def replace(self, is_current: Callable[[CallerLink], bool]) -> None:
+        """Make another link in the place of one that is not to stay; calls take that one until it is made.
+
+        Where none can be made, it stays, and another attempt comes after the usual pause.
+        """
+        link, now_s = self.current, self._parts.loop.time()
+        if link is None or is_current(link) or (self._failures and now_s < self._retry_s):
+            return
+        self._leave(link)
 
     def revoke(self, is_trusted: Callable[[CallerLink], bool]) -> int:
         """Cut the links off whose receiver is trusted no more; return how many."""
@@ -433,6 +451,11 @@ class LinkPools:
         self._way = way
         for pool in self._pools.values():
             pool.change(way)
+
+    def replace(self, is_current: Callable[[CallerLink], bool]) -> None:
+        """Make other links in the place of those that are not to stay; see `LinkPool.replace`."""
+        for pool in self._pools.values():
+            pool.replace(is_current)
 
     def revoke(self, is_trusted: Callable[[CallerLink], bool]) -> int:
         """Cut the links off whose receiver is trusted no more; return how many."""

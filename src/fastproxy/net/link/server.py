@@ -97,6 +97,7 @@ class NoiseDoor:
         _within_rate(self._admit, link.peer)
         answer, established = self._responder.answer(data, key, PrivateKey(self._random(32)))
         link.identity = established.peer_public_key
+        link.own_key = key.public_key
         link.caller = self.callers[established.peer_public_key]
         link.write(answer)
         return established, b""
@@ -154,6 +155,7 @@ class LinkServer:
         date_line: the line of a Date field for now.
         note_refusal: as above; nobody is told unless there is one.
         by_caller: counts links, where other processes share the limit of each caller.
+        note_use: told of each link whose caller is proven, when it is there (True) and when it is gone.
     """
 
     def __init__(
@@ -168,6 +170,7 @@ class LinkServer:
         date_line: Callable[[], bytes],
         note_refusal: Callable[[str, LinkError], None] = lambda peer, error: None,
         by_caller: Counts | None = None,
+        note_use: Callable[[ReceiverLink, bool], None] = lambda link, is_there: None,
     ) -> None:
         self.handler = handler
         self.door = door
@@ -178,6 +181,7 @@ class LinkServer:
         self.loop = loop
         self.date_line = date_line
         self.note_refusal = note_refusal
+        self._note_use = note_use
         self.links: set[ReceiverLink] = set()
         self.shown = memoryview(bytearray(8)).cast("Q")
         self.hand_on: Callable[[asyncio.Transport | socket.socket, bytes], bool] = _keep
@@ -191,6 +195,7 @@ class LinkServer:
         self._draining = False
         self._listening: list[socket.socket] = []
         self._tls: Callable[[], ssl.SSLContext] | None = None
+        self._own_key: Callable[[], bytes] = bytes
         self._admit: Callable[[str], None] = lambda peer: None
         self._empty = asyncio.Event()
 
@@ -209,7 +214,11 @@ class LinkServer:
     # --- links inside TLS ---------------------------------------------------------------------------------
 
     def listen(
-        self, sock: socket.socket, tls: Callable[[], ssl.SSLContext], admit: Callable[[str], None]
+        self,
+        sock: socket.socket,
+        tls: Callable[[], ssl.SSLContext],
+        own_key: Callable[[], bytes],
+        admit: Callable[[str], None],
     ) -> None:
         """Take links inside TLS from a bound socket, which is closed at the end.
 
@@ -217,10 +226,10 @@ class LinkServer:
         the event loop's own counts nobody and tells of nobody before TLS is through.
 
         Args:
-            tls: returns the settings for the next connection.
+            tls: returns the settings for the next connection. own_key: what stands for their certificate.
             admit: as for `NoiseDoor`.
         """
-        self._tls, self._admit = tls, admit
+        self._tls, self._own_key, self._admit = tls, own_key, admit
         sock.listen(BACKLOG)
         self._listening.append(sock)
         self.loop.add_reader(sock, self._accept, sock)
@@ -264,6 +273,7 @@ class LinkServer:
             connection.close()
             link.fail(error)
         else:
+            link.own_key = self._own_key()
             self._wrapping[link] = self.loop.create_task(self._wrap(link, connection, self._tls()))
 
     async def _wrap(self, link: ReceiverLink, connection: socket.socket, tls: ssl.SSLContext) -> None:
@@ -326,6 +336,7 @@ class LinkServer:
             LinkError: they have too many links already.
         """
         self._settle(link)
+        self._note_use(link, True)
         if self._by_caller.add(link.caller) > self._limits.links_per_caller:
             error = LinkError("links", f"{self._limits.links_per_caller} links of this caller are open")
             self.note_refusal(link.peer, error)
@@ -340,6 +351,7 @@ class LinkServer:
         self.links.discard(link)
         self.shown[0] = len(self.links)
         if link.born_s:
+            self._note_use(link, False)
             self._by_caller.remove(link.caller)
         else:
             self._settle(link)
@@ -361,6 +373,20 @@ class LinkServer:
         gone = [link for link in self.links if link.identity and not is_trusted(link)]
         for link in gone:
             link.close(KEY_REVOKED, "revoked")
+        return len(gone)
+
+    def replace(self, is_current: Callable[[ReceiverLink], bool]) -> int:
+        """Have callers make other links in the place of some, which end with their last stream.
+
+        Args:
+            is_current: whether a link may stay.
+
+        Returns:
+            How many were asked to go.
+        """
+        gone = [link for link in self.links if link.born_s and not link.draining and not is_current(link)]
+        for link in gone:
+            link.leave()
         return len(gone)
 
     def drain(self) -> None:

@@ -59,7 +59,7 @@ _LEAST_2_BYTES = LENGTH.size + MESSAGE_2_BYTES + CHOICE_BYTES
 class Initiator:
     """The caller's side of one handshake.
 
-    message: message 1, to be sent.
+    message: message 1, to be sent. own_key: the caller's, 32 bytes.
 
     Args:
         key: the caller's.
@@ -73,7 +73,7 @@ class Initiator:
         LinkError: handshake, the receiver's key is a point of low order.
     """
 
-    __slots__ = ("_answer", "_noise", "_receiver_public_key", "message")
+    __slots__ = ("_answer", "_noise", "_receiver_public_key", "message", "own_key")
 
     def __init__(
         self,
@@ -88,6 +88,7 @@ class Initiator:
             raise ValueError("a public key and a pre-shared key are 32 bytes")
         opening = build_opening(MAGIC, _LEAST_1_BYTES)
         self._answer = AwaitedAnswer(_LEAST_2_BYTES)
+        self.own_key = key.public_key
         self._receiver_public_key = receiver_public_key
         self._noise = NoiseInitiator(
             key, receiver_public_key, psk, prologue(_name_bytes(receiver_name), opening), ephemeral
@@ -148,9 +149,13 @@ class Responder:
         build_params(params)
         self._refusal = refusal
         self._name = _name_bytes(name)
-        self._keys = [(mac_key(key.public_key), key) for key in keys]
+        self.replace_keys(keys)
         self._caller_psk = caller_psk
         self._params = params
+
+    def replace_keys(self, keys: Sequence[PrivateKey]) -> None:
+        """Shake hands by these private keys from now on."""
+        self._keys = [(mac_key(key.public_key), key) for key in keys]
 
     def message_bytes(self, data: bytes | bytearray) -> int:
         """Return the length of message 1, or 0 when not all of it is here.

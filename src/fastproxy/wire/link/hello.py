@@ -34,18 +34,19 @@ _LEAST_2_BYTES = LENGTH.size + CHOICE_BYTES
 class HelloInitiator:
     """The caller's side.
 
-    message: message 1, to be sent.
+    message: message 1, to be sent. own_key: stands for the certificate that has proven the caller.
 
     Args:
-        params: what this side takes.
+        params: what this side takes. own_key: as above.
 
     Raises:
         ValueError: a window of an impossible size.
     """
 
-    __slots__ = ("_answer", "message")
+    __slots__ = ("_answer", "message", "own_key")
 
-    def __init__(self, params: Params) -> None:
+    def __init__(self, params: Params, own_key: bytes = b"") -> None:
+        self.own_key = own_key
         self._answer = AwaitedAnswer(_LEAST_2_BYTES)
         self.message = build_opening(MAGIC, _LEAST_1_BYTES) + build_params(params)
 
