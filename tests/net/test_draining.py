@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 from collections.abc import Iterator
 
 import pytest
 import uvloop
 
 from fastproxy.net.http1 import HeadParser
+from fastproxy.net.link.counters import LinkCounters
+from fastproxy.net.link.server import DoorLimits, LinkServer
 from fastproxy.net.server import Server, ServerLimits
 from fastproxy.net.timers import Wheel
 from fastproxy.net.waiting import is_waiting
+from fastproxy.wire.link.handshake import MAGIC
 from tests.net.kit import Wire
+from tests.net.link.ends import SETTINGS
 from tests.net.test_server import LATE_S, Gate, Listener, get, ok, refusal
 
 IDLE_S = 2.0
@@ -106,6 +111,21 @@ def test_what_is_owed_is_answered_however_long_it_takes(ends: tuple[socket.socke
     listener.clock.advance(5 * IDLE_S)
     gate.open(0)
     assert wire.take() == ok(b"/1", CLOSE)
+
+
+def test_a_link_that_begins_meanwhile_is_reset(ends: tuple[socket.socket, socket.socket]) -> None:
+    """An out proxy takes that for a receiver that is gone for the moment, not for one that refuses it."""
+    listener = Listener()
+    server = listener.server
+    server.links = LinkServer(
+        None, None, SETTINGS, DoorLimits(), LinkCounters(), server.wheel, server.loop, server.date_line  # type: ignore[arg-type]
+    )  # fmt: skip
+    server.drain(IDLE_S)
+    wire = connected(listener, ends[0])
+    wire.receive(MAGIC)
+    assert (wire.aborted, wire.take()) == (True, b"")
+    assert ends[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 0)
+    assert server.size == 0
 
 
 def test_without_time_for_it_nothing_new_is_taken() -> None:

@@ -127,6 +127,8 @@ class Spreading:
         """
         if not self._inboxes:
             return
+        if is_last:
+            await asyncio.sleep(_ON_ITS_WAY_S)  # who has chosen this worker before it rested sends now
         for inbox in self._own:
             self._loop.remove_reader(inbox)
             while is_last and self._take_one(inbox):

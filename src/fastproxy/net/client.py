@@ -125,11 +125,9 @@ class ClientConnection(asyncio.Protocol):
 
     @property
     def fd(self) -> int:
-        """Number of its descriptor; -1 when it is gone."""
-        if self._transport is None:
-            return -1
-        fd: int = self._transport.get_extra_info("socket").fileno()
-        return fd
+        """Number of its descriptor; -1 when it is gone, or has none."""
+        sock = None if self._transport is None else self._transport.get_extra_info("socket")
+        return -1 if sock is None else int(sock.fileno())
 
     # --- the exchange's side -----------------------------------------------------------------------------
 
