@@ -80,6 +80,14 @@ def test_small_limits_are_used_up_exactly() -> None:
     assert [several[0].raised(4), several[2].raised(4)] == [4, 3]
 
 
+def test_even_the_smallest_limit_is_tight_when_nothing_is_left() -> None:
+    for total in (1, 2, 3):
+        (room, *_) = rooms(total)
+        assert not room.is_tight
+        assert room.raised(total) == total
+        assert room.is_tight
+
+
 def test_asking_is_rare_with_room_left() -> None:
     (room, *_) = rooms(10_000)
     share, asked = room.begin(), 0

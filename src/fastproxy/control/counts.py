@@ -26,7 +26,7 @@ class SharedCounts:
         worker: this worker's number.
     """
 
-    __slots__ = ("_locks", "_first_lock", "_places", "_used", "_without", "_words", "_worker")  # noqa: RUF023
+    __slots__ = ("_first_lock", "_locks", "_mine", "_places", "_used", "_without", "_words", "_worker")
 
     def __init__(self, part: Part, capacity: int, worker: int) -> None:
         buckets = bucket_count(capacity)
@@ -38,7 +38,9 @@ class SharedCounts:
         self._locks = part.locks
         self._first_lock = part.first_lock
         self._worker = worker
-        self._without = OwnCounts()  # those that found no place
+        # What this worker has: the hash and the place of each key; and what found no place.
+        self._mine: dict[str, tuple[bytes, int]] = {}
+        self._without = OwnCounts()
 
     @staticmethod
     def size_bytes(capacity: int) -> int:
@@ -48,58 +50,44 @@ class SharedCounts:
 
     def add(self, key: str) -> int:
         """See `Counts`; where no place is left there are more than any limit allows."""
-        digest = self._places.digest(key)
+        known = self._mine.get(key)
+        digest = self._places.digest(key) if known is None else known[0]
         bucket = self._places.bucket(digest)
         lock = self._first_lock + bucket
         self._locks.acquire(lock)
         try:
-            total, mine = self._look(bucket, digest)
-            if mine < 0:
-                mine = self._take_place(bucket, digest)
-            if mine >= 0:
-                self._words[mine] = self._worker << _COUNT_BITS | (self._words[mine] & _COUNT) + 1
-                return total + 1
+            words = self._words
+            total = sum(words[place] & _COUNT for place in self._places.find(bucket, digest))
+            place = self._free_place(bucket) if known is None else known[1]
+            if place >= 0:
+                if known is None:
+                    self._used[bucket] = 1
+                    self._places.enter(place, digest)
+                words[place] = self._worker << _COUNT_BITS | (words[place] & _COUNT) + 1
         finally:
             self._locks.release(lock)
-        self._without.add(key)
-        return sys.maxsize
+        if place < 0:
+            self._without.add(key)
+            return sys.maxsize
+        self._mine[key] = digest, place
+        return total + 1
 
     def remove(self, key: str) -> None:
-        """See `Counts`."""
+        """See `Counts`. Takes no lock: as long as a place counts any it is this worker's alone."""
         if key in self._without:
             self._without.remove(key)
             return
-        digest = self._places.digest(key)
-        bucket = self._places.bucket(digest)
-        lock = self._first_lock + bucket
-        self._locks.acquire(lock)
-        try:
-            _, mine = self._look(bucket, digest)
-            if mine >= 0:
-                count = (self._words[mine] & _COUNT) - 1
-                self._words[mine] = self._worker << _COUNT_BITS | count if count else 0
-        finally:
-            self._locks.release(lock)
+        _, place = self._mine[key]
+        count = (self._words[place] & _COUNT) - 1
+        if not count:
+            del self._mine[key]
+        self._words[place] = self._worker << _COUNT_BITS | count if count else 0
 
-    def _look(self, bucket: int, digest: bytes) -> tuple[int, int]:
-        """Return how many a key has in all workers, and this worker's place for it, -1 without."""
-        total, mine = 0, -1
-        for place in self._places.find(bucket, digest):
-            word = self._words[place]
-            total += word & _COUNT
-            if word and word >> _COUNT_BITS == self._worker:
-                mine = place
-        return total, mine
-
-    def _take_place(self, bucket: int, digest: bytes) -> int:
+    def _free_place(self, bucket: int) -> int:
+        """Return a place of nobody's, -1 without."""
         first = bucket * BUCKET_PLACES
-        try:
-            place = first + self._words[first : first + BUCKET_PLACES].tolist().index(0)
-        except ValueError:
-            return -1
-        self._used[bucket] = 1
-        self._places.enter(place, digest)
-        return place
+        words = self._words[first : first + BUCKET_PLACES].tolist()
+        return first + words.index(0) if 0 in words else -1
 
     def forget(self, worker: int) -> None:
         """Clear what a worker has counted that has ended; for the supervisor.

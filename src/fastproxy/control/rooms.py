@@ -56,7 +56,7 @@ class SharedRoom:
     @property
     def is_tight(self) -> bool:
         """Whether others may soon need what this worker doesn't."""
-        return self._left() < self.total // _TIGHT
+        return self._left() * _TIGHT < self.total
 
     def begin(self) -> int:
         """See `Room`."""

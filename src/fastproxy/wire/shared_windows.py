@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from hashlib import blake2b
 
-from fastproxy.bounds import Part
+from fastproxy.bounds import Locks, Part
 from fastproxy.errors import ENVELOPE_EXPIRED, SESSIONS_EXHAUSTED, ProxyError
 from fastproxy.wire.replay import CLOCK_SET_BACK, ReplayWindow, ring_words
 
@@ -27,6 +27,8 @@ class SharedWindows:
     """The places of all sessions, in shared memory.
 
     width: of each window.
+    latest_ms, generations, highest: by place, when the last envelope expires that its session has accepted, 0
+    where there is no session; which of all sessions it is that had the place; the highest counter and 1.
 
     Args:
         part: `size_bytes(capacity, width)` of memory; with a lock for each place, and one for all.
@@ -34,8 +36,8 @@ class SharedWindows:
     """
 
     __slots__ = (
-        "_digests", "_entry_lock", "_generations", "_header", "_highest", "_latest_ms", "_locks", "_owners",
-        "_part", "_rings", "capacity", "width",
+        "_digests", "_entry_lock", "_header", "_locks", "_owners", "_part", "_rings", "capacity",
+        "generations", "highest", "latest_ms", "width",
     )  # fmt: skip
 
     def __init__(self, part: Part, capacity: int, width: int) -> None:
@@ -46,10 +48,9 @@ class SharedWindows:
         self._entry_lock = part.first_lock
         words = part.memory.cast("Q")
         self._header = words[:_HEADER_WORDS]
-        rows = [words[_HEADER_WORDS + n * capacity : _HEADER_WORDS + (n + 1) * capacity] for n in range(4)]
-        # When the last envelope expires that a place's session has accepted, 0 where there is no session;
-        # whose key it is; which of all sessions that had this place; the highest counter and 1.
-        self._latest_ms, self._owners, self._generations, self._highest = rows
+        rows = [words[_HEADER_WORDS + n * capacity : _HEADER_WORDS + (n + 1) * capacity]
+                for n in range(_NUMBERS)]  # fmt: skip
+        self.latest_ms, self._owners, self.generations, self.highest = rows
         digests_at = _HEADER_WORDS + _NUMBERS * capacity
         rings_at = digests_at + capacity * _DIGEST_BYTES // _WORD_BYTES
         self._digests = words[digests_at:rings_at].cast("B")
@@ -63,7 +64,7 @@ class SharedWindows:
 
     def __len__(self) -> int:
         """Number of sessions that there are."""
-        latest_ms = self._latest_ms[: self._header[_USED]].tolist()
+        latest_ms = self.latest_ms[: self._header[_USED]].tolist()
         return len(latest_ms) - latest_ms.count(0)
 
     def enter(
@@ -91,7 +92,8 @@ class SharedWindows:
             if place < 0:
                 place = self._free_place(int.from_bytes(owner, "little"), per_owner, expired_ms)
                 self._begin(place, owner, digest, now_ms)
-            return SharedWindow(self, place, self._generations[place])
+            lock = self._entry_lock + 1 + place
+            return SharedWindow(self, place, self.generations[place], self._locks, lock)
         finally:
             self._locks.release(self._entry_lock)
 
@@ -101,7 +103,7 @@ class SharedWindows:
         at = row.find(digest)
         while at >= 0:
             place, offset = divmod(at, _DIGEST_BYTES)
-            if not offset and self._latest_ms[place]:
+            if not offset and self.latest_ms[place]:
                 return place
             at = row.find(digest, at + 1)
         return -1
@@ -113,7 +115,7 @@ class SharedWindows:
             if self._count(owner) >= per_owner:
                 raise ProxyError(SESSIONS_EXHAUSTED)
         used = self._header[_USED]
-        latest_ms = self._latest_ms[:used].tolist()
+        latest_ms = self.latest_ms[:used].tolist()
         if 0 in latest_ms:
             return latest_ms.index(0)
         if used == self.capacity:
@@ -128,10 +130,10 @@ class SharedWindows:
         """Have a session in a free place; last of all it counts as taken."""
         for word in range(place * ring_words(self.width), (place + 1) * ring_words(self.width)):
             self._rings[word] = 0
-        self._highest[place] = 0
+        self.highest[place] = 0
         self._owners[place] = int.from_bytes(owner, "little")
         self._digests[place * _DIGEST_BYTES : (place + 1) * _DIGEST_BYTES] = digest
-        self._latest_ms[place] = now_ms
+        self.latest_ms[place] = now_ms
 
     def expire(self, expired_ms: int) -> None:
         """Free the places of which all that was accepted expired at or before that time."""
@@ -144,10 +146,10 @@ class SharedWindows:
     def sweep(self, expired_ms: int) -> None:
         """See `expire`; for who has the lock of all."""
         used = self._header[_USED]
-        for place, latest_ms in enumerate(self._latest_ms[:used].tolist()):
+        for place, latest_ms in enumerate(self.latest_ms[:used].tolist()):
             if latest_ms and latest_ms <= expired_ms:
                 self._free(place, expired_ms)
-        while used and not self._latest_ms[used - 1]:
+        while used and not self.latest_ms[used - 1]:
             used -= 1
         self._header[_USED] = used
 
@@ -155,14 +157,14 @@ class SharedWindows:
         lock = self._entry_lock + 1 + place
         self._locks.acquire(lock)
         try:
-            latest_ms = self._latest_ms[place]
+            latest_ms = self.latest_ms[place]
             if latest_ms > expired_ms:  # somebody has just used it
                 return
             # First what refuses its envelopes, then what makes way.
             self._header[_FLOOR] = max(self._header[_FLOOR], latest_ms)
-            self._generations[place] += 1
+            self.generations[place] += 1
             self._owners[place] = 0
-            self._latest_ms[place] = 0
+            self.latest_ms[place] = 0
         finally:
             self._locks.release(lock)
 
@@ -171,37 +173,10 @@ class SharedWindows:
         """See `SessionTable`."""
         return self._header[_FLOOR]
 
-    # --- one window ---------------------------------------------------------------------------------------
-
     def ring(self, place: int) -> memoryview[int]:
         """Return the words of a place's window."""
         words = ring_words(self.width)
         return self._rings[place * words : (place + 1) * words]
-
-    def highest(self, place: int) -> int:
-        """Return the highest counter in a place's window, -1 before the first."""
-        return self._highest[place] - 1
-
-    def is_of(self, place: int, generation: int) -> bool:
-        """Whether a place is still that session's."""
-        return self._generations[place] == generation
-
-    def mark(self, place: int, generation: int, window: ReplayWindow, counter: int, expiry_ms: int) -> bool:
-        """Enter an authentic counter into the window of a place; see `SharedWindow.mark`."""
-        lock = self._entry_lock + 1 + place
-        self._locks.acquire(lock)
-        try:
-            if self._generations[place] != generation:
-                return False
-            self._latest_ms[place] = max(self._latest_ms[place], expiry_ms)
-            window.highest = highest = self._highest[place] - 1
-            if counter > highest:
-                # Before words are cleared that were in the window until now: who is killed in between leaves
-                # a window that refuses too much, not one that has forgotten something.
-                self._highest[place] = counter + 1
-            return window.mark(counter)
-        finally:
-            self._locks.release(lock)
 
 
 class SharedWindow:
@@ -210,28 +185,49 @@ class SharedWindow:
     latest_expiry_ms: the latest expiry of what this process has accepted, or is about to.
 
     Args:
-        windows: all of them. place, generation: of this one.
+        windows: all of them. place, generation: of this one. locks, lock: the place's.
     """
 
-    __slots__ = ("_generation", "_place", "_window", "_windows", "latest_expiry_ms")
+    __slots__ = (
+        "_generation", "_generations", "_highest", "_latest_ms", "_lock", "_locks", "_place", "_window",
+        "latest_expiry_ms",
+    )  # fmt: skip
 
-    def __init__(self, windows: SharedWindows, place: int, generation: int) -> None:
-        self._windows = windows
+    def __init__(self, windows: SharedWindows, place: int, generation: int, locks: Locks, lock: int) -> None:
         self._place = place
         self._generation = generation
+        self._generations = windows.generations
+        self._latest_ms = windows.latest_ms
+        self._highest = windows.highest
         self._window = ReplayWindow(windows.width, windows.ring(place))
+        self._locks = locks
+        self._lock = lock
         self.latest_expiry_ms = 0
 
     @property
     def is_lost(self) -> bool:
         """Whether the session has expired in the eyes of all: it must be entered anew."""
-        return not self._windows.is_of(self._place, self._generation)
+        return self._generations[self._place] != self._generation
 
     def check(self, counter: int) -> bool:
         """Return whether this counter is new, as far as can be told without a lock."""
-        self._window.highest = self._windows.highest(self._place)
+        self._window.highest = self._highest[self._place] - 1
         return self._window.check(counter)
 
     def mark(self, counter: int) -> bool:
         """Enter an authentic counter; return False when it isn't new, or the window is lost."""
-        return self._windows.mark(self._place, self._generation, self._window, counter, self.latest_expiry_ms)
+        place, window = self._place, self._window
+        self._locks.acquire(self._lock)
+        try:
+            if self._generations[place] != self._generation:
+                return False
+            if self.latest_expiry_ms > self._latest_ms[place]:  # noqa: PLR1730 - mostly it isn't
+                self._latest_ms[place] = self.latest_expiry_ms
+            window.highest = highest = self._highest[place] - 1
+            if counter > highest:
+                # Before words are cleared that were in the window until now: who is killed in between leaves
+                # a window that refuses too much, not one that has forgotten something.
+                self._highest[place] = counter + 1
+            return window.mark(counter)
+        finally:
+            self._locks.release(self._lock)
