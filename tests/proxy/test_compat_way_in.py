@@ -33,7 +33,7 @@ def way_in(sign: tuple[str, ...] = ("s1",), context_path: str = "/in/proxy") -> 
         encrypt_keys={},
         callers={"chat": CompatDemand(sign, ())},
     )
-    return compat.way_in(section, ["search"], 0, Metrics("in", "1", ["chat"], ["search"]))
+    return compat.way_in(section, ["search"], 16, 0, Metrics("in", "1", ["chat"], ["search"]))
 
 
 def request_to(target: str, *fields: str) -> Request:

@@ -92,10 +92,11 @@ def test_answers_and_messages_have_their_own_bounds() -> None:
     asyncio.run(play())
 
 
-def test_all_together_are_bounded_and_one_that_ends_makes_room() -> None:
+@pytest.mark.parametrize("at_a_time", [1, HELD_BODIES])
+def test_all_together_are_bounded_and_one_that_ends_makes_room(at_a_time: int) -> None:
     async def play() -> None:
-        held = bodies()
-        coming = [Coming().send(b"x" * LIMIT_BYTES) for _ in range(HELD_BODIES)]
+        held = HeldBodies(LIMIT_BYTES, LIMIT_BYTES, at_a_time)
+        coming = [Coming().send(b"x" * LIMIT_BYTES) for _ in range(at_a_time)]
         reading = [asyncio.ensure_future(held.hold_request(body)) for body in coming]
         await asyncio.gather(*(body.awaited.wait() for body in coming))
         one_more = Coming().send(b"x", b"")

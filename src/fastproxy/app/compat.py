@@ -15,7 +15,7 @@ from fastproxy.config.secret import Secret
 from fastproxy.config.snapshot import CompatIn, CompatOut, OutSnapshot
 from fastproxy.policy.service_choice import ServiceChoice
 from fastproxy.proxy.compat_receiver import CompatWayIn
-from fastproxy.proxy.held_body import HeldBodies
+from fastproxy.proxy.held_body import HELD_BODIES, HeldBodies
 from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.over_compat import OverCompat
 from fastproxy.proxy.refusals import Refusals
@@ -37,15 +37,15 @@ _LABELS = (UNSIGNED, SHARED_SIGN_KEY, SHORT_SIGN_KEY, PADDING_ORACLE, UNENCRYPTE
 _COMPRESSION_IDS = {"none": None, "snappy": SNAPPY_ID, "gzip": GZIP_ID}
 
 
-def bodies(compat: CompatIn | CompatOut, body_bytes: int = 0) -> HeldBodies:
+def bodies(compat: CompatIn | CompatOut, at_a_time: int, body_bytes: int = 0) -> HeldBodies:
     """Make what holds the bodies of one proxy.
 
     Args:
-        compat: section of the config.
+        compat: section of the config. at_a_time: as for `HeldBodies`.
         body_bytes: bound on bodies of requests on all ways where nothing else enforces it, 0 for none.
     """
     limit_bytes = compat.body_limit_bytes
-    return HeldBodies(min(limit_bytes, body_bytes or limit_bytes), limit_bytes)
+    return HeldBodies(min(limit_bytes, body_bytes or limit_bytes), limit_bytes, at_a_time)
 
 
 def senders(compat: CompatOut, metrics: Metrics) -> dict[str, CompatSender]:
@@ -62,12 +62,14 @@ def senders(compat: CompatOut, metrics: Metrics) -> dict[str, CompatSender]:
     return made
 
 
-def way_in(compat: CompatIn, services: Iterable[str], body_bytes: int, metrics: Metrics) -> CompatWayIn:
+def way_in(
+    compat: CompatIn, services: Iterable[str], at_a_time: int, body_bytes: int, metrics: Metrics
+) -> CompatWayIn:
     """Make what opens the requests of an in proxy.
 
     Args:
         compat: section of the config. services: names that requests may carry.
-        body_bytes: as above.
+        at_a_time, body_bytes: as above.
         metrics: get to know what is weak about the callers.
     """
     sign_keys = {name: SignKey(name, secret.reveal()) for name, secret in compat.sign_keys.items()}
@@ -89,7 +91,7 @@ def way_in(compat: CompatIn, services: Iterable[str], body_bytes: int, metrics: 
         compat.caller_header,
         compat.context_path,
         ServiceChoice("path", services),
-        bodies(compat, body_bytes),
+        bodies(compat, at_a_time, body_bytes),
     )
 
 
@@ -110,7 +112,7 @@ def over_compat(snapshot: OutSnapshot, section: CompatOut, parts: Parts) -> Make
     """Make what makes the services of an out proxy that are reached over compat."""
     refusals = Refusals(snapshot.config.name, "out", parts.recorder, parts.new_id, for_original=True)
     known = senders(section, parts.metrics)
-    held = bodies(section)
+    held = bodies(section, parts.sharing.part(HELD_BODIES))
 
     def make(service: configured.RemoteService) -> RemoteService:
         way = OverCompat(

@@ -173,9 +173,11 @@ def _in_proxy(
         ways.append((envelopes.target, envelopes.way))
     if snapshot.compat is not None:
         from fastproxy.app import compat  # noqa: PLC0415
+        from fastproxy.proxy.held_body import HELD_BODIES  # noqa: PLC0415
 
         refusals = Refusals(config.name, "in", parts.recorder, parts.new_id, for_original=True)
-        compat_way = compat.way_in(snapshot.compat, services, limits.body_bytes, parts.metrics)
+        at_a_time = parts.sharing.part(HELD_BODIES)
+        compat_way = compat.way_in(snapshot.compat, services, at_a_time, limits.body_bytes, parts.metrics)
         # All of a message has to be here before it proves anything: that may take what the exchange may.
         timeouts_s = (service.hop.timeout_s for service in services.values())
         timeout_s = max(timeouts_s, default=limits.header_timeout_s)

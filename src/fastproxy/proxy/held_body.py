@@ -27,15 +27,18 @@ class HeldBodies:
 
     Args:
         request_limit_bytes, response_limit_bytes: as above.
+        at_a_time: how many of the largest size may be on their way.
     """
 
     __slots__ = ("_held_limit", "held_bytes", "request_limit_bytes", "response_limit_bytes")
 
-    def __init__(self, request_limit_bytes: int, response_limit_bytes: int) -> None:
+    def __init__(
+        self, request_limit_bytes: int, response_limit_bytes: int, at_a_time: int = HELD_BODIES
+    ) -> None:
         self.request_limit_bytes = request_limit_bytes
         self.response_limit_bytes = response_limit_bytes
         self.held_bytes = 0
-        self._held_limit = HELD_BODIES * max(request_limit_bytes, response_limit_bytes)
+        self._held_limit = at_a_time * max(request_limit_bytes, response_limit_bytes)
 
     async def hold_request(self, content: Content) -> bytes:
         """Return all of a request's content; trailer fields are dropped.
