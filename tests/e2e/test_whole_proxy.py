@@ -292,6 +292,26 @@ def test_a_reload_opens_nothing_and_costs_no_challenge(
     replayed(proxy, service, messages[2])
 
 
+def have_all_locks() -> set[int]:
+    """Return the processes that hold whole files locked, as a worker does that is alone (proc(5))."""
+    lines = [line.split() for line in Path("/proc/locks").read_text().splitlines()]
+    return {int(line[4]) for line in lines if line[1] == "POSIX" and line[6:8] == ["0", "EOF"]}
+
+
+def test_a_worker_that_is_alone_pays_for_no_lock_until_it_has_company(
+    start: Start, service: ScriptedService
+) -> None:
+    proxy = start(merged(in_config({"api": [service.endpoint]}, {"web": key_of("web")}), ONE))
+    (alone,) = workers_of(proxy.pid)
+    while alone not in have_all_locks():  # the test's time limit bounds it, here and below
+        pass
+    proxy.reload({"workers": 2})
+    assert not have_all_locks() & {alone, *workers_of(proxy.pid)}
+    proxy.reload({"workers": 1})
+    while have_all_locks().isdisjoint(workers_of(proxy.pid)):
+        pass
+
+
 def test_sessions_are_counted_for_the_proxy(make: Maker, service: ScriptedService) -> None:
     limits = {"limits": {"sessions_per_caller": 3, "new_sessions_per_peer_per_s": 10_000}}
     proxy = make.in_proxy({"api": [service.endpoint]}, FOUR | limits)
