@@ -5,6 +5,8 @@ sides are this proxy. Either side tells the other what happens, and asks it
 questions, of which any number may be open; an answer finds its question by a number. Who waits no more for an
 answer drops the question, and the other side stops working on it. When one side is gone, so is the channel:
 the other side is told, and all its open questions fail.
+One side's program may be replaced by another that goes on with its end of the channel: it comes to rest
+between two messages of its own, and what the other side says meanwhile waits in the socket.
 Knows nothing of what the messages mean.
 """
 
@@ -13,7 +15,6 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable
-from itertools import count
 from typing import Literal
 
 import msgspec
@@ -36,6 +37,18 @@ class Message(Struct, array_like=True, gc=False):
     number: int
     topic: str
     content: bytes
+
+
+class Rest(Struct, frozen=True):
+    """Where a side of a channel rests, for another program to go on.
+
+    fd: of its socket. number: of its next question; answers to earlier ones may still come.
+    unread: the beginning of a message whose end hasn't come.
+    """
+
+    fd: int
+    number: int
+    unread: bytes
 
 
 class ChannelError(Exception):
@@ -62,18 +75,26 @@ class Channel(asyncio.Protocol):
     Args:
         hear: gets what is told. answer: answers what is asked. lost: is called once the other side is gone.
         loop: the event loop.
+        rest: where another program has left this side; None for one that begins.
     """
 
     def __init__(
-        self, hear: Hear, answer: Answer, lost: Callable[[], None], loop: asyncio.AbstractEventLoop
+        self,
+        hear: Hear,
+        answer: Answer,
+        lost: Callable[[], None],
+        loop: asyncio.AbstractEventLoop,
+        rest: Rest | None = None,
     ) -> None:
         self._hear = hear
         self._answer = answer
         self._lost = lost
         self._loop = loop
         self._transport: asyncio.Transport | None = None
-        self._buffer = bytearray()
-        self._numbers = count(1)
+        self._buffer = bytearray(b"" if rest is None else rest.unread)
+        self._number = 1 if rest is None else rest.number
+        self._written: asyncio.Future[None] | None = None
+        self._held: list[bytes] | None = None  # what is said while this side rests
         self._asked: dict[int, asyncio.Future[bytes]] = {}
         self._answering: dict[int, asyncio.Task[None]] = {}
         self._encoder = msgspec.msgpack.Encoder()
@@ -96,7 +117,8 @@ class Channel(asyncio.Protocol):
         """
         if self._transport is None:
             raise GoneError("the process is gone")
-        number = next(self._numbers)
+        number = self._number
+        self._number += 1
         answer: asyncio.Future[bytes] = self._loop.create_future()
         self._asked[number] = answer
         try:
@@ -108,10 +130,50 @@ class Channel(asyncio.Protocol):
         finally:
             del self._asked[number]
 
+    async def rest(self) -> Rest:
+        """Come to rest: take nothing more, answer what was asked, and wait until all of it has left.
+
+        What is told or asked from then on waits for `go_on`.
+
+        Raises:
+            GoneError: the other side is gone.
+        """
+        transport = self._transport
+        if transport is None or transport.is_closing():
+            raise GoneError("the process is gone")
+        transport.pause_reading()
+        while self._answering:
+            await asyncio.wait(self._answering.values())
+        number, self._held = self._number, []
+        transport.set_write_buffer_limits(high=0)  # from now on `pause_writing` is told of anything left
+        if self._written is not None:
+            await self._written
+        if self._transport is None:
+            raise GoneError("the process is gone")
+        return Rest(transport.get_extra_info("socket").fileno(), number, bytes(self._buffer))
+
+    def go_on(self) -> None:
+        """Rest no more: the program wasn't replaced after all."""
+        held, self._held = self._held, None
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.writelines(held or ())
+            self._transport.resume_reading()
+
     def close(self) -> None:
         """Send what is written, then close."""
         if self._transport is not None:
             self._transport.close()
+
+    def pause_writing(self) -> None:
+        """More is written than the socket takes now."""
+        if self._written is None:
+            self._written = self._loop.create_future()
+
+    def resume_writing(self) -> None:
+        """The socket has taken it."""
+        written, self._written = self._written, None
+        if written is not None and not written.done():
+            written.set_result(None)
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         """Begin."""
@@ -134,6 +196,7 @@ class Channel(asyncio.Protocol):
     def connection_lost(self, exc: Exception | None) -> None:
         """The other side is gone."""
         self._transport = None
+        self.resume_writing()
         for answer in self._asked.values():
             if not answer.done():
                 answer.set_exception(GoneError("the process is gone"))
@@ -174,4 +237,8 @@ class Channel(asyncio.Protocol):
     def _send(self, message: Message) -> None:
         if self._transport is not None:
             encoded = self._encoder.encode(message)
-            self._transport.write(len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded)
+            framed = len(encoded).to_bytes(_LENGTH_BYTES, "big") + encoded
+            if self._held is None:
+                self._transport.write(framed)
+            else:
+                self._held.append(framed)
