@@ -23,6 +23,7 @@ _COMMANDS = {
     "profile": "fastproxy.cli.profile:profile",
     "run": "fastproxy.cli.run:run",
     "stop": "fastproxy.cli.stop:stop",
+    "upgrade": "fastproxy.cli.upgrade:upgrade",
     "wait": "fastproxy.cli.wait:wait",
 }
 

@@ -7,11 +7,12 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
 from time import gmtime, strftime
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from fastproxy.bounds import Counts, OwnCounts, OwnRoom, Room
 from fastproxy.errors import ProxyError
@@ -24,6 +25,9 @@ from fastproxy.net.timers import Wheel
 from fastproxy.net.waiting import is_waiting
 
 _SETTLING_TURNS = 3
+
+_KEEP_FILE: dict[str, Any] = {"cleanup_socket": False} if sys.version_info >= (3, 13) else {}
+"""The file of a Unix socket stays when one of its listeners closes: others go on with the socket."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +160,7 @@ class Server:
         """Take connections from a bound socket (TCP or Unix)."""
         if sock.family == socket.AF_UNIX:
             listener = await self.loop.create_unix_server(
-                lambda: Connection(self), sock=sock, backlog=BACKLOG
+                lambda: Connection(self), sock=sock, backlog=BACKLOG, **_KEEP_FILE
             )
         else:
             listener = await self.loop.create_server(lambda: Connection(self), sock=sock, backlog=BACKLOG)

@@ -13,6 +13,11 @@ while what they share (sockets, counters, the board) stays.
     console     the admin address; profiling: profiles of all workers, for those who ask
     errands     programs that do one thing for the supervisor, and end
 
+    door        the socket at which commands are given
+    upgrade     another program takes over
+    rehearsal   another program tries whether it could take over
+    legacy      what that program is left
+
     surroundings  those outside who depend on the proxy, which are
     notify        the service manager, told how the proxy is
     activation    and what it hands over: listening sockets

@@ -109,6 +109,10 @@ class Companion:
         self.pid = self._popen.pid
         _LOG.info("the command has started", extra={"command": self._command[0], "pid": self.pid})
 
+    def adopt(self, pid: int) -> None:
+        """Go on with it, which a former program of this process has started."""
+        self.pid = pid
+
     def give_up(self, exit_code: int, why: str) -> None:
         """It won't be started.
 
@@ -134,8 +138,8 @@ class Companion:
 
     def reaped(self, status: int) -> None:
         """It has ended, with this status (negative: the signal); called by who reaps."""
-        assert self._popen is not None  # or else nothing could end
-        self._popen.returncode = status
+        if self._popen is not None:
+            self._popen.returncode = status
         self.pid = None
         self.exit_code = status if status >= 0 else SIGNALLED - status
         _LOG.info("the command has ended; draining", extra={"exit_code": self.exit_code})

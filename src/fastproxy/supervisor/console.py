@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 _CONNECTIONS = 256
 """Probes, scrapers and people are few."""
+_PATIENCE_S = 2.0
+"""How long answers may take that are on their way when another program takes over."""
 ADMIN_MODE = 0o600
 """Permissions of its socket file, where it is a Unix socket: they are what proves who asks."""
 
@@ -49,6 +51,7 @@ class Console:
         self._admin = admin = snapshot.admin
         self._tally = tally
         self.name = ""
+        self._sockets: tuple[socket.socket, ...] = ()
         self._wheel = Wheel(loop)
         access = Access(
             admin.address.host if admin else "",
@@ -72,11 +75,22 @@ class Console:
         if self._admin is None:
             return
         address = self._admin.address
-        sockets = inherited or (bind(address.host, address.port, ADMIN_MODE),)
+        sockets = self._sockets = tuple(inherited) or (bind(address.host, address.port, ADMIN_MODE),)
         for sock in sockets:
             await self._server.listen(sock)
         name = sockets[0].getsockname()
         self.name = f"unix:{name}" if isinstance(name, str) else f"{name[0]}:{name[1]}"
+
+    async def leave(self) -> tuple[socket.socket, ...]:
+        """Take no more requests, and answer those that are here; return the sockets for another console.
+
+        Whoever connects meanwhile waits in their queues.
+        """
+        left = tuple(sock.dup() for sock in self._sockets)
+        self._server.drain()
+        await self._server.emptied(_PATIENCE_S)
+        self.close()
+        return left
 
     def close(self) -> None:
         """Take no more requests, and answer none."""

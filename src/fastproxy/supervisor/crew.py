@@ -21,7 +21,7 @@ from fastproxy.control.ledger import Ledger
 from fastproxy.control.messages import Begin
 from fastproxy.supervisor.inboxes import Inboxes
 from fastproxy.supervisor.listeners import Listeners
-from fastproxy.supervisor.process import WorkerError, WorkerProcess, how_it_ended
+from fastproxy.supervisor.process import WorkerError, WorkerProcess, how_it_ended, started
 from fastproxy.supervisor.slots import Slots
 
 START_LIMIT_S = 60.0
@@ -76,6 +76,7 @@ class Crew:
     """The workers of one config, or of those that followed it in place.
 
     terms: as below; those of the last config.
+    is_former: whether another program has started them, which this one has replaced: they can only drain.
 
     Args:
         terms: what they are started with. shared: what they have in common with those of other configs.
@@ -89,6 +90,7 @@ class Crew:
         self._places: dict[int, WorkerProcess] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._looked_s = loop.time()
+        self.is_former = False
 
     def __iter__(self) -> Iterator[WorkerProcess]:
         """All workers that there are now."""
@@ -151,6 +153,20 @@ class Crew:
             except (WorkerError, TimeoutError):
                 _LOG.error("a worker can't go back to its config; it is replaced", extra={"pid": worker.pid})
                 worker.kill(is_expected=False)
+
+    def adopt(self, workers: Iterable[WorkerProcess]) -> None:
+        """Take in workers that another program has started.
+
+        Nobody replaces one that ends: others, with the sockets that they share, are about to begin.
+        """
+        self.is_former = True
+        for place, worker in enumerate(workers):
+            self._take_in(place, worker)
+
+    async def connect(self) -> None:
+        """Talk with workers that were adopted."""
+        for worker in self:
+            await worker.connect()
 
     def look(self) -> None:
         """End those whose event loop has stood still for too long; called every so often."""
@@ -251,13 +267,17 @@ class Crew:
         slot = shared.board.slot(number)
         slot.clear()
         try:
-            worker = self._places[place] = WorkerProcess(begin, slot, self._loop)
+            worker = started(begin, slot, self._loop)
         except OSError:
             shared.slots.give_back(number)
             raise
-        shared.began(worker)
-        worker.ended.add_done_callback(lambda ended: self._ended(place, worker, ended.result()))
+        self._take_in(place, worker)
         return worker
+
+    def _take_in(self, place: int, worker: WorkerProcess) -> None:
+        self._places[place] = worker
+        self._shared.began(worker)
+        worker.ended.add_done_callback(lambda ended: self._ended(place, worker, ended.result()))
 
     def _ended(self, place: int, worker: WorkerProcess, status: int) -> None:
         if self._places.get(place) is worker:

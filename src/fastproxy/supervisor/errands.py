@@ -18,7 +18,14 @@ from fastproxy.control.signals import held_back
 
 
 class ErrandError(Exception):
-    """A program couldn't do what it was to do; the message says why."""
+    """A program couldn't do what it was to do; the message says why.
+
+    complaints: all that it wrote to standard error.
+    """
+
+    def __init__(self, message: str, complaints: str = "") -> None:
+        super().__init__(message)
+        self.complaints = complaints
 
 
 class Errands:
@@ -62,7 +69,8 @@ class Errands:
                 if not ended.done():
                     os.kill(popen.pid, signal.SIGKILL)
             if status:
-                raise ErrandError(_last_line(_written(stderr)) or f"it ended with status {status}")
+                complaints = _written(stderr).decode(errors="replace")
+                raise ErrandError(_last_line(complaints) or f"it ended with status {status}", complaints)
             return _written(stdout)
 
     def reaped(self, pid: int, status: int) -> None:
@@ -86,5 +94,5 @@ def _written(file: FileIO) -> bytes:
     return file.readall()
 
 
-def _last_line(complaints: bytes) -> str:
-    return complaints.decode(errors="replace").strip().rpartition("\n")[2]
+def _last_line(complaints: str) -> str:
+    return complaints.strip().rpartition("\n")[2]

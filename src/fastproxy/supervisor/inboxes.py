@@ -9,14 +9,20 @@ Knows nothing of workers.
 from __future__ import annotations
 
 import socket
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class Inboxes:
-    """The inboxes of all places."""
+    """The inboxes of all places.
 
-    def __init__(self) -> None:
-        self._pairs: list[tuple[socket.socket, socket.socket]] = []
+    Args:
+        made: by a former program, as `descriptors` of its inboxes.
+    """
+
+    def __init__(self, made: Iterable[tuple[int, int]] = ()) -> None:
+        self._pairs = [
+            (socket.socket(fileno=giving), socket.socket(fileno=taking)) for giving, taking in made
+        ]
 
     def open(self, count: int) -> None:
         """See that there are inboxes for so many workers; one alone needs none."""
@@ -29,6 +35,11 @@ class Inboxes:
     def share(self, index: int, count: int) -> Sequence[socket.socket]:
         """Return the ends from which one of so many workers takes."""
         return [taking for _, taking in self._pairs[index::count]]
+
+    @property
+    def descriptors(self) -> tuple[tuple[int, int], ...]:
+        """Of both ends of each, by place."""
+        return tuple((giving.fileno(), taking.fileno()) for giving, taking in self._pairs)
 
     @property
     def giving(self) -> Sequence[socket.socket]:

@@ -32,10 +32,19 @@ class Listeners:
         self._sockets: list[socket.socket] = []
         self._is_adopted = False
 
-    def adopt(self, sockets: Sequence[socket.socket]) -> None:
-        """Use sockets that somebody else has bound to the address, if there are any, instead of own ones."""
+    def adopt(self, sockets: Sequence[socket.socket], *, are_own: bool = False) -> None:
+        """Use sockets that are bound to the address already, if there are any.
+
+        Args:
+            are_own: a former program of this process has bound them, and others can be bound beside them.
+        """
         self._sockets = list(sockets)
-        self._is_adopted = bool(sockets)
+        self._is_adopted = bool(sockets) and not are_own
+
+    @property
+    def are_own(self) -> bool:
+        """Whether the sockets were bound here."""
+        return not self._is_adopted
 
     def open(self, count: int) -> None:
         """See that there are sockets for so many workers.
@@ -53,6 +62,11 @@ class Listeners:
         if self.address.is_unix:
             return self._sockets
         return self._sockets[index::count] or [self._sockets[index % len(self._sockets)]]
+
+    @property
+    def descriptors(self) -> tuple[int, ...]:
+        """Of all sockets."""
+        return tuple(sock.fileno() for sock in self._sockets)
 
     @property
     def name(self) -> str:

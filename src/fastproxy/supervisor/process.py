@@ -11,9 +11,11 @@ import subprocess
 import sys
 from contextlib import suppress
 
+from msgspec import Struct
+
 from fastproxy.control import handover
 from fastproxy.control.board import Slot
-from fastproxy.control.channel import Channel, ChannelError
+from fastproxy.control.channel import Channel, ChannelError, Rest
 from fastproxy.control.messages import (
     BEGIN,
     CHANGE,
@@ -36,6 +38,22 @@ class WorkerError(Exception):
     """A worker didn't become ready; the message says why."""
 
 
+class Inherited(Struct, frozen=True):
+    """A worker that another program has started.
+
+    pid, number, is_leaving, state: as `WorkerProcess` has them.
+    rest: of its channel; None where that is closed.
+    status: how its process has ended; None while it hasn't.
+    """
+
+    pid: int
+    number: int
+    is_leaving: bool
+    rest: Rest | None
+    state: State | None
+    status: int | None
+
+
 class WorkerProcess:
     """A worker, from its start to its end.
 
@@ -45,15 +63,27 @@ class WorkerProcess:
     is_leaving: it was told to end. state: what it had counted when it was asked last.
 
     Args:
-        begin: what it is to do; its descriptors are inherited. slot: as above, empty.
+        number, slot: as above.
+        popen: what runs it, or its process id where another program has started it.
+        end: this side of its channel; None where that is closed.
+        begin: what it is to do; None where it has been told. rest: where its channel rests, likewise.
+        status: how its process has ended; None while there is the process.
         loop: the event loop.
-
-    Raises:
-        OSError: no process or descriptor is left.
     """
 
-    def __init__(self, begin: Begin, slot: Slot, loop: asyncio.AbstractEventLoop) -> None:
-        self.number = begin.slot
+    def __init__(
+        self,
+        number: int,
+        slot: Slot,
+        popen: subprocess.Popen[bytes] | int,
+        end: socket.socket | None,
+        loop: asyncio.AbstractEventLoop,
+        *,
+        begin: Begin | None = None,
+        rest: Rest | None = None,
+        status: int | None = None,
+    ) -> None:
+        self.number = number
         self.slot = slot
         self.started_s = loop.time()
         self._ready: asyncio.Future[None] = loop.create_future()
@@ -61,19 +91,17 @@ class WorkerProcess:
         self.is_leaving = False
         self.state: State | None = None
         self._words = ""
-        self._status: int | None = None  # while there is the process
+        self._status = status
+        self._rest: Rest | None = None
+        if begin is None:
+            self._ready.set_result(None)
         self._loop = loop
-        self._channel = Channel(self._hear, _answer_nothing, self._end_if_over, loop)
-        self._socket, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
-        with control:
-            try:
-                self._popen = _popen(control, begin)
-            except OSError:
-                self._socket.close()
-                raise
-        self.pid = self._popen.pid
+        self._channel = Channel(self._hear, _answer_nothing, self._end_if_over, loop, rest)
+        self._socket = end
+        self._popen = popen
+        self.pid = popen if isinstance(popen, int) else popen.pid
         self._begin = begin
-        self._snapshot_fd = begin.snapshot
+        self._snapshot_fd = -1 if begin is None else begin.snapshot
 
     async def begin(self) -> None:
         """Tell it what to do, and wait until it takes connections.
@@ -81,10 +109,17 @@ class WorkerProcess:
         Raises:
             WorkerError: it can't.
         """
-        self._socket.setblocking(False)
-        await self._loop.create_unix_connection(lambda: self._channel, sock=self._socket)
+        assert self._begin is not None
+        await self.connect()
         self._channel.tell(BEGIN, encode(self._begin))
         await asyncio.shield(self._ready)
+
+    async def connect(self) -> None:
+        """Talk with it from now on."""
+        if self._socket is not None:
+            self._socket.setblocking(False)
+            await self._loop.create_unix_connection(lambda: self._channel, sock=self._socket)
+        self._end_if_over()
 
     @property
     def is_ready(self) -> bool:
@@ -147,9 +182,27 @@ class WorkerProcess:
         if self._status is None:
             os.kill(self.pid, signal.SIGKILL)
 
+    async def rest(self) -> None:
+        """Neither tell nor ask it anything until `go_on`, nor hear it: another program may go on with it."""
+        try:
+            self._rest = await self._channel.rest()
+        except ChannelError:
+            self._rest = None  # it has closed its side, and ends
+
+    def go_on(self) -> None:
+        """Talk with it again."""
+        self._channel.go_on()
+
+    @property
+    def inherited(self) -> Inherited:
+        """What another program needs to go on with it, now that it rests."""
+        return Inherited(self.pid, self.number, self.is_leaving, self._rest, self.state, self._status)
+
     def reaped(self, status: int) -> None:
         """Its process is gone, with this exit status; called by who reaps."""
-        self._popen.returncode = self._status = status
+        self._status = status
+        if not isinstance(self._popen, int):
+            self._popen.returncode = status
         self._end_if_over()
 
     def _end_if_over(self) -> None:
@@ -171,6 +224,38 @@ class WorkerProcess:
             self._words = content.decode()
         elif topic == METRICS:
             self.state = decode(content, State)
+
+
+def started(begin: Begin, slot: Slot, loop: asyncio.AbstractEventLoop) -> WorkerProcess:
+    """Start a worker.
+
+    Args:
+        begin: what it is to do; its descriptors are inherited. slot: its own, empty.
+        loop: the event loop.
+
+    Raises:
+        OSError: no process or descriptor is left.
+    """
+    end, control = socket.socketpair(socket.AF_UNIX, socket.SOCK_STREAM)
+    with control:
+        try:
+            popen = _popen(control, begin)
+        except OSError:
+            end.close()
+            raise
+    return WorkerProcess(begin.slot, slot, popen, end, loop, begin=begin)
+
+
+def adopted(inherited: Inherited, slot: Slot, loop: asyncio.AbstractEventLoop) -> WorkerProcess:
+    """Go on with a worker that another program has started, which this one has replaced."""
+    rest = inherited.rest
+    end = None if rest is None else socket.socket(fileno=rest.fd)
+    worker = WorkerProcess(
+        inherited.number, slot, inherited.pid, end, loop, rest=rest, status=inherited.status
+    )
+    worker.is_leaving = inherited.is_leaving
+    worker.state = inherited.state
+    return worker
 
 
 def _popen(control: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:

@@ -21,6 +21,15 @@ class Slots:
         """
         return heapq.heappop(self._free)
 
+    def reserve(self, number: int) -> None:
+        """Take this very place.
+
+        Raises:
+            ValueError: it is taken.
+        """
+        self._free.remove(number)
+        heapq.heapify(self._free)
+
     def give_back(self, number: int) -> None:
         """Free a place."""
         heapq.heappush(self._free, number)

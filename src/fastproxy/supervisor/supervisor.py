@@ -3,6 +3,7 @@
     start    load the config, bind, have the workers take connections, say so
     reload   at SIGHUP, at a command, or when the file has changed: load the config anew; where the workers
              can, have them go on with it, else have new ones take connections and let the former ones drain
+    upgrade  at a command: become another program, which goes on with all that there is (`upgrade`)
     end      at SIGTERM or SIGINT: be not ready, let the workers drain, say so; at the second, cut them off;
              with a command, the signal is its, and its end is what drains
 
@@ -16,6 +17,8 @@ import contextlib
 import logging
 import os
 import signal
+import socket
+import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -33,13 +36,17 @@ from fastproxy.supervisor.activation import check
 from fastproxy.supervisor.console import ADMIN_MODE, Console
 from fastproxy.supervisor.cores import usable_cores
 from fastproxy.supervisor.crew import Crew, Shared, Terms
+from fastproxy.supervisor.door import NOBODY, Asked, Door, RefusedError, answer
 from fastproxy.supervisor.errands import Errands
 from fastproxy.supervisor.inboxes import Inboxes
+from fastproxy.supervisor.legacy import Legacy, close_all, particulars_of, release_signals
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
+from fastproxy.supervisor.rehearsal import tried_by
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.surroundings import Place, Surroundings
 from fastproxy.supervisor.tally import Tally
+from fastproxy.supervisor.upgrade import Belongings, become, former_crews, interpreter
 from fastproxy.supervisor.watch import FileWatch
 from fastproxy.telemetry import log
 
@@ -49,6 +56,9 @@ if TYPE_CHECKING:
 LOOK_EVERY_S = 1.0
 """How often workers are looked at, and asked what they have counted."""
 
+_FIRST_PAUSE_S = 1.0
+_LONGEST_PAUSE_S = 60.0
+"""Between two attempts of a new program to have workers of its own."""
 _LARGE = 5000
 """Callers and privileges that a running worker can take over in some ten milliseconds."""
 _SHOWN = 50
@@ -88,6 +98,7 @@ class Supervisor:
     Args:
         snapshot: the config that it begins with. load: loads it anew; raises ConfigError.
         surroundings: those outside who depend on it. loop: the event loop.
+        legacy: what a former program has left; None for a proxy that begins.
     """
 
     def __init__(
@@ -96,22 +107,35 @@ class Supervisor:
         load: Callable[[], Snapshot],
         surroundings: Surroundings,
         loop: asyncio.AbstractEventLoop,
+        legacy: Legacy | None = None,
     ) -> None:
         self._load = load
+        self._legacy = legacy
+        self._asker = NOBODY if legacy is None else legacy.asker
         self._surroundings = surroundings
         self._loop = loop
         self._snapshot = snapshot
         self._file = FileWatch(snapshot.file)
         self._workers: dict[int, WorkerProcess] = {}  # by the ids of their processes
-        self._tally = Tally("in" if isinstance(snapshot, InSnapshot) else "out", self._workers.values)
-        board_fd = board.make()
-        self._shared = Shared(board_fd, Board(board_fd), Slots(), Inboxes(), self._began, self._ended)
+        known = self._known = None if legacy is None else particulars_of(legacy)
+        self._tally = Tally(
+            "in" if isinstance(snapshot, InSnapshot) else "out",
+            self._workers.values,
+            None if known is None else known.tally,
+        )
+        board_fd = board.make() if known is None else known.board
+        inboxes = Inboxes(() if known is None else known.inboxes)
+        self._shared = Shared(board_fd, Board(board_fd), Slots(), inboxes, self._began, self._ended)
         self._errands = Errands(loop)
         self._crew: Crew | None = None
         self._changing = asyncio.Lock()
+        self._reloads_due = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._is_draining = False
         self._is_told_to_end = False
+        self._unknown: tuple[int, ...] = ()  # what holds former workers whose format nobody here knows
+        self._door = Door()
+        self._door.register("upgrade", self._upgrade)
         self._stop = asyncio.Event()
         self._cut = asyncio.Event()
 
@@ -131,21 +155,37 @@ class Supervisor:
         if self._surroundings.companion is not None:
             self._surroundings.companion.on_end(self._stop.set)
         await self._changing.acquire()  # whoever wants a change waits until there is something to change
+        if self._legacy is not None:
+            await self._take_over(self._legacy)
+            release_signals()  # now there is a proxy to reload or end, and who has ended is known
+        elif not await self._has_started():
+            return
+        self._changing.release()
+        tasks = [self._loop.create_task(self._watch())]
+        if self._legacy is not None:
+            tasks.append(self._loop.create_task(self._replace_former(self._legacy)))
+        living = self._loop.create_task(self._surroundings.manager.keep_alive(self._is_fine))
+        await self._stop.wait()
+        for task in tasks:
+            task.cancel()
+        await self._door.close()
+        await asyncio.wait(tasks)
+        self._tell_asker({"ok": False, "error": "the proxy ends"})
+        await self._drain()
+        living.cancel()
+
+    async def _has_started(self) -> bool:
+        """Start; return False where a signal to end came before that was done."""
         starting = self._loop.create_task(self._start())
         stopping = self._loop.create_task(self._stop.wait())
         await asyncio.wait((starting, stopping), return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
         if not starting.done():
             starting.cancel()
             await asyncio.wait((starting,))
-            return
+            return False
         starting.result()
-        self._changing.release()
-        watching = self._loop.create_task(self._watch())
-        living = self._loop.create_task(self._surroundings.manager.keep_alive(self._is_fine))
-        await stopping
-        watching.cancel()
-        await self._drain()
-        living.cancel()
+        return True
 
     async def _start(self) -> None:
         snapshot = self._snapshot
@@ -157,9 +197,8 @@ class Supervisor:
         except WorkerError as error:
             raise StartError(str(error)) from error
         await self._tally.refresh()  # so that nobody is told that it may get traffic before that is known
-        self._surroundings.serving(
-            Place(snapshot.config.name, self._tally.role, terms.listeners.name, self._console.name)
-        )  # fmt: skip
+        self._tell_surroundings(terms.listeners)
+        await self._door.open()
         _LOG.info(
             "ready",
             extra={
@@ -171,6 +210,10 @@ class Supervisor:
                 "version": __version__,
             },
         )
+
+    def _tell_surroundings(self, listeners: Listeners) -> None:
+        name = self._snapshot.config.name
+        self._surroundings.serving(Place(name, self._tally.role, listeners.name, self._console.name))
 
     def _terms(self, snapshot: Snapshot, former: Listeners | None, ledger: Ledger | None) -> Terms:
         """What the workers of a config are started with; the address is listened at from now on.
@@ -225,7 +268,9 @@ class Supervisor:
         Raises:
             ReloadError: it can't be used; all is as it was.
         """
+        self._reloads_due += 1
         async with self._changing:
+            self._reloads_due -= 1
             self._surroundings.manager.reloading()
             try:
                 reloaded = await self._reload()
@@ -264,7 +309,8 @@ class Supervisor:
     async def _reload(self) -> Reloaded:
         snapshot = await self._loaded()
         found = await asyncio.to_thread(changes, self._snapshot, snapshot)
-        way = _way(snapshot, found)
+        assert self._crew is not None  # there was a start
+        way = "new workers" if self._crew.is_former else _way(snapshot, found)
         if way == "nothing":
             return Reloaded(way, found)
         console = self._console
@@ -325,6 +371,95 @@ class Supervisor:
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+    # --- another program --------------------------------------------------------------------------------
+
+    async def _upgrade(self, asked: Asked) -> dict[str, Any]:
+        """Become another program, which answers in the end; returns only by refusing."""
+        python = interpreter(asked)
+        if self._changing.locked():
+            raise RefusedError("a reload or an upgrade is under way; ask again when it is over")
+        async with self._changing:
+            _LOG.info("an upgrade begins: the new program is tried", extra={"python": python})
+            try:
+                snapshot_fd = await tried_by(python, self._snapshot.file, self._errands)
+                try:
+                    await self._become(python, snapshot_fd, asked.fd)
+                finally:
+                    os.close(snapshot_fd)
+            except RefusedError as refusal:
+                _LOG.warning("the upgrade is refused; all is as it was", extra={"reason": str(refusal)})
+                raise
+        raise AssertionError("this is the former program")
+
+    async def _become(self, python: str, snapshot_fd: int, asker: int) -> None:
+        await self._tally.refresh()
+        assert self._crew is not None  # there was a start
+        left = await self._console.leave()
+        try:
+            admin, companion = self._snapshot.admin, self._surroundings.companion
+            what = Belongings(
+                list(self._workers.values()), self._crew, self._shared, self._tally,
+                (left, admin.address.text) if left and admin is not None else None,
+                self._door, self._unknown,
+                reload_is_due=self._reloads_due > 0,
+                command_pid=companion.pid or 0 if companion is not None else 0,
+            )  # fmt: skip
+            await become(python, sys.argv[1:], snapshot_fd, what, asker, lambda: self._is_told_to_end)
+        finally:
+            self._console = self._made_console()
+            await self._console.listen(left)
+
+    async def _take_over(self, legacy: Legacy) -> None:
+        """Go on with what a former program has left. Nothing is opened or started here that could fail."""
+        self._crew, leaving = former_crews(legacy, self._known, self._snapshot, self._shared, self._loop)
+        self._unknown = legacy.others if self._known is None else ()
+        await self._crew.connect()
+        await leaving.connect()
+        self._soon(leaving.drain())
+        self._reap()  # those that ended in between
+        self._console = self._made_console()
+        if legacy.admin is not None:
+            admin = self._snapshot.admin
+            if admin is not None and admin.address.text == legacy.admin.address:
+                await self._console.listen([socket.socket(fileno=fd) for fd in legacy.admin.fds])
+            else:
+                close_all(legacy.admin.fds)
+        if legacy.door is not None:
+            await self._door.adopt(legacy.door.fds[0], legacy.door.address)
+        self._tell_surroundings(self._crew.terms.listeners)
+        _LOG.info("taken over", extra={"version": __version__, "from_version": legacy.version})
+
+    async def _replace_former(self, legacy: Legacy) -> None:
+        """Have workers of this program take the place of the former ones; try until they or a reload do."""
+        former, pause_s = self._crew, _FIRST_PAUSE_S
+        while self._crew is former:
+            try:
+                async with self._changing:
+                    if self._snapshot.admin is not None and not self._console.name:
+                        await self._console.listen()
+                    await self._change(self._snapshot, "new workers")
+            except Exception as error:  # whatever it is, the former ones serve on
+                words = "the new program's workers don't start; the former ones serve on"
+                trace = None if isinstance(error, StartError | WorkerError | OSError) else error
+                _LOG.error(words, extra={"error": str(error), "pause_s": pause_s}, exc_info=trace)
+                self._tell_asker({"ok": False, "error": f"{words}, and it is tried again: {error}"})
+                await asyncio.sleep(pause_s)
+                pause_s = min(2 * pause_s, _LONGEST_PAUSE_S)
+        close_all(self._unknown)
+        self._unknown = ()
+        assert self._crew is not None  # there is another
+        said = {"version": __version__, "from_version": legacy.version, "workers": self._crew.terms.size}
+        _LOG.info("upgraded", extra=said)
+        self._tell_asker({"ok": True} | said)
+        if legacy.reload_is_due:
+            self._soon(self._reload_quietly())
+
+    def _tell_asker(self, said: dict[str, Any]) -> None:
+        """Answer whoever waits for the upgrade that has brought this program."""
+        asker, self._asker = self._asker, NOBODY
+        if asker != NOBODY:
+            answer(asker, said)
 
     # --- the end ----------------------------------------------------------------------------------------
 
@@ -390,9 +525,12 @@ class Supervisor:
     def _not_ready(self) -> str:
         if self._is_draining:
             return "draining"
-        if self._crew is None or not self._crew.is_ready:
+        if self._crew is None or not (self._crew.is_ready or self._unknown):
             return "no worker is ready"
         return self._tally.not_ready
+
+    def _made_console(self) -> Console:
+        return Console(self._snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
 
     def _make_profiles(self) -> Profiles:
         from fastproxy.supervisor.profiling import profiles_of  # noqa: PLC0415 - for those who ask

@@ -74,6 +74,12 @@ class Surroundings:
         self._place = place
         self._began_s = self._clock()
 
+    def adopt(self, command_pid: int) -> None:
+        """Go on with the command that a former program has started, of this process."""
+        assert self.companion is not None  # the command line says that there is one
+        self.companion.adopt(command_pid)
+        self._is_command_due = False
+
     def look(self, not_ready: str) -> None:
         """Tell them how the proxy is; called every so often while it serves.
 

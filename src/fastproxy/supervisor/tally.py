@@ -8,12 +8,28 @@ import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 
+from msgspec import Struct
+
 from fastproxy import __version__
 from fastproxy.control.channel import ChannelError
 from fastproxy.control.messages import STATUS, Status, decode
 from fastproxy.supervisor.process import WorkerProcess
 from fastproxy.telemetry.process import resident_bytes
 from fastproxy.telemetry.state import State, counted, total
+
+
+class Kept(Struct, frozen=True):
+    """What stays of a tally when another program goes on with it.
+
+    ended: what workers that are gone have counted. endings: how many of them, by how they ended.
+    reloads: by outcome. start_unix_s: since when it is counted.
+    """
+
+    ended: State
+    endings: dict[str, int]
+    reloads: dict[str, int]
+    start_unix_s: float
+
 
 _SERIES_A_LOOK = 100
 """To say what it has counted takes a worker 5 ms for every 1,000 series: of many it is asked less often."""
@@ -28,18 +44,25 @@ class Tally:
     its workers said last.
 
     Args:
-        role: as above. workers: those that there are now.
+        role: as above. workers: those that there are now. kept: of the tally to go on with; None for none.
     """
 
-    def __init__(self, role: str, workers: Callable[[], Iterable[WorkerProcess]]) -> None:
+    def __init__(
+        self, role: str, workers: Callable[[], Iterable[WorkerProcess]], kept: Kept | None = None
+    ) -> None:
         self.role = role
         self.not_ready = ""
         self._workers = workers
-        self._ended = State(role, __version__)
-        self._start_unix_s = time.time()
-        self._endings: Counter[str] = Counter()
-        self.reloads: Counter[str] = Counter()
+        self._ended = State(role, __version__) if kept is None else kept.ended
+        self._start_unix_s = time.time() if kept is None else kept.start_unix_s
+        self._endings: Counter[str] = Counter({} if kept is None else kept.endings)
+        self.reloads: Counter[str] = Counter({} if kept is None else kept.reloads)
         self._looks = 0
+
+    @property
+    def kept(self) -> Kept:
+        """What another program needs to go on."""
+        return Kept(self._ended, dict(self._endings), dict(self.reloads), self._start_unix_s)
 
     async def look(self) -> None:
         """Learn how the workers are and, where that is much not every time, what they have counted."""
