@@ -11,7 +11,10 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from fastproxy.control.channel import Rest
+from fastproxy.control.board import PLACES, SLOTS
+from fastproxy.control.channel import Message, Rest
+from fastproxy.control.ledger import Sizes
+from fastproxy.control.messages import Drain, Status, Take
 from fastproxy.supervisor import legacy as legacies
 from fastproxy.supervisor.legacy import (
     FORMAT,
@@ -25,7 +28,7 @@ from fastproxy.supervisor.legacy import (
 )
 from fastproxy.supervisor.process import Inherited
 from fastproxy.supervisor.tally import Kept
-from fastproxy.telemetry.state import State
+from fastproxy.telemetry.state import Outcome, SeriesState, State
 
 SHOW = f"""
 import sys
@@ -59,7 +62,9 @@ def some(format: int = FORMAT) -> Legacy:
     snapshot, board, ledger, listening, asker, channel = (os.memfd_create(name) for name in "abcdef")
     os.write(snapshot, b"a config")
     worker = Inherited(4711, 3, False, Rest(channel, 17, b"half"), State("in", "1.0"), None)
-    known = Particulars(board, ledger, (), (worker,), Kept(State("in", "1.0", cpu_s=2.5), {"drained": 2}, {}, 1.0))
+    known = Particulars(
+        board, ledger, (), (worker,), Kept(State("in", "1.0", cpu_s=2.5), {"drained": 2}, {}, 1.0)
+    )
     return Legacy(
         version="1.0",
         format=format,
@@ -138,3 +143,41 @@ def test_a_legacy_that_makes_no_sense_is_told_with_advice(content: bytes) -> Non
     with pytest.raises(LegacyError, match="fastproxy run"):
         take(fd)
     os.close(fd)
+
+
+def test_a_format_is_one_format() -> None:
+    """Who changes what is said between a supervisor and the workers of another version raises `FORMAT`."""
+    kinds = (
+        Particulars,
+        Inherited,
+        Kept,
+        Rest,
+        Message,
+        Drain,
+        Status,
+        Take,
+        State,
+        SeriesState,
+        Outcome,
+        Sizes,
+    )
+    fields = {kind.__name__: " ".join(kind.__struct_fields__) for kind in kinds}
+    assert (FORMAT, SLOTS, PLACES, fields) == (
+        1,
+        512,
+        64,
+        {
+            "Particulars": "board ledger inboxes workers tally",
+            "Inherited": "pid number is_leaving rest state status",
+            "Kept": "ended endings reloads start_unix_s",
+            "Rest": "fd number unread",
+            "Message": "kind number topic content",
+            "Drain": "is_last",
+            "Status": "not_ready",
+            "Take": "kind seconds file limit_bytes",
+            "State": "role version challenges cpu_s series tallies levels listed key_uses resident_bytes",
+            "SeriesState": "caller service retries bytes_in bytes_out refusals would_refuse outcomes",
+            "Outcome": "outcome cause counts sum_s",
+            "Sizes": "rates sessions",
+        },
+    )

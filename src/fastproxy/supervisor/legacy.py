@@ -30,7 +30,8 @@ from fastproxy.supervisor.process import Inherited
 from fastproxy.supervisor.tally import Kept
 
 FORMAT = 1
-"""Of `Particulars`, and of all that goes over a worker's channel or stands on its board."""
+"""Of `Particulars`, of what goes over a worker's channel, and of the memory that workers share. It is raised
+with any change of these that workers and supervisors of two versions would not both understand."""
 
 SIGNALS = (
     signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD, signal.SIGUSR1, signal.SIGUSR2
