@@ -157,7 +157,7 @@ DESCRIPTORS_EXHAUSTED = _row(
     "descriptors_exhausted", 503, "connection_limit_reached", "read",
     "This process may open no more connections",
     "Raise the limit on open files that the proxy is started with (LimitNOFILE=, `ulimit -n`), add workers, "
-    "or lower `limits.connections`. In phase `connect`, it is a connection to the next hop that isn't made.",
+    "or lower `limits.connections`. In the phase of connecting, it is one to the next hop that isn't made.",
 )
 OVERLOADED = _row(
     "overloaded", 503, "proxy_internal_response", "read",

@@ -58,14 +58,17 @@ class Access:
         self._digest = None if token is None else hashlib.sha256(token).digest()
         self._is_open = is_open
 
-    def check(self, head: RequestHead) -> None:
+    def check(self, head: RequestHead, *, is_change: bool = False) -> None:
         """Let a request pass.
+
+        Args:
+            is_change: it asks for more than profiles, which no config opens to every program.
 
         Raises:
             AdminError: it may not.
         """
         self._check_page(head)
-        if self._is_unix or self._is_open:
+        if self._is_unix or (self._is_open and not is_change):
             return
         if self._digest is None:
             raise AdminError(403, CLOSED)

@@ -108,7 +108,6 @@ class InRole:
                 self.snapshot, self.parts, self.own_keys, flow, server.date_line, self.certificates
             )
             self.links, server.links = links, links.server
-            links.server.descriptors = server.descriptors
         else:
             self.links.change(self.snapshot, self.parts, self.own_keys, flow, self.certificates)
 

@@ -73,7 +73,6 @@ class Proxy:
             sharing.room("connections", snapshot.config.limits.connections, lambda: 0),
             sharing.counts("peers"),
         )
-        self.server.descriptors = standing.descriptors
         role.install(self.server)
         self._spreading: Spreading | None = None
         self._watch()
@@ -102,6 +101,9 @@ class Proxy:
         """
         role = self._role
         await role.parts.endpoints.look_up()
+        self.server.descriptors = self._standing.descriptors
+        if role.link_server is not None:
+            role.link_server.descriptors = self._standing.descriptors
         for sock in listeners:
             if not role.listen(sock):
                 await self.server.listen(sock)
@@ -109,7 +111,9 @@ class Proxy:
         self._begin_housework()
         if spreading is not None:
             self._spreading = spreading
-            spreading.begin(self.server, role.link_server, is_inside_tls=role.snapshot.tls is not None)
+            # An out proxy with a certificate makes links inside TLS, and takes plain HTTP.
+            is_inside_tls = role.link_server is not None and role.snapshot.tls is not None
+            spreading.begin(self.server, role.link_server, is_inside_tls=is_inside_tls)
         if registers:
             await role.parts.endpoints.register()
 
@@ -151,7 +155,8 @@ class Proxy:
                 answered here.
         """
         role, drain = self._role, self._role.snapshot.config.drain
-        await role.parts.endpoints.deregister()
+        if is_last:
+            await role.parts.endpoints.deregister()  # else whoever takes over is registered there by now
         until_s = self._loop.time() + drain.grace_s
         idle_s = min(drain.idle_s, drain.grace_s / 2)  # so that who comes last has some time as well
         if self._spreading is not None:

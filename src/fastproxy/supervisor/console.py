@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from fastproxy.admin.access import FIELDS, Access
-from fastproxy.admin.server import AdminHandler
+from fastproxy.admin.server import Act, AdminHandler
 from fastproxy.config.snapshot import Snapshot
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import bind
@@ -37,6 +37,7 @@ class Console:
         snapshot: the config. tally: what the workers count.
         not_ready: says why the proxy should get no traffic now, "" when it may.
         make_profiles: makes what takes profiles, when first asked for.
+        acts: what can be asked for below `/api/v1/`, by method and path.
         loop: the event loop.
     """
 
@@ -46,6 +47,7 @@ class Console:
         tally: Tally,
         not_ready: Callable[[], str],
         make_profiles: Callable[[], Profiles],
+        acts: Mapping[tuple[bytes, bytes], Act],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._admin = admin = snapshot.admin
@@ -59,7 +61,8 @@ class Console:
             token=admin.token.reveal() if admin is not None and admin.token is not None else None,
             is_open=admin is not None and admin.is_open,
         )
-        handler = AdminHandler(snapshot.config.name, self._metrics, not_ready, access, make_profiles, loop)
+        name = snapshot.config.name
+        handler = AdminHandler(name, self._metrics, not_ready, access, make_profiles, acts, loop)
         limits = ServerLimits(connections=_CONNECTIONS)
         self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
 

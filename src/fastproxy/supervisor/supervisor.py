@@ -21,10 +21,11 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from fastproxy import __version__
-from fastproxy.config.changes import Change, changes
+from fastproxy.admin.server import Act
+from fastproxy.config.changes import changes
 from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import board, handover
@@ -43,6 +44,7 @@ from fastproxy.supervisor.legacy import Legacy, close_all, particulars_of, relea
 from fastproxy.supervisor.listeners import Listeners
 from fastproxy.supervisor.process import WorkerError, WorkerProcess
 from fastproxy.supervisor.rehearsal import tried_by
+from fastproxy.supervisor.reloading import Reloaded, ReloadError, at_the_door, over_http, way_to
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.surroundings import Place, Surroundings
 from fastproxy.supervisor.tally import Tally
@@ -59,37 +61,16 @@ LOOK_EVERY_S = 1.0
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 60.0
 """Between two attempts of a new program to have workers of its own."""
-_LARGE = 5000
-"""Callers and privileges that a running worker can take over in some ten milliseconds."""
 _SHOWN = 50
 """Changes that the log names at most."""
 
 _LOG = logging.getLogger("fastproxy")
 
 
-class ReloadError(Exception):
-    """A new config can't be used. problems: what is wrong with it, in words."""
-
-    def __init__(self, problems: list[str]) -> None:
-        super().__init__(*problems)
-        self.problems = problems
-
-
-class Reloaded(NamedTuple):
-    """What a reload did. how: "nothing", "in place", or by "new workers". changes: what differs."""
-
-    how: str
-    changes: list[Change]
-
-
-def _way(snapshot: Snapshot, found: list[Change]) -> str:
-    """Return how a config is gone over to; see `Reloaded`."""
-    if not found:
-        return "nothing"
-    # To compile that many in place would hold up all exchanges; new workers do it beside them.
-    size = len(snapshot.caller_names) + (len(snapshot.grants) if isinstance(snapshot, InSnapshot) else 0)
-    is_large = size > _LARGE
-    return "new workers" if is_large or any(change.takes_processes for change in found) else "in place"
+async def _close(console: Console) -> None:
+    """Have a console answer those that are here, the one who asked for this among them, and close it."""
+    for sock in await console.leave():
+        sock.close()
 
 
 class Supervisor:
@@ -136,6 +117,8 @@ class Supervisor:
         self._unknown: tuple[int, ...] = ()  # what holds former workers whose format nobody here knows
         self._door = Door()
         self._door.register("upgrade", self._upgrade)
+        self._door.register("reload", partial(at_the_door, self.reload))
+        self._door.register("diff", partial(at_the_door, self.preview))
         self._stop = asyncio.Event()
         self._cut = asyncio.Event()
 
@@ -189,7 +172,7 @@ class Supervisor:
 
     async def _start(self) -> None:
         snapshot = self._snapshot
-        self._console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
+        self._console = self._made_console(snapshot)
         terms = self._terms(snapshot, self._inherited(snapshot), None)
         await self._console.listen(self._surroundings.inherited.admin)
         try:
@@ -296,7 +279,7 @@ class Supervisor:
         """
         snapshot = await self._loaded()
         found = await asyncio.to_thread(changes, self._snapshot, snapshot)
-        return Reloaded(_way(snapshot, found), found)
+        return Reloaded(way_to(snapshot, found), found)
 
     async def _loaded(self) -> Snapshot:
         try:
@@ -310,13 +293,13 @@ class Supervisor:
         snapshot = await self._loaded()
         found = await asyncio.to_thread(changes, self._snapshot, snapshot)
         assert self._crew is not None  # there was a start
-        way = "new workers" if self._crew.is_former else _way(snapshot, found)
+        way = "new workers" if self._crew.is_former else way_to(snapshot, found)
         if way == "nothing":
             return Reloaded(way, found)
         console = self._console
         try:
             if snapshot.admin != self._snapshot.admin:
-                console = Console(snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
+                console = self._made_console(snapshot)
                 await console.listen()
             await self._change(snapshot, way)
         except (StartError, WorkerError, OSError) as error:
@@ -325,7 +308,7 @@ class Supervisor:
             raise ReloadError([str(error)]) from error
         if console is not self._console:
             console, self._console = self._console, console
-            console.close()
+            self._soon(_close(console))
         self._snapshot = snapshot
         log.setup(snapshot.config.log.level, snapshot.config.log.format)
         for warning in (*snapshot.warnings, *snapshot.lapsed):
@@ -407,7 +390,7 @@ class Supervisor:
             )  # fmt: skip
             await become(python, sys.argv[1:], snapshot_fd, what, asker, lambda: self._is_told_to_end)
         finally:
-            self._console = self._made_console()
+            self._console = self._made_console(self._snapshot)
             await self._console.listen(left)
 
     async def _take_over(self, legacy: Legacy) -> None:
@@ -418,7 +401,7 @@ class Supervisor:
         await leaving.connect()
         self._soon(leaving.drain())
         self._reap()  # those that ended in between
-        self._console = self._made_console()
+        self._console = self._made_console(self._snapshot)
         if legacy.admin is not None:
             admin = self._snapshot.admin
             if admin is not None and admin.address.text == legacy.admin.address:
@@ -529,8 +512,12 @@ class Supervisor:
             return "no worker is ready"
         return self._tally.not_ready
 
-    def _made_console(self) -> Console:
-        return Console(self._snapshot, self._tally, self._not_ready, self._make_profiles, self._loop)
+    def _made_console(self, snapshot: Snapshot) -> Console:
+        acts: dict[tuple[bytes, bytes], Act] = {
+            (b"POST", b"/api/v1/reload"): partial(over_http, self.reload),
+            (b"GET", b"/api/v1/diff"): partial(over_http, self.preview),
+        }
+        return Console(snapshot, self._tally, self._not_ready, self._make_profiles, acts, self._loop)
 
     def _make_profiles(self) -> Profiles:
         from fastproxy.supervisor.profiling import profiles_of  # noqa: PLC0415 - for those who ask

@@ -192,7 +192,7 @@ class Load:
             self._over.set()
             for thread in self._threads:
                 thread.join(_LIMIT_S)
-        assert self.failed == []
+        assert self.failed == [], self.failed[:5]
 
 
 def wait_for_key(proxy: ProxyProcess, key_id: str) -> None:
