@@ -16,8 +16,10 @@ from typing import Any
 
 import pytest
 
+from fastproxy.control.board import Board
 from tests.e2e.client import Client, fetch, request_bytes
 from tests.e2e.nginx import Nginx
+from tests.e2e.programs import wait_until
 from tests.e2e.proxies import (
     Config,
     ProxyProcess,
@@ -51,6 +53,30 @@ def start(tmp_path: Path) -> Iterator[Start]:
             return proxy.ready()
 
         yield start
+
+
+class Slow:
+    """A service that answers when it may."""
+
+    def __init__(self) -> None:
+        self.may_answer = threading.Event()
+
+    def __call__(self, conversation: Conversation) -> None:
+        conversation.request()
+        self.may_answer.wait(30)
+        conversation.send(sized(b"in the end"))
+
+
+@pytest.fixture
+def slow() -> Slow:
+    return Slow()
+
+
+@pytest.fixture
+def service(slow: Slow) -> Iterator[ScriptedService]:
+    with ScriptedService(slow) as service:
+        yield service
+        slow.may_answer.set()
 
 
 def pair(start: Start, endpoint: str, out: Config, inner: Config) -> tuple[ProxyProcess, ProxyProcess]:
@@ -161,31 +187,34 @@ def test_a_worker_that_hangs_is_found_and_replaced(start: Start, nginx: Nginx) -
         call(out)
 
 
+@pytest.mark.parametrize("role", ["out", "in"])
+def test_what_was_under_way_in_a_killed_worker_is_counted(
+    start: Start, service: ScriptedService, role: str
+) -> None:
+    out, inner = pair(start, service.endpoint, {"workers": 1} | GRACE, {"workers": 1} | GRACE)
+    proxy = out if role == "out" else inner
+    with Client(out.listen) as first, Client(out.listen) as second:
+        for client in (first, second):
+            client.send(request_bytes("POST", "/web/", b"x"))
+        service.wait_for_requests(2)
+        wait_until(lambda: shown_in_flight(proxy) == 2)
+        killed = proxy.worker
+        os.kill(killed, signal.SIGKILL)
+        line = proxy.log.wait_for(message="a worker has ended; another takes its place")
+        assert line["in_flight"] == 2
+        wait_for_workers(proxy, 1, killed)
+        assert proxy.metrics().total("fastproxy_exchanges_lost_total") == 2
+
+
+def shown_in_flight(proxy: ProxyProcess) -> int:
+    """What the only worker of a proxy shows on the board of its supervisor to be under way."""
+    fds = Path(f"/proc/{proxy.pid}/fd").iterdir()
+    fd = next(fd for fd in fds if "fastproxy-board" in os.readlink(fd))  # the mapping has one of its own
+    with fd.open("r+b") as board:
+        return Board(board.fileno()).slot(0).in_flight
+
+
 # --- the supervisor ends --------------------------------------------------------------------------------
-
-
-class Slow:
-    """A service that answers when it may."""
-
-    def __init__(self) -> None:
-        self.may_answer = threading.Event()
-
-    def __call__(self, conversation: Conversation) -> None:
-        conversation.request()
-        self.may_answer.wait(30)
-        conversation.send(sized(b"in the end"))
-
-
-@pytest.fixture
-def slow() -> Slow:
-    return Slow()
-
-
-@pytest.fixture
-def service(slow: Slow) -> Iterator[ScriptedService]:
-    with ScriptedService(slow) as service:
-        yield service
-        slow.may_answer.set()
 
 
 def test_workers_whose_supervisor_is_killed_end_with_what_is_under_way(

@@ -223,7 +223,7 @@ class Crew:
                     "worker": worker.number,
                     "pid": worker.pid,
                     "how": how_it_ended(status),
-                    "in_flight": worker.slot.in_flight,
+                    "in_flight": worker.left,
                     "pause_s": round(pause_s, 3),
                 },
             )

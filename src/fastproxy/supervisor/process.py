@@ -61,6 +61,7 @@ class WorkerProcess:
     ended: is done with its exit status (negative: the signal) when the process is gone, and all that it said
     is heard.
     is_leaving: it was told to end. state: what it had counted when it was asked last.
+    left: exchanges that were under way when it ended, as it showed last.
 
     Args:
         number, slot: as above.
@@ -90,6 +91,7 @@ class WorkerProcess:
         self.ended: asyncio.Future[int] = loop.create_future()
         self.is_leaving = False
         self.state: State | None = None
+        self.left = 0
         self._words = ""
         self._status = status
         self._rest: Rest | None = None
@@ -215,6 +217,7 @@ class WorkerProcess:
                 WorkerError(self._words or f"a worker {how_it_ended(status)} at its start")
             )
             self._ready.exception()  # nobody may wait any more
+        self.left = self.slot.in_flight  # now: the slot goes to another
         self.ended.set_result(status)
 
     def _hear(self, topic: str, content: bytes) -> None:

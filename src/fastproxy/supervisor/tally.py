@@ -95,8 +95,10 @@ class Tally:
         """Keep what a worker has counted that has ended, with this exit status."""
         how = "drained" if worker.is_leaving and status == 0 else "cut" if worker.is_leaving else "unasked"
         self._endings[how] += 1
-        if worker.state is not None:
-            self._ended = total((self._ended, counted(worker.state)), self.role, __version__)
+        gone = State(self.role, __version__) if worker.state is None else counted(worker.state)
+        if how != "drained":
+            gone.tallies = gone.tallies | {"fastproxy_exchanges_lost": {"": worker.left}}
+        self._ended = total((self._ended, gone), self.role, __version__)
 
     def state(self) -> State:
         """Return what all have counted, as they said last."""

@@ -52,6 +52,7 @@ GAUGES = {
 TALLIES = {
     "fastproxy_reloads": "Reloads of the config, by outcome",
     "fastproxy_workers_ended": "Processes that took connections and have ended, by how",
+    "fastproxy_exchanges_lost": "Exchanges under way in processes that ended without draining",
     "fastproxy_connections_accepted": "Connections accepted by the listener",
     "fastproxy_connections_handed_on": "Connections that one worker gave to another, which had fewer",
     "fastproxy_descriptor_shortages": "Connections refused, or not made, for want of a file descriptor",
