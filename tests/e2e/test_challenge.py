@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import signal
+from contextlib import ExitStack
+
 import pytest
 
 from tests.e2e.client import Client, request_bytes
 from tests.e2e.conftest import Maker
 from tests.e2e.http_wire import chunked
 from tests.e2e.services import ScriptedService, echo
+
+CALLS_AT_ONCE = 20
 
 
 @pytest.fixture(scope="module")
@@ -35,6 +41,27 @@ def test_even_the_first_request_may_be_a_stream(make: Maker, echo_service: Scrip
         client.send(request_bytes("POST", "/echo/", headers=["Transfer-Encoding: chunked"]))
         client.send(chunked(b"one", b"two"))
         assert client.answer().body == b"onetwo"
+
+
+def test_calls_that_come_at_once_to_a_proxy_that_has_just_begun_ask_once(
+    make: Maker, echo_service: ScriptedService
+) -> None:
+    """A question is an envelope of a session that nobody knows yet, of which an in proxy takes few."""
+    pair = make.pair(
+        {"echo": [echo_service.endpoint]},
+        inner={"limits": {"new_sessions_per_peer_per_s": 3}},
+        out={"defaults": {"timeout_s": 50}},
+    )
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(pair.address, timeout_s=50)) for _ in range(CALLS_AT_ONCE)]
+        os.kill(pair.inner.worker, signal.SIGSTOP)  # so that all are there before the first is answered
+        for client in clients:
+            client.send(request_bytes("POST", "/echo/", b"content"))
+        while pair.out.metrics().total("fastproxy_in_flight") < CALLS_AT_ONCE:
+            pass
+        os.kill(pair.inner.worker, signal.SIGCONT)
+        assert [client.answer().body for client in clients] == [b"content"] * CALLS_AT_ONCE
+    assert pair.inner.metrics().total("fastproxy_challenges_total") == 1
 
 
 @pytest.mark.parametrize("method", ["GET", "POST"])

@@ -17,6 +17,7 @@ from typing import cast
 
 from fastproxy.errors import (
     BODY_TOO_LARGE,
+    DEADLINE_EXCEEDED,
     EPOCH_MISMATCH,
     IDENTITY_UNPROVEN,
     RECEIVER_KEY_ENDED,
@@ -179,7 +180,7 @@ class OverHttp:
         for _ in range(_CHALLENGES):
             told = self._sessions.told.get(endpoint)
             if told is None or now_s >= told.until_s:
-                told = await self._ask(exchange, endpoint, now_s)
+                told = await self._told(exchange, endpoint, now_s)
                 now_s = self._in_time(exchange)
             answer = await self._send(
                 exchange, outgoing, content, endpoint, told.public_key, told.epoch, now_s
@@ -203,6 +204,43 @@ class OverHttp:
             ProxyError: it gave none.
         """
         await self._ask(exchange, endpoint, self._clock())
+
+    async def _told(self, exchange: Exchange, endpoint: Endpoint, now_s: float) -> Told:
+        """Return what an endpoint tells; one call of a caller asks, all others wait for what it hears.
+
+        A receiver takes few envelopes of sessions that it doesn't know (`new_sessions_per_peer_per_s`), as
+        questions are, and a worker that has just begun can have hundreds of calls at once.
+        """
+        asking, key = self._sessions.asking, (exchange.caller, endpoint)
+        while (line := asking.get(key)) is not None:
+            waiter: Waiter[None] = Waiter()
+            line.append(waiter)
+            exchange.phase = "wait"
+            try:
+                await waiter
+            except BaseException:
+                if not waiter.done:
+                    line.remove(waiter)
+                raise
+            now_s = self._in_time(exchange)
+            told = self._sessions.told.get(endpoint)
+            if told is not None and now_s < told.until_s:
+                return told
+        line = asking[key] = []
+        failure: ProxyError | None = None
+        try:
+            return await self._ask(exchange, endpoint, now_s)
+        except ProxyError as error:
+            if error.cause is not DEADLINE_EXCEEDED:  # which is the asker's own
+                failure = error
+            raise
+        finally:
+            del asking[key]
+            for waiter in line.copy():
+                if failure is None:
+                    waiter.set(None)
+                else:
+                    waiter.fail(failure.again())
 
     async def _ask(self, exchange: Exchange, endpoint: Endpoint, now_s: float) -> Told:
         """Have an endpoint tell its epoch, and with it which of the receiver's keys it has."""

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from fastproxy.errors import RECEIVER_KEY_ENDED, ProxyError
 from fastproxy.model import Endpoint
+from fastproxy.net.drive import Waiter
 from fastproxy.wire.ciphers import Cipher
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.sender import SenderSession
@@ -48,14 +49,14 @@ class Told(NamedTuple):
 class ReceiverSessions:
     """Sessions with one receiver.
 
-    told: by endpoint.
+    told: by endpoint. asking: by caller and endpoint, who waits for what a question under way will tell.
 
     Args:
         key_of: returns the private key of a caller, of those that may occur. receiver: whom requests are
             sealed for. cipher: how. random: n random bytes.
     """
 
-    __slots__ = ("_cipher", "_key_of", "_random", "_sessions", "receiver", "told")
+    __slots__ = ("_cipher", "_key_of", "_random", "_sessions", "asking", "receiver", "told")
 
     def __init__(
         self,
@@ -70,6 +71,7 @@ class ReceiverSessions:
         self._random = random
         self._sessions: dict[tuple[str, bytes], SenderSession] = {}
         self.told: dict[Endpoint, Told] = {}
+        self.asking: dict[tuple[str, Endpoint], list[Waiter[None]]] = {}
 
     def find(self, caller: str, public_key: bytes) -> SenderSession | None:
         """Return the session under this key of the receiver, if there is one."""
