@@ -13,7 +13,7 @@ from fastproxy.net.connection import LINGER_S, PROMPT_BYTES, PROMPT_S, Connectio
 from fastproxy.net.drive import Waiter
 from fastproxy.net.framing import BUFFER_BYTES, IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
-from fastproxy.net.server import Server, ServerLimits
+from fastproxy.net.server import Edge, Server, ServerLimits
 from fastproxy.net.timers import TICK_S, Wheel
 from tests.net.kit import Clock, Wire, in_bytes, respond
 
@@ -120,6 +120,18 @@ class Seen:
     async def __call__(self, request: Request, connection: Connection) -> None:
         self.contents.append(request.content)
         await echo(request, connection)
+
+
+def test_a_connection_that_was_made_before_a_change_and_begins_after_it_goes_by_the_new_config() -> None:
+    """The event loop makes it in one turn, and has it begin in the next."""
+    former, following = Seen(), Seen()
+    listener, other = Listener(former), Listener(following)
+    connection = Connection(listener.server)
+    listener.server.change(other, Edge(other.server.parser, ServerLimits(), None))
+    wire = Wire(connection, ("192.0.2.1", 4711))
+    wire.receive(POST)
+    assert wire.take() == ok(b"/a hello")
+    assert (former.contents, following.contents) == ([], [b"hello"])
 
 
 @pytest.mark.parametrize("length", [2, 1000, PROMPT_BYTES])

@@ -152,6 +152,8 @@ class Connection(asyncio.Protocol):
             self._retire()
             return
         self._transport = transport
+        if self._handle != server.handler.handle:  # since a turn of the loop ago, when this was made
+            self.renew()
         server.connections.add(self)
         of_peer = server.by_peer.add(self.peer)
         server.shown[0] = len(server.connections)
