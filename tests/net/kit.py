@@ -68,6 +68,10 @@ class Wire(asyncio.Transport):
     def abort(self) -> None:
         self.closing = self.aborted = True
 
+    def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
+        assert isinstance(protocol, asyncio.Protocol | asyncio.BufferedProtocol)
+        self.protocol = protocol
+
     # --- what the test calls --------------------
 
     def receive(self, *pieces: bytes) -> None:

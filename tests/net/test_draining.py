@@ -10,6 +10,7 @@ from collections.abc import Iterator
 import pytest
 import uvloop
 
+from fastproxy.net.connection import Connection
 from fastproxy.net.http1 import HeadParser
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.server import DoorLimits, LinkServer
@@ -126,6 +127,7 @@ def test_a_link_that_begins_meanwhile_is_reset(ends: tuple[socket.socket, socket
     assert (wire.aborted, wire.take()) == (True, b"")
     assert ends[0].getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8) == struct.pack("ii", 1, 0)
     assert server.size == 0
+    assert not isinstance(wire.protocol, Connection), "its end would be counted once more"
 
 
 def test_without_time_for_it_nothing_new_is_taken() -> None:

@@ -391,6 +391,7 @@ class Connection(asyncio.Protocol):
             return
         if self._server.draining:
             reset_at_end(transport)
+            transport.set_protocol(asyncio.Protocol())  # this one is gone already
             transport.abort()
         else:
             links.take(transport, self.peer, data)
