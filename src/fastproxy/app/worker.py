@@ -72,6 +72,7 @@ class Worker:
         self._begin: asyncio.Future[Begin] = loop.create_future()
         self._told_to_end = asyncio.Event()
         self._is_alone = asyncio.Event()
+        self._changing = asyncio.Lock()
         self._name = ""
         self._slot: Slot | None = None
         self._ledger: Ledger | None = None
@@ -163,11 +164,12 @@ class Worker:
     async def _change(self, proxy: Proxy, content: bytes) -> None:
         """Go on with another config, or as before."""
         snapshot = handover.unpack(content)
-        try:
-            await proxy.change(snapshot)
-        except Exception as error:  # whatever is wrong with it, exchanges go on
-            _LOG.exception("the new config can't be taken")
-            raise ChannelError(f"{type(error).__name__}: {error}") from error
+        async with self._changing:  # what was asked last is what counts in the end
+            try:
+                await proxy.change(snapshot)
+            except Exception as error:  # whatever is wrong with it, exchanges go on
+                _LOG.exception("the new config can't be taken")
+                raise ChannelError(f"{type(error).__name__}: {error}") from error
         log.setup(snapshot.config.log.level, snapshot.config.log.format)
 
     def _profiles_of(self, proxy: Proxy) -> WorkerProfiles:

@@ -138,12 +138,18 @@ class Crew:
         former, self.terms = self.terms, terms
         changing = [worker for worker in self if worker.is_ready]  # the others are told then
         try:
-            async with asyncio.timeout(CHANGE_LIMIT_S):
-                await asyncio.gather(*(worker.change(terms.snapshot_fd) for worker in changing))
-        except (WorkerError, TimeoutError) as error:
+            # When one can't, the others are waited for no more: none takes the config later.
+            async with asyncio.timeout(CHANGE_LIMIT_S), asyncio.TaskGroup() as group:
+                for worker in changing:
+                    group.create_task(worker.change(terms.snapshot_fd))
+        except (ExceptionGroup, TimeoutError) as error:
             self.terms = former
             await self._change_back(changing)
-            raise WorkerError(str(error) or f"not within {CHANGE_LIMIT_S:g} s") from error
+            words = str(error.exceptions[0]) if isinstance(error, ExceptionGroup) else ""
+            raise WorkerError(words or f"not within {CHANGE_LIMIT_S:g} s") from error
+        except BaseException:
+            self.terms = former  # the memory of the others is about to be closed
+            raise
 
     async def _change_back(self, workers: Iterable[WorkerProcess]) -> None:
         for worker in workers:
@@ -244,6 +250,7 @@ class Crew:
                 await worker.change(self.terms.snapshot_fd)
         except WorkerError as error:
             _LOG.error("a worker can't begin", extra={"error": str(error)})
+            worker.kill(is_expected=False)  # it may serve, by a config that is the proxy's no more
         except TimeoutError:
             _LOG.error("a worker is not ready in time", extra={"worker": worker.number, "pid": worker.pid})
             worker.kill(is_expected=False)

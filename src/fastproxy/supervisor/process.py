@@ -38,6 +38,10 @@ class WorkerError(Exception):
     """A worker didn't become ready; the message says why."""
 
 
+_UNKNOWN = -1
+"""In place of a config, where it can't be told which one a worker has."""
+
+
 class Inherited(Struct, frozen=True):
     """A worker that another program has started.
 
@@ -103,7 +107,7 @@ class WorkerProcess:
         self._popen = popen
         self.pid = popen if isinstance(popen, int) else popen.pid
         self._begin = begin
-        self._snapshot_fd = -1 if begin is None else begin.snapshot
+        self._config = _UNKNOWN if begin is None else _config_in(begin.snapshot)
 
     async def begin(self) -> None:
         """Tell it what to do, and wait until it takes connections.
@@ -152,15 +156,17 @@ class WorkerProcess:
         Raises:
             WorkerError: it can't. One that has ended needn't: its successor begins with the config.
         """
-        if self._snapshot_fd == snapshot_fd:
+        config = _config_in(snapshot_fd)
+        if self._config == config:
             return
+        self._config = _UNKNOWN  # until it says so; who fails, or isn't waited for, may have taken some of it
         try:
             await self.ask(CHANGE, handover.content(snapshot_fd))
         except ChannelError as error:
             if self.ended.done() or not self._channel.is_open:
                 return
             raise WorkerError(f"worker {self.number} can't take the config: {error}") from error
-        self._snapshot_fd = snapshot_fd
+        self._config = config
 
     def tell(self, topic: str) -> None:
         """Tell it something."""
@@ -276,6 +282,11 @@ def _popen(control: socket.socket, begin: Begin) -> subprocess.Popen[bytes]:
             ),
             stdin=subprocess.DEVNULL,
         )
+
+
+def _config_in(snapshot_fd: int) -> int:
+    """Return what tells configs apart: the number of their memory. That of a descriptor soon comes again."""
+    return os.fstat(snapshot_fd).st_ino
 
 
 def how_it_ended(status: int) -> str:

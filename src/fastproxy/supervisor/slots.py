@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import heapq
 
 from fastproxy.control.board import SLOTS
@@ -17,8 +18,10 @@ class Slots:
         """Return a free place, which is taken from then on.
 
         Raises:
-            IndexError: there is none.
+            OSError: there is none, as long as so many former workers drain.
         """
+        if not self._free:
+            raise OSError(errno.EAGAIN, f"there are {SLOTS} workers already, with those that drain")
         return heapq.heappop(self._free)
 
     def reserve(self, number: int) -> None:
