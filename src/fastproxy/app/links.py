@@ -12,7 +12,8 @@ import socket
 import time
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from typing import TYPE_CHECKING
+from hmac import compare_digest
+from typing import TYPE_CHECKING, cast
 
 from fastproxy.app.callers import LOOK_EVERY_S
 from fastproxy.app.link_refusals import RefusalLog
@@ -284,6 +285,8 @@ class ReceiverLinks:
         self._known: dict[bytes, str] = {}
         self._psks: dict[bytes, bytes] = {}
         self._ended: dict[bytes, str] = {}  # whose key each was that has passed its date
+        self._other_psk: frozenset[bytes] = frozenset()  # keys that prove nothing now without another one
+        self._certified: Mapping[str, str] = {}
         self._counters = LinkCounters()
         self._sharing = parts.sharing
         self._uses = parts.metrics.key_uses
@@ -319,7 +322,7 @@ class ReceiverLinks:
         door, settings = self._door(snapshot), _receiver_settings(snapshot)
         self.server.change(handler, door, settings, self._door_limits(snapshot))
         self._watch_links(parts)
-        self._cut(self._is_key_trusted if certificates is None else certificates.is_trusted)
+        self._cut(self._is_key_trusted if certificates is None else self._is_certificate_known)
         self._replace_links()
 
     def _begin(self, snapshot: InSnapshot, own_keys: OwnKeys, certificates: Certificates | None) -> None:
@@ -327,6 +330,7 @@ class ReceiverLinks:
         self._own_keys = own_keys
         self._name = snapshot.config.name
         self._know(snapshot.callers.values())
+        self._certified = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
         per_s, capacity = snapshot.config.link.new_links_per_peer_per_s, snapshot.config.limits.rate_states
         self._admit = newcomers(self._sharing, "new_links", per_s, capacity)
 
@@ -337,8 +341,7 @@ class ReceiverLinks:
             responder = Responder(name, own_keys.all_of(name), self._psks.get, params, self._refusal)
             own_keys.on_change(lambda names: responder.replace_keys(own_keys.all_of(name)))
             return NoiseDoor(responder, self._known, self._admit, os.urandom)
-        names = {peer.tls_id: peer.name for peer in snapshot.callers.values() if peer.tls_id}
-        return TlsDoor(HelloResponder(params), _identify(names))
+        return TlsDoor(HelloResponder(params), _identify(self._certified))
 
     def _door_limits(self, snapshot: InSnapshot) -> DoorLimits:
         section = snapshot.config.link
@@ -402,6 +405,7 @@ class ReceiverLinks:
         self._cut(self._is_key_trusted)
 
     def _know(self, callers: Iterable[Peer]) -> None:
+        former_psks = dict(self._psks)
         for mapping in (self._known, self._psks, self._ended):
             mapping.clear()
         for peer in callers:
@@ -412,9 +416,25 @@ class ReceiverLinks:
                 self._known[key] = peer.name
                 self._psks[key] = psk
                 self._ended.pop(key, None)
+        self._other_psk = frozenset(
+            key for key, psk in self._psks.items() if not compare_digest(former_psks.get(key, psk), psk)
+        )
 
     def _is_key_trusted(self, link: ReceiverLink) -> bool:
-        return isinstance(link.identity, bytes) and self._known.get(link.identity) == link.caller
+        """Whether what a link was proven by proves the same caller by what is known since just now."""
+        identity = link.identity
+        return (
+            isinstance(identity, bytes)
+            and self._known.get(identity) == link.caller
+            and identity not in self._other_psk
+        )
+
+    def _is_certificate_known(self, link: ReceiverLink) -> bool:
+        """Whether a certificate that was accepted stands for the same caller in this config."""
+        try:
+            return _identify(self._certified)(cast("TlsPeer", link.identity)) == link.caller
+        except LinkError:
+            return False
 
     def _cut(self, is_trusted: Callable[[ReceiverLink], bool]) -> None:
         if gone := self.server.revoke(is_trusted):

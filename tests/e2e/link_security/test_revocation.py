@@ -300,3 +300,23 @@ def test_a_caller_changes_its_key_without_a_gap(parties: Parties, service: Scrip
         with link(receiver.listen, key=key_of(name)) as caller:
             assert caller.call().status == 200
             assert service.last.get("fastproxy-caller") == "web"
+
+
+def test_a_reload_cuts_the_links_that_were_proven_with_another_psk(
+    parties: Parties, service: ScriptedService
+) -> None:
+    psks = [bytes([number]) * 32 for number in (1, 2)]
+    first, second = (
+        {"callers": {"web": {"psk": {"literal": psk.hex(), "insecure_literal": True}}}} for psk in psks
+    )
+    receiver = parties.in_proxy({"api": service.endpoint}, first)
+    with (
+        link(receiver.listen, psk=psks[0]) as gone,
+        link(receiver.listen, key=key_of("guest")) as other,
+    ):
+        assert (gone.call().status, other.call().status) == (200, 200)
+        assert receiver.reload(second)["how"] == "in place"
+        assert gone.goodbye() == KEY_REVOKED
+        assert other.call().status == 200
+    with link(receiver.listen, psk=psks[1]) as again:
+        assert again.call().status == 200

@@ -32,7 +32,7 @@ from tests.e2e.link_security.tls import (
     replace,
     tls_receiver,
 )
-from tests.e2e.proxies import ProxyProcess
+from tests.e2e.proxies import Config, ProxyProcess
 from tests.e2e.services import ScriptedService, answering, sized
 
 
@@ -143,3 +143,20 @@ def test_a_certificate_that_ends_takes_its_link_with_it(receiver: ProxyProcess, 
     assert datetime.datetime.now(datetime.UTC) > ends.replace(microsecond=0)
     with pytest.raises(NO_LINK):
         client.link(receiver.listen)
+
+
+@pytest.mark.parametrize("web", [None, {"tls_id": "spiffe://shop.example/other"}], ids=["removed", "renamed"])
+def test_a_reload_cuts_the_links_of_who_is_no_caller_by_its_certificate_any_more(
+    parties: Parties, service: ScriptedService, folder: Path, web: Config | None
+) -> None:
+    files = write_files(folder, "tls", CA.issue([IN_URI]), CA.pem)
+    receiver = parties.in_proxy({"api": service.endpoint}, in_changes(files), folder)
+    guest = TlsClient(parties.folder(), of_caller(dns_names=[GUEST_NAME]))
+    with (
+        TlsClient(folder, of_caller(WEB_URI)).link(receiver.listen) as gone,
+        guest.link(receiver.listen) as other,
+    ):
+        assert (gone.call().status, other.call().status) == (200, 200)
+        assert receiver.reload({"callers": {"web": web}})["how"] == "in place"
+        assert gone.goodbye() == KEY_REVOKED
+        assert other.call().status == 200
