@@ -62,9 +62,9 @@ class KnownCallers:
 
     async def watch(self) -> None:
         """Look again and again; runs until it is cancelled."""
-        while not self.is_lasting:
-            await asyncio.sleep(LOOK_EVERY_S)
+        while not self.is_lasting:  # at once: the config may be of a time when others stood in the folder
             await self.look()
+            await asyncio.sleep(LOOK_EVERY_S)
 
     async def look(self) -> None:
         """Look at the folder and the dates once."""

@@ -179,10 +179,15 @@ class Proxy:
         await asyncio.gather(*(_end(server, grace_s) for server in ending))
         for task in (*self._housekeeping, *self._retiring):
             task.cancel()
-        for each in (role, *self._former):
+        for each in (self._role, *self._former):  # it may be another by now, which trusts less
             await each.close()
         self._standing.wheel.close()
-        role.parts.access_log.settle()
+        self._role.parts.access_log.settle()
+
+    @property
+    def snapshot(self) -> Snapshot:
+        """Its present config."""
+        return self._role.snapshot
 
     @property
     def parts(self) -> Parts:

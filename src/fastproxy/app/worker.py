@@ -35,6 +35,7 @@ from fastproxy.control.messages import (
     DRAIN,
     FAILED,
     METRICS,
+    NARROW,
     PROFILE,
     READY,
     STATUS,
@@ -153,7 +154,10 @@ class Worker:
         if topic == METRICS:
             return encode(state_of(proxy.metrics, self._name))
         if topic == CHANGE:
-            await self._change(proxy, content)
+            await self._change(proxy, handover.unpack(content))
+            return b""
+        if topic == NARROW:
+            await self._narrow(proxy, handover.unpack(content))
             return b""
         if topic == STATUS:
             return encode(Status(proxy.not_ready()))
@@ -161,9 +165,17 @@ class Worker:
             return await self._profiles_of(proxy).take(decode(content, Take))
         raise ChannelError(f"it knows nothing of {topic}")
 
-    async def _change(self, proxy: Proxy, content: bytes) -> None:
+    async def _narrow(self, proxy: Proxy, newer: Snapshot) -> None:
+        """Go on with the own config, where a newer one trusts all that it does; else with less of it."""
+        from fastproxy.app.narrowing import narrowed  # noqa: PLC0415 - for those who drain
+
+        own = proxy.snapshot
+        left = await asyncio.to_thread(narrowed, own, newer)
+        if left != own:
+            await self._change(proxy, left)
+
+    async def _change(self, proxy: Proxy, snapshot: Snapshot) -> None:
         """Go on with another config, or as before."""
-        snapshot = handover.unpack(content)
         async with self._changing:  # what was asked last is what counts in the end
             try:
                 await proxy.change(snapshot)

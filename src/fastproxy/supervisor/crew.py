@@ -184,6 +184,28 @@ class Crew:
             _LOG.error("a worker hangs; it is replaced", extra={"worker": worker.number, "pid": worker.pid})
             worker.kill(is_expected=False)
 
+    async def narrow(self, snapshot: bytes) -> None:
+        """Have all workers, which are about to drain or do, trust nobody whom a newer config doesn't trust.
+
+        One that can't is cut off, unless another program has started it: that may know nothing of this.
+
+        Args:
+            snapshot: the newer config (`handover.content`).
+        """
+        await asyncio.gather(*(self._narrow(worker, snapshot) for worker in self if worker.is_ready))
+
+    async def _narrow(self, worker: WorkerProcess, snapshot: bytes) -> None:
+        try:
+            async with asyncio.timeout(CHANGE_LIMIT_S):
+                await worker.narrow(snapshot)
+        except (WorkerError, TimeoutError) as error:
+            _LOG.warning(
+                "a worker that drains still trusts as its former config says",
+                extra={"worker": worker.number, "error": str(error), "cut": not self.is_former},
+            )
+            if not self.is_former:
+                worker.kill()
+
     async def drain(self, *, is_last: bool = False) -> None:
         """Have all workers end, with what is under way; those that take too long are cut off.
 

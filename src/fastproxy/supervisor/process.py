@@ -15,13 +15,14 @@ from msgspec import Struct
 
 from fastproxy.control import handover
 from fastproxy.control.board import Slot
-from fastproxy.control.channel import Channel, ChannelError, Rest
+from fastproxy.control.channel import Channel, ChannelError, GoneError, Rest
 from fastproxy.control.messages import (
     BEGIN,
     CHANGE,
     DRAIN,
     FAILED,
     METRICS,
+    NARROW,
     READY,
     Begin,
     Drain,
@@ -167,6 +168,19 @@ class WorkerProcess:
                 return
             raise WorkerError(f"worker {self.number} can't take the config: {error}") from error
         self._config = config
+
+    async def narrow(self, snapshot: bytes) -> None:
+        """Have it trust nobody whom another config doesn't trust; see `handover.content`.
+
+        Raises:
+            WorkerError: it can't. One that has ended needn't.
+        """
+        try:
+            await self.ask(NARROW, snapshot)
+        except GoneError:
+            return
+        except ChannelError as error:
+            raise WorkerError(f"worker {self.number} can't give up trust: {error}") from error
 
     def tell(self, topic: str) -> None:
         """Tell it something."""

@@ -109,6 +109,7 @@ class Supervisor:
         self._shared = Shared(board_fd, Board(board_fd), Slots(), inboxes, self._began, self._ended)
         self._errands = Errands(loop)
         self._crew: Crew | None = None
+        self._leaving: set[Crew] = set()  # those of former configs, as long as they drain
         self._changing = asyncio.Lock()
         self._reloads_due = 0
         self._tasks: set[asyncio.Task[None]] = set()
@@ -310,6 +311,8 @@ class Supervisor:
             console, self._console = self._console, console
             self._soon(_close(console))
         self._snapshot = snapshot
+        newer = handover.content(self._crew.terms.snapshot_fd)
+        await asyncio.gather(*(crew.narrow(newer) for crew in self._leaving))
         log.setup(snapshot.config.log.level, snapshot.config.log.format)
         for warning in (*snapshot.warnings, *snapshot.lapsed):
             _LOG.warning(str(warning))
@@ -341,10 +344,18 @@ class Supervisor:
         is_last = crew.terms.listeners is not self._crew.terms.listeners
         if is_last:
             crew.terms.listeners.close()  # the workers have them still
-        await crew.drain(is_last=is_last)
+        await self._let_go(crew, self._crew.terms.snapshot_fd, is_last=is_last)
         os.close(crew.terms.snapshot_fd)
         if crew.terms.ledger is not self._crew.terms.ledger:
             crew.terms.ledger.close()
+
+    async def _let_go(self, crew: Crew, newer_fd: int, *, is_last: bool = False) -> None:
+        """Let workers drain, by whom a newer config trusts, which lies in this memory, and those after it."""
+        crew.leave()
+        self._leaving.add(crew)
+        await crew.narrow(handover.content(newer_fd))
+        await crew.drain(is_last=is_last)
+        self._leaving.discard(crew)
 
     async def _reload_quietly(self) -> None:
         with contextlib.suppress(ReloadError):  # the log has it
@@ -399,7 +410,7 @@ class Supervisor:
         self._unknown = legacy.others if self._known is None else ()
         await self._crew.connect()
         await leaving.connect()
-        self._soon(leaving.drain())
+        self._soon(self._let_go(leaving, legacy.snapshot))
         self._reap()  # those that ended in between
         self._console = self._made_console(self._snapshot)
         if legacy.admin is not None:

@@ -320,3 +320,24 @@ def test_a_reload_cuts_the_links_that_were_proven_with_another_psk(
         assert other.call().status == 200
     with link(receiver.listen, psk=psks[1]) as again:
         assert again.call().status == 200
+
+
+@pytest.mark.parametrize("is_later", [False, True], ids=["by that reload", "by a later one"])
+def test_workers_that_a_reload_replaces_trust_nobody_who_is_taken_out_of_the_config(
+    parties: Parties, service: ScriptedService, is_later: bool
+) -> None:
+    with Held() as held:
+        services = {"api": service.endpoint, "held": held.endpoint}
+        receiver = parties.in_proxy(services, {"workers": 1, "drain": {"grace_s": 300}})
+        with link(receiver.listen) as gone, link(receiver.listen, key=key_of("guest")) as other:
+            for caller in (gone, other):
+                caller.request(service="held")
+            held.wait_for_requests(2)
+            if is_later:
+                assert receiver.reload({"workers": 2})["how"] == "new workers"
+                assert receiver.reload({"callers": {"web": None}})["how"] == "in place"
+            else:
+                assert receiver.reload({"workers": 2, "callers": {"web": None}})["how"] == "new workers"
+            assert gone.goodbye() == KEY_REVOKED
+            assert other.is_open()
+        held.close()
