@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 
@@ -112,3 +113,26 @@ def test_the_answer_comes_when_the_admin_address_itself_moves(make: Maker, servi
     assert json.loads(ask(first, "POST", "/api/v1/reload").body)["how"] == "in place"
     assert ask(second, "GET", "/readyz").status == 200
     pair.inner.admin = second
+
+
+def test_a_reload_goes_on_when_whoever_asked_for_it_hangs_up(make: Maker, service: ScriptedService) -> None:
+    pair = make.pair({"api": [service.endpoint]}, inner=ONE)
+    socket_path = str(pair.folder / "admin.sock")
+    pair.inner.reload({"admin": {"address": f"unix:{socket_path}"}})
+    pair.inner.admin = socket_path
+    pair.inner.write(granted("/x"))
+    wanted = pair.inner.file.read_text()
+    pair.inner.file.unlink()
+    os.mkfifo(pair.inner.file)
+    before = len(pair.inner.log.find(message="reloaded"))
+    with Client(socket_path) as client:
+        client.send(request_bytes("POST", "/api/v1/reload", b"", host="localhost"))
+        pipe = pair.inner.file.open("w")  # waits until it is about to be read
+    assert ask(socket_path, "GET", "/healthz").status == 200  # by then the end of that connection is seen
+    with pipe:
+        pipe.write(wanted)
+    pair.inner.log.wait_for_more(before, message="reloaded")
+    assert pair.fetch("GET", "/api/y").status == 403
+    pair.inner.file.unlink()
+    pair.inner.file.write_text(wanted)
+    assert command("diff", str(pair.inner.pid)).stdout == "A reload would be taken: nothing changes.\n"

@@ -112,7 +112,7 @@ class Supervisor:
         self._leaving: set[Crew] = set()  # those of former configs, as long as they drain
         self._changing = asyncio.Lock()
         self._reloads_due = 0
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: set[asyncio.Task[Any]] = set()
         self._is_draining = False
         self._is_told_to_end = False
         self._unknown: tuple[int, ...] = ()  # what holds former workers whose format nobody here knows
@@ -247,14 +247,22 @@ class Supervisor:
     # --- another config ---------------------------------------------------------------------------------
 
     async def reload(self) -> Reloaded:
-        """Load the config anew and go on with it.
+        """Load the config anew and go on with it; once begun it isn't given up, whoever waits for it no more.
 
         Raises:
             ReloadError: it can't be used; all is as it was.
         """
+        task = self._loop.create_task(self._reload_in_turn())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return await asyncio.shield(task)
+
+    async def _reload_in_turn(self) -> Reloaded:
         self._reloads_due += 1
         async with self._changing:
             self._reloads_due -= 1
+            if self._is_draining:
+                raise ReloadError(["the proxy ends"])
             self._surroundings.manager.reloading()
             try:
                 reloaded = await self._reload()
