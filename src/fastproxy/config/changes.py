@@ -45,7 +45,7 @@ def changes(old: Snapshot, new: Snapshot) -> list[Change]:
         for path in {**before, **after}
         if before.get(path) != after.get(path)
     ] + [
-        Change(path, "", _OTHER_CONTENT, takes_processes=False)
+        Change(path, "", _OTHER_CONTENT, _takes_processes(path, old, new))
         for path, secrets in _secrets(old).items()
         if path in _secrets(new) and _secrets(new)[path] != secrets
     ]
@@ -115,6 +115,8 @@ def _secrets(snapshot: Snapshot) -> dict[str, list[Secret | None]]:
                       if one.sign_key is not None}  # fmt: skip
         for name, secret in named.items():
             found[f"compat key {name}"] = [secret]
+    if snapshot.center is not None:
+        found["center.token"] = [snapshot.center.token]
     if snapshot.admin is not None:
         found["admin.token"] = [snapshot.admin.token]
     return found
