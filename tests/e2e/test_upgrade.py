@@ -294,6 +294,22 @@ def test_a_config_that_the_new_program_can_not_use_is_refused_with_its_problems(
     assert_as_before(proxy, former)
 
 
+def test_what_an_interpreter_prints_as_it_starts_is_not_taken_for_the_config(
+    proxy: ProxyProcess, tmp_path: Path
+) -> None:
+    prints = 'case "$*" in *--try*) echo loaded;; esac'
+    code, said = upgrade(proxy.pid, script(tmp_path / "new", prints, f'exec {sys.executable} "$@"'))
+    assert code == 0, said
+    assert fetch(proxy.listen, "GET", "/").status == 404, "it is answered"
+
+
+def test_a_trial_by_hand_prints_no_keys(proxy: ProxyProcess) -> None:
+    command = [sys.executable, "-P", "-m", "fastproxy.supervisor", str(proxy.file), "--try"]
+    done = subprocess.run(command, capture_output=True, timeout=60)
+    assert done.returncode == 1
+    assert done.stdout == b""
+
+
 def test_an_upgrade_in_the_middle_of_an_upgrade_is_refused(proxy: ProxyProcess, tmp_path: Path) -> None:
     gate = Gate(tmp_path, version(tmp_path / "new", "9.8.7"), "--try")
     first = begin_upgrade(proxy.pid, gate.python)

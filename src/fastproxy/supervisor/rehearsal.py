@@ -80,4 +80,9 @@ async def rehearse(snapshot: Snapshot) -> None:
         raise
     if status:
         raise WorkerError(f"a worker starts, but doesn't end well: exit code {status}")
-    handover.write(sys.stdout.fileno(), snapshot)
+    fd = sys.stdout.fileno()
+    # Whatever was printed there at the start is no config; and a terminal or a pipe, which can't be emptied,
+    # gets no private keys.
+    os.ftruncate(fd, 0)
+    os.lseek(fd, 0, os.SEEK_SET)
+    handover.write(fd, snapshot)
