@@ -166,6 +166,8 @@ class LinkFlow(ShortWay):
     def keep(self, origin: ReceivedStream, caller: str, kind: bytes, call: KnownCall) -> None:
         """Remember what was decided; see `ShortWayIn`."""
         link = origin.link
+        if not link.is_served_by(self):  # it was decided by a former config: nobody else may go by it
+            return
         if link.known is None or len(link.known) >= KINDS_PER_LINK:
             link.known = KnownCalls(self._parser)
         link.known.keep(kind, call)

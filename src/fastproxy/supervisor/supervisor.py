@@ -59,6 +59,7 @@ LOOK_EVERY_S = 1.0
 """How often workers are looked at, and asked what they have counted."""
 
 _FIRST_PAUSE_S = 1.0
+_HEEDED = (signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGCHLD)
 _LONGEST_PAUSE_S = 60.0
 """Between two attempts of a new program to have workers of its own."""
 _SHOWN = 50
@@ -157,6 +158,8 @@ class Supervisor:
         self._tell_asker({"ok": False, "error": "the proxy ends"})
         await self._drain()
         living.cancel()
+        # The loop is about to close, and a signal would write to what is closed by then.
+        signal.pthread_sigmask(signal.SIG_BLOCK, _HEEDED)
 
     async def _has_started(self) -> bool:
         """Start; return False where a signal to end came before that was done."""

@@ -58,9 +58,11 @@ class Sink:
         """
         if self._poll is None:
             return os.write(self._fd, data)
-        written = 0
+        written, view = 0, memoryview(data)
         try:
-            while written < len(data) and (taken := self._take_part(_part(data, written))):
+            while written < len(data) and (
+                taken := self._take_part(view[written : _end_of_part(data, written)])
+            ):
                 written += taken
         except OSError:
             if not written:
@@ -73,7 +75,7 @@ class Sink:
             event & select.POLLOUT for _, event in self._poll.poll(timeout_s * 1000)
         )
 
-    def _take_part(self, part: bytes) -> int:
+    def _take_part(self, part: memoryview) -> int:
         try:
             if not self._asks_first:
                 try:
@@ -87,12 +89,10 @@ class Sink:
             return 0
 
 
-def _part(data: bytes, start: int) -> bytes:
-    """Return the whole lines from here on that fit into what a pipe takes at once; a longer one in pieces."""
+def _end_of_part(data: bytes, start: int) -> int:
+    """Return where the whole lines end that a pipe takes at once, from here on; longer ones go in pieces."""
     end = start + select.PIPE_BUF
-    if end >= len(data):
-        return data[start:]
-    return data[start : data.rfind(b"\n", start, end) + 1 or end]
+    return end if end >= len(data) else data.rfind(b"\n", start, end) + 1 or end
 
 
 def _unwaiting(terminal: int) -> int:

@@ -341,3 +341,30 @@ def test_workers_that_a_reload_replaces_trust_nobody_who_is_taken_out_of_the_con
             assert gone.goodbye() == KEY_REVOKED
             assert other.is_open()
         held.close()
+
+
+def test_what_a_request_of_the_former_config_has_shown_opens_no_way_past_the_new_one(
+    parties: Parties,
+) -> None:
+    nod = threading.Event()
+
+    def script(conversation: Conversation) -> None:
+        conversation.request()
+        conversation.send(sized(b"hello"))
+        conversation.request()
+        assert nod.wait(20)
+        conversation.send(sized(b"late"))
+        answering(sized(b"hello"))(conversation)
+
+    service = parties.service(script)
+    receiver = parties.in_proxy({"api": service.endpoint}, {"workers": 1})
+    with link(receiver.listen) as caller:
+        assert caller.call().status == 200
+        late = caller.request()  # the second of its kind, whose way others may take once it is through
+        service.wait_for_requests(2)
+        other = {"privileges": [{"callers": ["*"], "services": ["*"], "paths": ["/other"]}]}
+        assert receiver.reload(other)["how"] == "in place"
+        nod.set()
+        assert caller.answer(late).status == 200
+        assert [caller.call().status for _ in range(2)] == [403, 403]
+    assert len(service.requests) == 2, "refused, and not sent either"

@@ -140,6 +140,10 @@ class ReceiverLink(Link):
         self._handler = self._server.handler
         self.known: Any = None
 
+    def is_served_by(self, handler: StreamHandler) -> bool:
+        """Whether streams that begin now are handed to this handler."""
+        return self._handler is handler
+
     # --- the handshake ------------------------------------------------------------------------------------
 
     def _shake_hands(self, data: bytes) -> None:
