@@ -13,6 +13,7 @@ needed=(
     strace:strace
     curl:curl
     slowhttptest:slowhttptest
+    faketime:faketime
 )
 # 450 MiB, for one test.
 [ "${1:-}" != long ] || needed+=(golang-go:go)

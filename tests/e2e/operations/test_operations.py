@@ -14,7 +14,7 @@ from tests.e2e.operations.scenarios import FULL, RATE_PER_S, SCENARIOS, Outcome,
 from tests.e2e.operations.stage import Scale
 
 LIMIT_S = 7200
-SHORT = {"reloads": 11, "keys": 1, "certificates": 2, "upgrades": 2, "kills": 2}
+SHORT = {"reloads": 11, "keys": 1, "certificates": 3, "upgrades": 2, "kills": 2}
 
 
 def assert_lossless(outcome: Outcome) -> None:
