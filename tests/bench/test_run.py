@@ -156,6 +156,9 @@ def test_a_proxy_that_ends_under_load_is_told() -> None:
         return Turn({"turn": 1.0}, None)
 
     found = carried_out(a_plan(scenario(measure), LINK, rounds=2))
+    assert found.remarks() == [
+        "FAILED fastproxy-link: a proxy ended during the run (in 1 of 2 rounds)",
+    ]
     assert [turn.fault for turn in found.turns] == [None, "a proxy ended during the run"]
 
 

@@ -15,10 +15,10 @@ from fastproxy.bench.peers import CHAINS, Chain
 from fastproxy.bench.processes import Fleet, StartError, pick_ports
 from fastproxy.bench.standing import stand, start_service
 
-HAPROXY_TCP = next(chain for chain in CHAINS if chain.name == "haproxy-tcp")
 
-
-def test_a_taken_port_is_chosen_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("name", ["haproxy-tcp", "nginx-h1", "envoy-h2", "fastproxy-link"])
+def test_a_taken_port_is_chosen_anew(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    taken_from = next(chain for chain in CHAINS if chain.name == name)
     service_folder = tmp_path / "service"
     service_folder.mkdir()
     with Fleet() as fleet, socket.create_server(("127.0.0.1", 0)) as taken:
@@ -34,7 +34,7 @@ def test_a_taken_port_is_chosen_anew(tmp_path: Path, monkeypatch: pytest.MonkeyP
             return ports
 
         monkeypatch.setattr(standing, "pick_ports", pick)
-        chain = stand(HAPROXY_TCP, service, tmp_path, fleet, issue(tmp_path))
+        chain = stand(taken_from, service, tmp_path, fleet, issue(tmp_path))
         assert len(chosen) == 2
         assert chain.port == chosen[1][0]
         assert chain.is_whole()

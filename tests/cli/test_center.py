@@ -104,8 +104,8 @@ def test_a_port_in_use_is_told_with_its_address(tmp_path: Path) -> None:
         ended = run_to_its_end(tmp_path, "--open", "--listen", address)
     assert ended.returncode == 1
     assert (
-        ended.stderr == f"fastproxy: can't listen on {address}: another program listens there; stop it, or "
-        "change `address`\n"
+        ended.stderr == f"fastproxy: can't listen on {address}: address already in use: another program "
+        "listens there; stop it, or change `address`\n"
     )
 
 

@@ -104,7 +104,7 @@ def _remove_stale(path: str) -> None:
 
 def _advice(error: OSError) -> str:
     if error.errno == errno.EADDRINUSE:
-        return "another program listens there; stop it, or change `address`"
+        return "address already in use: another program listens there; stop it, or change `address`"
     if error.errno == errno.EACCES:
         return "not permitted; ports below 1024 need the capability net_bind_service, or take another port"
     if error.errno is None:

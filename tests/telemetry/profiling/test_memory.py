@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -96,6 +97,23 @@ def test_only_its_user_can_reach_the_folder_and_it_goes_with_all_that_is_in_it(
     with folder_for_recordings() as folder:
         assert folder.stat().st_mode & 0o777 == 0o700
         (folder / "left").touch()  # by a worker that was killed
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_recording_that_begins_while_its_folder_goes_finds_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    remove = shutil.rmtree
+
+    def begin_late(path: Path, **how: bool) -> None:
+        with pytest.raises(FileNotFoundError):
+            (folder / "1").touch()
+        remove(path, **how)
+
+    monkeypatch.setattr(shutil, "rmtree", begin_late)
+    with folder_for_recordings() as folder:
+        pass
     assert not list(tmp_path.iterdir())
 
 

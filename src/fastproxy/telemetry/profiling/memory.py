@@ -10,10 +10,11 @@ The file is read where it doesn't hurt: in the process that `render` is.
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from types import CodeType
 from typing import TYPE_CHECKING
 
@@ -48,11 +49,17 @@ def folder_for_recordings() -> Iterator[Path]:
         RecordingError: there is no place for it.
     """
     try:
-        folder = TemporaryDirectory(prefix=f"fastproxy-memory-{os.getpid()}-", ignore_cleanup_errors=True)
+        folder = Path(mkdtemp(prefix=f"fastproxy-memory-{os.getpid()}-"))
     except OSError as error:
         raise _no_room(error) from error
-    with folder as path:
-        yield Path(path)
+    try:
+        yield folder
+    finally:
+        # A worker may only now come to begin its file: under the other name it finds no folder for it, where
+        # one that appears while the folder is emptied would keep it.
+        with suppress(OSError):
+            folder = folder.rename(f"{folder}.gone")
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 class MemoryRecorder:
