@@ -11,6 +11,7 @@ needed=(
     dnsmasq-base:dnsmasq
     iproute2:ip
     strace:strace
+    linux-perf:perf
     curl:curl
     slowhttptest:slowhttptest
     faketime:faketime

@@ -19,6 +19,7 @@ from fastproxy.bench.line import request_bytes
 from fastproxy.bench.load import LoadError
 from fastproxy.bench.peers import CHAINS, Chain
 from fastproxy.bench.processes import Fleet
+from fastproxy.bench.sampling import COSTS, FORBIDDEN
 from fastproxy.bench.scenario import FAILED, POST_SCRIPT, Load, Point, Scenario, Turn
 from fastproxy.bench.scenarios import SCENARIOS, soak
 from fastproxy.bench.scenarios.bodies import POST_BODY_SCRIPT
@@ -89,6 +90,28 @@ def test_peak_without_a_proxy(run: Run) -> None:
     assert measured("peak", run.none).figures.keys() == {"requests_per_s", "p50_ms", "p99_ms"}
 
 
+def test_costs(run: Run) -> None:
+    for point in SCENARIOS["costs"].points:
+        try:
+            figures = measured("costs", run.link, point).figures
+        except LoadError as error:  # in most containers
+            if FORBIDDEN in str(error):
+                return
+            raise
+        parts_us = sum(figures[f"spent_{cost}_us"] for cost in COSTS)
+        assert parts_us == pytest.approx(figures["cpu_us"])
+        assert figures["spent_program_us"] > 0
+        assert figures["spent_send_us"] > figures["spent_cipher_us"]
+
+
+def test_the_largest_costs_are_told_in_words() -> None:
+    figures = {f"spent_{cost}_us": float(number) for number, cost in enumerate(COSTS)}
+    assert remarks(SCENARIOS["costs"], OWN, figures) == [
+        "fastproxy-link, out proxy: 8.0 µs other libraries, 7.0 µs memory and copying (C library), "
+        "6.0 µs ciphers, 5.0 µs the event loop, 4.0 µs the program (fastproxy: the interpreter)"
+    ]
+
+
 def test_sweep(run: Run) -> None:
     point = next(point for point in SCENARIOS["sweep"].points if point.name == "32 × 100")
     assert_costs(measured("sweep", run.link, point).figures)
@@ -151,7 +174,7 @@ def test_soak(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         assert turn.figures[f"after_to_before_{place}"] == pytest.approx(ratio)
 
 
-@pytest.mark.parametrize("name", ["soak", "memory"])
+@pytest.mark.parametrize("name", ["soak", "memory", "costs"])
 def test_memory_needs_a_proxy(run: Run, name: str) -> None:
     with pytest.raises(LoadError, match="no proxy"):
         measured(name, run.none)

@@ -22,7 +22,7 @@ def cpu_s(pid: int) -> float:
     Raises:
         ProcessLookupError: there is no such process.
     """
-    return sum(_read_stat(member).cpu_ticks for member in _family(pid)) / os.sysconf("SC_CLK_TCK")
+    return sum(_read_stat(member).cpu_ticks for member in family(pid)) / os.sysconf("SC_CLK_TCK")
 
 
 def resident_bytes(pid: int) -> int:
@@ -31,7 +31,7 @@ def resident_bytes(pid: int) -> int:
     Raises:
         ProcessLookupError: there is no such process.
     """
-    return sum(_read_stat(member).resident_pages for member in _family(pid)) * os.sysconf("SC_PAGE_SIZE")
+    return sum(_read_stat(member).resident_pages for member in family(pid)) * os.sysconf("SC_PAGE_SIZE")
 
 
 def largest_bytes(pid: int) -> int:
@@ -40,7 +40,7 @@ def largest_bytes(pid: int) -> int:
     Raises:
         ProcessLookupError: there is no such process.
     """
-    pages = max(_read_stat(member).resident_pages for member in _family(pid))
+    pages = max(_read_stat(member).resident_pages for member in family(pid))
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
@@ -50,7 +50,7 @@ def begin_peak(pid: int) -> None:
     Raises:
         ProcessLookupError: there is no such process.
     """
-    for member in _family(pid):
+    for member in family(pid):
         try:
             Path(f"/proc/{member}/clear_refs").write_text(_CLEAR_PEAK)
         except FileNotFoundError as exc:
@@ -65,7 +65,7 @@ def peak_bytes(pid: int) -> int:
     Raises:
         ProcessLookupError: there is no such process.
     """
-    return sum(_read_peak_bytes(member) for member in _family(pid))
+    return sum(_read_peak_bytes(member) for member in family(pid))
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,8 +108,8 @@ def _read_peak_bytes(pid: int) -> int:
     return int(peak[1]) * 1024
 
 
-def _family(pid: int) -> list[int]:
-    """Return a process and its descendants that live now."""
+def family(pid: int) -> list[int]:
+    """Return a process and its descendants that live now; the process comes first."""
     children: dict[int, list[int]] = {}
     for entry in os.scandir("/proc"):
         if entry.name.isdigit():

@@ -53,6 +53,13 @@ TERMS = (
         "proxy counts as well.",
     ),
     _term(
+        "send … other",
+        "^spent_",
+        "What of the CPU time of a hop goes where: in the kernel, to sending, receiving and waiting for",
+        "events, each with all that it sets off there, and to the rest; outside, to the program itself (for",
+        "fastproxy the interpreter), the event loop, ciphers, the C library (memory and copying) and others.",
+    ),
+    _term(
         "p50, p90, p99, p99.9",
         r"(^|_)p\d+",
         "Percentiles of the latency: so many percent of the requests were answered within this time. At a",

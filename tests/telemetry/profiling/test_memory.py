@@ -106,10 +106,10 @@ def test_a_recording_that_begins_while_its_folder_goes_finds_none(
     monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
     remove = shutil.rmtree
 
-    def begin_late(path: Path, **how: bool) -> None:
+    def begin_late(path: Path, ignore_errors: bool) -> None:
         with pytest.raises(FileNotFoundError):
             (folder / "1").touch()
-        remove(path, **how)
+        remove(path, ignore_errors)
 
     monkeypatch.setattr(shutil, "rmtree", begin_late)
     with folder_for_recordings() as folder:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fastproxy.bench.scenario import Scenario
 from fastproxy.bench.scenarios.bodies import BODIES
+from fastproxy.bench.scenarios.costs import COSTS_OF_A_HOP
 from fastproxy.bench.scenarios.fairness import FAIRNESS
 from fastproxy.bench.scenarios.ladder import LADDERS
 from fastproxy.bench.scenarios.latency import LATENCY
@@ -12,5 +13,6 @@ from fastproxy.bench.scenarios.peak import PEAK, SWEEP
 from fastproxy.bench.scenarios.soak import SOAK
 
 SCENARIOS: dict[str, Scenario] = {
-    scenario.name: scenario for scenario in (PEAK, SWEEP, LATENCY, BODIES, SOAK, MEMORY, FAIRNESS, *LADDERS)
+    scenario.name: scenario
+    for scenario in (PEAK, COSTS_OF_A_HOP, SWEEP, LATENCY, BODIES, SOAK, MEMORY, FAIRNESS, *LADDERS)
 }
