@@ -240,6 +240,7 @@ class Exchange(Struct):
     phase: where it stands now, a word of the error table.
     status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
     inform: passes interim (1xx) answers but 101 on to whoever made the request, until the final one comes.
+    waited_s: for how long it was on the short way before it came to the long one.
     """
 
     id: str
@@ -257,6 +258,7 @@ class Exchange(Struct):
     status: int = 0
     cause: str = ""
     inform: Inform | None = None
+    waited_s: float = 0.0
 
 
 class TimedExchange(Exchange, kw_only=True):

@@ -202,3 +202,32 @@ def test_until_brings_results_failures_and_cancellation_across() -> None:
         await turn()
 
     asyncio.run(main())
+
+
+def test_it_says_for_how_long_a_coroutine_has_waited(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s = 100.0
+    monkeypatch.setattr("fastproxy.net.drive._clock", lambda: now_s)
+    first, second = Waiter[None](), Waiter[None]()
+
+    async def work() -> None:
+        nonlocal now_s
+        now_s += 1  # works
+        await first
+        now_s += 2
+        with pytest.raises(KeyError):
+            await second
+        now_s += 4
+
+    run = Run(work())
+    now_s += 10
+    first.set(None)
+    now_s += 20
+    run.drive.throw(KeyError())
+    assert run.drive.idle
+    assert run.drive.waited_s == 30
+    run.drive.start(_nothing())
+    assert run.drive.waited_s == 0
+
+
+async def _nothing() -> None:
+    pass

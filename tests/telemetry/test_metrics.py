@@ -10,7 +10,7 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from fastproxy.errors import NO_PRIVILEGE, RATE_LIMITED, TABLE
 from fastproxy.telemetry.exposition import CATALOGUE, render
-from fastproxy.telemetry.metrics import DURATION_BOUNDS_S, GAUGES, TALLIES, Metrics
+from fastproxy.telemetry.metrics import DURATION_BOUNDS_S, GAUGES, OWN_SHARE, TALLIES, Metrics
 from fastproxy.telemetry.state import state_of
 
 
@@ -40,8 +40,8 @@ def test_exchanges_by_outcome() -> None:
     metrics = metrics_of()
     series = metrics.series("chat", "search")
     for status in (200, 204, 304, 404, 403, 502, 0, 999):
-        series.finish(status, 0.001, 10, 100)
-    labels = {"caller": "chat", "service": "search"}
+        series.finish(status, 0.001, 0.0, 10, 100)
+    labels = {"caller": "chat", "service": "search", "route": ""}
     counts = {
         outcome: value(metrics, "fastproxy_requests_total", outcome=outcome, **labels)
         for outcome in ("2xx", "3xx", "4xx", "5xx", "aborted", "9xx", "1xx")
@@ -55,8 +55,8 @@ def test_durations_fall_into_buckets_up_to_their_bounds() -> None:
     metrics = metrics_of()
     series = metrics.series("chat", "search")
     for duration_s in (0.0, 0.0005, 0.00051, 30.0, 31.0):
-        series.finish(200, duration_s, 0, 0)
-    labels = {"caller": "chat", "service": "search", "outcome": "2xx", "cause": ""}
+        series.finish(200, duration_s, 0.0, 0, 0)
+    labels = {"caller": "chat", "service": "search", "route": "", "outcome": "2xx", "cause": ""}
     name = "fastproxy_request_duration_seconds"
     counts = [
         value(metrics, f"{name}_bucket", le=str(bound), **labels) for bound in (0.0005, 0.001, 10.0, 30.0)
@@ -72,13 +72,13 @@ def test_durations_fall_into_buckets_up_to_their_bounds() -> None:
 def test_durations_and_outcomes_of_what_went_wrong() -> None:
     metrics = metrics_of()
     series = metrics.series("chat", "search")
-    series.finish(200, 0.1, 0, 0)
-    series.finish(429, 0.2, 0, 0, RATE_LIMITED.label)
-    series.finish(429, 0.3, 0, 0)  # the service's own
-    series.finish(0, 0.4, 0, 0, "caller_gone")
-    series.finish(502, 0.5, 0, 0, "what a peer made up")
+    series.finish(200, 0.1, 0.0, 0, 0)
+    series.finish(429, 0.2, 0.0, 0, 0, RATE_LIMITED.label)
+    series.finish(429, 0.3, 0.0, 0, 0)  # the service's own
+    series.finish(0, 0.4, 0.0, 0, 0, "caller_gone")
+    series.finish(502, 0.5, 0.0, 0, 0, "what a peer made up")
     name = "fastproxy_request_duration_seconds_sum"
-    labels = {"caller": "chat", "service": "search"}
+    labels = {"caller": "chat", "service": "search", "route": ""}
     found = {
         (outcome, cause): value(metrics, name, outcome=outcome, cause=cause, **labels)
         for outcome, cause in (
@@ -99,7 +99,7 @@ def test_refusals_by_cause_enforced_and_reported() -> None:
     series.refuse(NO_PRIVILEGE.label)
     series.report(RATE_LIMITED.label)
     series.report(RATE_LIMITED.label)
-    labels = {"caller": "chat", "service": "search"}
+    labels = {"caller": "chat", "service": "search", "route": ""}
     assert value(metrics, "fastproxy_refusals_total", cause="no_privilege", **labels) == 1
     assert value(metrics, "fastproxy_refusals_total", cause="rate_limited", **labels) is None
     assert value(metrics, "fastproxy_would_refuse_total", cause="rate_limited", **labels) == 2
@@ -129,12 +129,39 @@ def test_names_that_the_config_does_not_know_share_one_series() -> None:
     assert len(metrics.all_series()) == 3
 
 
+def test_routes_are_told_apart() -> None:
+    metrics = metrics_of()
+    metrics.series("chat", "search", "GET /a/*").finish(200, 0.1, 0.0, 1, 2)
+    metrics.series("chat", "search", "/b").finish(200, 0.1, 0.0, 3, 4)
+    labels = {"caller": "chat", "service": "search"}
+    found = [
+        value(metrics, "fastproxy_request_bytes_total", route=route, **labels) for route in ("GET /a/*", "/b")
+    ]
+    assert found == [1, 3]
+
+
+def test_what_the_proxy_itself_takes_is_counted_by_service() -> None:
+    metrics = metrics_of()
+    for caller, service, own_s in (("chat", "search", 0.00001), ("song", "search", 2.0), ("chat", "x", 0.1)):
+        metrics.series(caller, service, "/").finish(200, 3.0, own_s, 0, 0)
+    name = OWN_SHARE
+    counts = [
+        value(metrics, f"{name}_bucket", service="search", le=bound) for bound in ("1e-05", "0.5", "+Inf")
+    ]
+    assert counts == [1, 1, 2]
+    assert value(metrics, f"{name}_sum", service="search") == pytest.approx(2.00001)
+    assert value(metrics, f"{name}_sum", service="unknown") == pytest.approx(0.1)
+
+
 def test_series_beyond_the_limit_share_one() -> None:
     metrics = metrics_of(series_limit=2)
     pairs = [(caller, service) for caller in ("chat", "song") for service in ("search", "token")]
     assert [metrics.series(*pair).caller for pair in pairs] == ["chat", "chat", "other", "other"]
-    metrics.series("song", "token").finish(200, 0.1, 0, 0)
-    assert value(metrics, "fastproxy_requests_total", caller="other", service="other", outcome="2xx") == 1
+    metrics.series("song", "token").finish(200, 0.1, 0.0, 0, 0)
+    assert (
+        value(metrics, "fastproxy_requests_total", caller="other", service="other", route="", outcome="2xx")
+        == 1
+    )
 
 
 def test_gauges_are_read_at_each_scrape() -> None:
@@ -168,7 +195,7 @@ def test_what_the_layers_above_count_and_what_the_process_takes() -> None:
     metrics = metrics_of()
     metrics.series("chat", "search").retries += 1
     metrics.challenges += 2
-    assert value(metrics, "fastproxy_retries_total", caller="chat", service="search") == 1
+    assert value(metrics, "fastproxy_retries_total", caller="chat", service="search", route="") == 1
     assert value(metrics, "fastproxy_challenges_total") == 2
     assert (value(metrics, "fastproxy_process_resident_bytes", process="worker 0") or 0) > 1e6
     assert value(metrics, "fastproxy_process_cpu_seconds_total") is not None

@@ -29,7 +29,7 @@ def metrics_of(exchanges: list[tuple[str, int, float, int, str]]) -> Metrics:
     metrics = Metrics("in", "1", NAMES, ["search"])
     for caller, status, duration_s, size, cause in exchanges:
         series = metrics.series(caller, "search")
-        series.finish(status, duration_s, size, 2 * size, cause)
+        series.finish(status, duration_s, duration_s / 2, size, 2 * size, cause)
         series.retries += 1
         if cause:
             series.refuse(cause)
@@ -48,6 +48,13 @@ def plain(state: State) -> object:
         for outcome in one.outcomes:
             outcome.sum_s = round(outcome.sum_s, 6)
     state.series = [one for one in by_name if one.outcomes]
+    for by_label in state.histograms.values():
+        for histogram in by_label.values():
+            histogram.sum_s = round(histogram.sum_s, 6)
+    state.histograms = {
+        name: {label: one for label, one in by_label.items() if any(one.counts)}
+        for name, by_label in state.histograms.items()
+    }
     state.tallies = {name: {label: count for label, count in counts.items() if count}
                      for name, counts in state.tallies.items()}  # fmt: skip
     return msgspec.to_builtins(state)

@@ -511,6 +511,11 @@ class Connection(asyncio.Protocol):
         return None if coroutine is None else ("read", coroutine)
 
     @property
+    def waited_s(self) -> float:
+        """For how long what answers has waited; in seconds."""
+        return self._drive.waited_s
+
+    @property
     def date_line(self) -> bytes:
         """The line of a Date field for now."""
         return self._server.date_line()

@@ -11,12 +11,14 @@ Rules: a driven coroutine awaits only `Waiter`s (and coroutines that do); what a
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine, Generator
 from typing import Any, Generic, TypeVar
 
 from msgspec import Struct
 
 T = TypeVar("T")
+_clock = time.monotonic
 
 
 class Waiter(Struct, Generic[T], eq=False):
@@ -64,17 +66,21 @@ class Waiter(Struct, Generic[T], eq=False):
 class Drive:
     """Runs coroutines, one after the other; a connection has one for all its exchanges.
 
+    waited_s: for how long the one that is under way, or was last, has waited until now.
+
     Args:
         on_done: called when a coroutine has ended, with the exception that it ended with, or None.
     """
 
-    __slots__ = ("_coroutine", "_on_done", "_pending", "_waiter")
+    __slots__ = ("_coroutine", "_on_done", "_pending", "_since_s", "_waiter", "waited_s")
 
     def __init__(self, on_done: Callable[[BaseException | None], None]) -> None:
         self._on_done = on_done
         self._coroutine: Coroutine[Any, None, Any] | None = None
         self._waiter: Waiter[Any] | None = None  # None while the coroutine runs
         self._pending: BaseException | None = None
+        self.waited_s = 0.0
+        self._since_s = 0.0  # when the wait began, by the monotonic clock; 0 before the first
 
     @property
     def idle(self) -> bool:
@@ -89,11 +95,14 @@ class Drive:
     def start(self, coroutine: Coroutine[Any, None, Any]) -> None:
         """Run a coroutine up to its first suspension, or to its end; the last one has ended."""
         self._coroutine = coroutine
+        self.waited_s = self._since_s = 0.0
         self.resume()
 
     def resume(self) -> None:
         """Go on: what the coroutine waited for is there. Called by the `Waiter`."""
         self._waiter = None
+        if self._since_s:
+            self.waited_s += _clock() - self._since_s
         try:
             waiter = self._coroutine.send(None)  # type: ignore[union-attr]
         except StopIteration:
@@ -102,6 +111,7 @@ class Drive:
         except BaseException as raised:
             self._fail(raised)
         else:
+            self._since_s = _clock()
             self._waiter = waiter
             waiter.drive = self
             if self._pending is not None:
@@ -116,6 +126,7 @@ class Drive:
             self._pending = error
             return
         waiter.drive = self._waiter = None
+        self.waited_s += _clock() - self._since_s
         try:
             waiter = coroutine.throw(error)
         except StopIteration:
@@ -124,6 +135,7 @@ class Drive:
         except BaseException as raised:
             self._fail(raised)
         else:
+            self._since_s = _clock()
             self._waiter = waiter
             waiter.drive = self
             if self._pending is not None:

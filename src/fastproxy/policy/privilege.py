@@ -40,7 +40,8 @@ class Privilege(Struct, frozen=True):
 class Route(Struct, frozen=True):
     """The route that a request was found to be on, and what holds there.
 
-    pattern: the path pattern as the config spells it, for metrics and logs.
+    pattern: the path pattern as the config spells it.
+    name: methods, where there are any, and pattern: for metrics, logs and answers; "" for no route.
     rate: None for no limit.
     rate_key: names service, methods and pattern; the same after a reload of the same config.
     privilege: the privilege that decided; None only where refusals are reported instead of enforced.
@@ -51,6 +52,7 @@ class Route(Struct, frozen=True):
     rate_key: str = ""
     allow_ambiguous: bool = False
     privilege: Privilege | None = None
+    name: str = ""
 
 
 NO_ROUTE = Route("none")
@@ -233,7 +235,8 @@ def _tables_of(privileges: Iterable[tuple[Privilege, _Patterns]]) -> _Services:
             table = services.setdefault(service, PatternTable())
             for text, segments in patterns:
                 rate_key = f"{service} {label} {text}"
-                route = Route(text, privilege.rate, rate_key, privilege.allow_ambiguous, privilege)
+                name = text if privilege.methods is None else f"{label} {text}"
+                route = Route(text, privilege.rate, rate_key, privilege.allow_ambiguous, privilege, name)
                 table.add(segments, methods, route)
     return services
 

@@ -88,6 +88,7 @@ class InFlow(ShortWay):
 
     def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Open a request and send it to its service; False when that takes more, nothing having been done."""
+        now_s = self._clock()
         packed = self._receiver.open_packed(content, int(self._unix_clock() * 1000))
         if packed is None:
             return False
@@ -117,7 +118,6 @@ class InFlow(ShortWay):
         if failing and lane.endpoint in failing:
             call.lanes.leave(lane)
             return self._pass_on(edge, head, packed)
-        now_s = self._clock()
         if call.rate is not None:  # within its rate?
             try:
                 self._limiter.check(call.rate_key, call.rate, now_s)
@@ -134,7 +134,10 @@ class InFlow(ShortWay):
         if upstream is None:
             call.lanes.leave(lane)
             return self._pass_on(edge, head, packed, is_counted=True)
-        flight = InFlight(self, call, lane, upstream, exchange_id, now_s, now_s + left_s, edge, head, packed)
+        flight = InFlight(
+            self, call, lane, upstream, exchange_id, now_s, now_s + left_s, self._clock() - now_s,
+            edge, head, packed,
+        )  # fmt: skip
         upstream.carry(flight)
         proxy.in_flight += 1
         edge.carry(flight)
@@ -174,18 +177,17 @@ class InFlow(ShortWay):
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
         """Seal an answer and write it; see `ShortWay`."""
-        flight = cast(InFlight, flight)
+        assert type(flight) is InFlight
+        came_s = self._clock()
         if head.plan is None or len(content) > MAX_DATA_BYTES:
             return False
         packed = flight.packed
         sealed = seal_packed(
             packed.session.response_aead, packed.bound_to, next(self._nonces), head.plan + content
         )
-        if not flight.edge.land(
-            b"".join((ENVELOPE_HEAD.start, end_of_head(len(sealed)), sealed)), self._clock()
-        ):
+        if not flight.edge.land(b"".join((ENVELOPE_HEAD.start, end_of_head(len(sealed)), sealed)), came_s):
             return False
-        self._end(flight, head.status, packed.length, len(sealed))
+        self._end(flight, head.status, packed.length, len(sealed), came_s)
         return True
 
     def divert(self, flight: ServiceFlight, answer: Waiter[Response]) -> None:
@@ -197,4 +199,4 @@ class InFlow(ShortWay):
 
     def forget(self, flight: ServiceFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, cast(InFlight, flight).packed.length, 0, CALLER_GONE)
+        self._end(flight, 0, cast(InFlight, flight).packed.length, 0, self._clock(), CALLER_GONE)

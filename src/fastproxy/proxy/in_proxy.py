@@ -52,6 +52,7 @@ class Edge(Protocol):
     """What a request came over: a connection, or a stream of a link.
 
     bytes_in, bytes_out: content of the request and of the answer. date_line: a Date field for now.
+    waited_s: for how long what answers it has waited; in seconds.
     """
 
     bytes_in: int
@@ -59,6 +60,8 @@ class Edge(Protocol):
 
     @property
     def date_line(self) -> bytes: ...
+    @property
+    def waited_s(self) -> float: ...
 
     def set_deadline(self, exchange: Exchange) -> None: ...
     def inform(self, head: ResponseHead) -> None: ...
@@ -213,7 +216,7 @@ class InProxy:
         self.in_flight -= 1
         exchange.inform = None  # a short way may keep the exchange, and must not keep the edge by it
         if exchange.cause != _CHALLENGED:
-            self._recorder.end(exchange, edge.bytes_in, edge.bytes_out)
+            self._recorder.end(exchange, edge.bytes_in, edge.bytes_out, edge.waited_s)
 
     async def _serve(
         self,
@@ -300,7 +303,7 @@ class InProxy:
                 hop.source.endpoints,
                 cast(Lanes[ServiceLane], lanes),
                 exchange,
-                self._recorder.series(received.caller, received.service),
+                self._recorder.series(received.caller, received.service, plan.route.name),
                 head.field_count,
             )
             flow.keep(origin, received.caller, received.kind, call)
@@ -345,7 +348,7 @@ class InProxy:
         known = head.plans.get(key)
         plan = known or self._plan(exchange, head, key)
         route = plan.route
-        exchange.service, exchange.route, exchange.path = key[1], route.pattern, plan.target
+        exchange.service, exchange.route, exchange.path = key[1], route.name, plan.target
         exchange.phase = "rate"  # within its rate? After privilege: only routes that exist have one.
         if route.rate is not None and not is_counted:
             try:

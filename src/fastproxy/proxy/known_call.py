@@ -213,11 +213,23 @@ class ShortWay:
         self._clock = clock
 
     def _end(
-        self, flight: ServiceFlight, status: int, bytes_in: int, bytes_out: int, cause: str = ""
+        self,
+        flight: ServiceFlight,
+        status: int,
+        bytes_in: int,
+        bytes_out: int,
+        came_s: float,
+        cause: str = "",
     ) -> None:
-        """Count a call that is over, and log it."""
+        """Count a call that is over, and log it.
+
+        Args:
+            came_s: when the answer came, or what ended it; monotonic time in seconds.
+        """
         self._long_way.in_flight -= 1
-        flight.call.series.finish(status, self._clock() - flight.started_s, bytes_in, bytes_out, cause)
+        now_s = self._clock()
+        own_s = flight.own_s + now_s - came_s
+        flight.call.series.finish(status, now_s - flight.started_s, own_s, bytes_in, bytes_out, cause)
         if self._recorder.logs:
             self._recorder.short(
                 flight.call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint,
@@ -240,7 +252,7 @@ class ShortWay:
 class ServiceFlight(Struct, eq=False):
     """One call on the short way; its connection to the service reports to it as to a `Waiter`.
 
-    deadline: monotonic time in seconds.
+    deadline: monotonic time in seconds. own_s: what this proxy has spent on it until it was sent.
     """
 
     flow: ShortWay
@@ -250,6 +262,7 @@ class ServiceFlight(Struct, eq=False):
     exchange_id: bytes
     started_s: float
     deadline: float
+    own_s: float
 
     @property
     def phase(self) -> str:

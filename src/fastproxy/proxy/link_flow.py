@@ -80,6 +80,7 @@ class LinkFlow(ShortWay):
         """Send a whole request to its service; see `StreamHandler`."""
         if len(payload) < _START_BYTES:
             return False
+        now_s = link.read_s  # what stands behind others in one read waits here, and nowhere else
         meta_bytes, budget_ms, id_bytes = _START.unpack_from(payload)
         meta_end, id_end = 4 + meta_bytes, _START_BYTES + id_bytes
         known = link.known
@@ -111,7 +112,6 @@ class LinkFlow(ShortWay):
         if failing and lane.endpoint in failing:
             call.lanes.leave(lane)
             return False
-        now_s = self._clock()
         if call.rate is not None:  # within its rate?
             try:
                 self._limiter.check(call.rate_key, call.rate, now_s)
@@ -133,8 +133,9 @@ class LinkFlow(ShortWay):
             return self._pass_on(link, stream_id, payload, None)
         deadline = now_s + left_s
         flight = LinkFlight(
-            self, call, lane, upstream, exchange_id, now_s, deadline, link, stream_id, payload, content_bytes
-        )
+            self, call, lane, upstream, exchange_id, now_s, deadline, self._clock() - now_s,
+            link, stream_id, payload, content_bytes,
+        )  # fmt: skip
         link.streams[stream_id] = flight
         upstream.carry(flight)
         proxy.in_flight += 1
@@ -175,6 +176,7 @@ class LinkFlow(ShortWay):
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
         """Send an answer back; see `ShortWay`."""
         assert type(flight) is LinkFlight
+        came_s = self._clock()
         link, size_bytes, packed = flight.link, len(content), head.plan
         if packed is None or size_bytes > MAX_DATA_BYTES or size_bytes > link.credit or link.choked:
             return False
@@ -184,7 +186,7 @@ class LinkFlow(ShortWay):
         link.send(
             b"".join((HEADER.pack(_RESPONSE_END | (len(start) + size_bytes), stream_id), start, content))
         )
-        self._end(flight, head.status, flight.content_bytes, size_bytes)
+        self._end(flight, head.status, flight.content_bytes, size_bytes, came_s)
         if link.draining:
             link.finished()
         return True
@@ -199,4 +201,4 @@ class LinkFlow(ShortWay):
 
     def forget(self, flight: ServiceFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, cast(LinkFlight, flight).content_bytes, 0, CALLER_GONE)
+        self._end(flight, 0, cast(LinkFlight, flight).content_bytes, 0, self._clock(), CALLER_GONE)

@@ -52,6 +52,7 @@ class OutFlight(Struct, eq=False):
     """One call on the short way; its connection to the receiver reports to it as to a `Waiter`.
 
     deadline: monotonic time in seconds. upstream: what it was sent on.
+    own_s: what this proxy has spent on it so far.
     bound_to: what its answer must be bound to; stream_id: which stream it is; each where there is one.
     """
 
@@ -67,6 +68,7 @@ class OutFlight(Struct, eq=False):
     upstream: ClientConnection | CallerLink | None = None
     bound_to: bytes = b""
     stream_id: int = 0
+    own_s: float = 0.0
 
     @property
     def phase(self) -> str:
@@ -81,10 +83,10 @@ class OutFlight(Struct, eq=False):
         """Gets interim answers."""
         return self.edge.inform
 
-    def answer(self, head: ResponseHead, content: bytes) -> None:
+    def answer(self, head: ResponseHead, content: bytes, came_s: float) -> None:
         """An ordinary answer has come, whole and open."""
         try:
-            if self.flow.land(self, head, content):
+            if self.flow.land(self, head, content, came_s):
                 return
         except Exception as error:  # the long way has an answer to everything
             self.fail(error)
@@ -98,8 +100,9 @@ class OutFlight(Struct, eq=False):
     def set(self, value: Response) -> None:
         """The answer has come, or its head has."""
         try:
+            came_s = self.flow.clock()
             opened = self.lane.open(self, value)
-            if opened is not None and self.flow.land(self, *opened):
+            if opened is not None and self.flow.land(self, *opened, came_s):
                 return
         except ProxyError:  # the long way finds the same, and has the words for it
             self.flow.divert(self, Waiter(done=True, result=value))
@@ -127,6 +130,8 @@ class OutFlight(Struct, eq=False):
 class OutFlow:
     """Requests from one peer to one service whose heads decide the same.
 
+    clock: as below.
+
     Args:
         proxy: goes on with whatever is not ordinary.
         hop: the way to the service's receiver. lanes: to each of its endpoints.
@@ -137,7 +142,6 @@ class OutFlow:
     """
 
     __slots__ = (
-        "_clock",
         "_endpoints",
         "_hop",
         "_known",
@@ -148,6 +152,7 @@ class OutFlow:
         "_recorder",
         "_series",
         "_timeout_s",
+        "clock",
     )
 
     def __init__(
@@ -172,7 +177,7 @@ class OutFlow:
         self._series = series
         self._own_fields = own_fields
         self._new_id = new_id
-        self._clock = clock
+        self.clock = clock
 
     def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Seal a request and send it; False, when that takes more than this, nothing having been done."""
@@ -185,7 +190,7 @@ class OutFlow:
         if failing and lane.endpoint in failing:
             self._lanes.leave(lane)
             return False
-        now_s = self._clock()
+        now_s = self.clock()
         exchange_id = self._new_id().encode()
         deadline = now_s + self._timeout_s
         flight = OutFlight(self, edge, head, rest, content, exchange_id, now_s, deadline, lane)
@@ -198,25 +203,31 @@ class OutFlow:
             return True
         proxy.in_flight += 1
         edge.carry(flight)
+        flight.own_s = self.clock() - now_s
         return True
 
     def _step_aside(self, edge: Connection, head: RequestHead) -> bool:
         head.flows.pop(edge.peer, None)
         return False
 
-    def land(self, flight: OutFlight, head: ResponseHead, content: bytes) -> bool:
-        """Answer the caller; False when its connection is not an ordinary one by now."""
-        start, size_bytes, now_s = head.plan or self._plan(head), len(content), self._clock()
+    def land(self, flight: OutFlight, head: ResponseHead, content: bytes, came_s: float) -> bool:
+        """Answer the caller; False when its connection is not an ordinary one by now.
+
+        Args:
+            came_s: when the answer came; monotonic time in seconds.
+        """
+        start, size_bytes = head.plan or self._plan(head), len(content)
         message = b"".join((start, flight.exchange_id, _LINE_END, end_of_head(size_bytes), content))
-        if not flight.edge.land(message, now_s):
+        if not flight.edge.land(message, came_s):
             return False
-        self._end(flight, head.status, size_bytes, now_s)
+        self._end(flight, head.status, size_bytes, came_s)
         return True
 
-    def _end(self, flight: OutFlight, status: int, bytes_out: int, now_s: float, cause: str = "") -> None:
+    def _end(self, flight: OutFlight, status: int, bytes_out: int, came_s: float, cause: str = "") -> None:
         self._proxy.in_flight -= 1
-        bytes_in = len(flight.content)
-        self._series.finish(status, now_s - flight.started_s, bytes_in, bytes_out, cause)
+        bytes_in, now_s = len(flight.content), self.clock()
+        own_s = flight.own_s + now_s - came_s
+        self._series.finish(status, now_s - flight.started_s, own_s, bytes_in, bytes_out, cause)
         if self._recorder.logs:
             self._recorder.short(
                 self._known, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
@@ -242,4 +253,4 @@ class OutFlow:
 
     def forget(self, flight: OutFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, 0, self._clock(), CALLER_GONE)
+        self._end(flight, 0, 0, self.clock(), CALLER_GONE)

@@ -167,7 +167,7 @@ class OutProxy:
         finally:
             self.in_flight -= 1
             exchange.inform = None  # a flow may keep the exchange, and must not keep the connection by it
-            self._recorder.end(exchange, connection.bytes_in, connection.bytes_out)
+            self._recorder.end(exchange, connection.bytes_in, connection.bytes_out, connection.waited_s)
 
     def _ask_for_room(self) -> None:
         """There are more exchanges than this process may have of itself: see whether there may be more."""

@@ -49,9 +49,9 @@ class Recorder:
         self._clock = clock
         self._unix_clock = unix_clock
 
-    def series(self, caller: str, service: str) -> Series:
-        """Find where the exchanges of a caller and a service are counted."""
-        return self._metrics.series(caller, service)
+    def series(self, caller: str, service: str, route: str = "") -> Series:
+        """Find where the exchanges of a caller on a route of a service are counted."""
+        return self._metrics.series(caller, service, route)
 
     def begin(self, exchange_id: str, peer: str) -> Exchange:
         """Begin an exchange."""
@@ -60,6 +60,7 @@ class Recorder:
     def resume(self, exchange_id: str, started_s: float, peer: str) -> Exchange:
         """Begin the exchange of a call that has waited on the short way since `started_s`."""
         exchange = self.exchange_type(exchange_id, started_s, peer)
+        exchange.waited_s = self._clock() - started_s
         if isinstance(exchange, TimedExchange):
             exchange.marks.append(("wait", started_s))
         return exchange
@@ -92,16 +93,22 @@ class Recorder:
 
     def would_refuse(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop lets pass what it will refuse once refusals are enforced."""
-        self._metrics.series(exchange.caller, exchange.service).report(error.cause.label)
+        self._metrics.series(exchange.caller, exchange.service, exchange.route).report(error.cause.label)
         self._log("would refuse, once refusals are enforced", exchange, error)
 
-    def end(self, exchange: Exchange, bytes_in: int, bytes_out: int) -> None:
-        """The answer is through, or has broken off. Sizes are of bodies at the caller's side."""
+    def end(self, exchange: Exchange, bytes_in: int, bytes_out: int, waited_s: float = 0.0) -> None:
+        """The answer is through, or has broken off.
+
+        Args:
+            bytes_in, bytes_out: of bodies at the caller's side.
+            waited_s: for how long it stood still on the long way, for whatever it waited.
+        """
         now_s = self._clock()
-        series = self._known.get((exchange.caller, exchange.service)) or self._metrics.series(
-            exchange.caller, exchange.service
-        )
-        series.finish(exchange.status, now_s - exchange.started, bytes_in, bytes_out, exchange.cause)
+        key = exchange.caller, exchange.service, exchange.route
+        series = self._known.get(key) or self._metrics.series(*key)
+        duration_s = now_s - exchange.started
+        own_s = duration_s - exchange.waited_s - waited_s
+        series.finish(exchange.status, duration_s, own_s, bytes_in, bytes_out, exchange.cause)
         if exchange.attempts > 1:
             series.retries += exchange.attempts - 1
         if exchange.cause and exchange.cause != CALLER_GONE:

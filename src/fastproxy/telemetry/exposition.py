@@ -7,13 +7,15 @@ Knows nothing of HTTP; the admin listener sends what `render` returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import accumulate
 from typing import TYPE_CHECKING, Any
 
 from fastproxy.telemetry.metrics import (
+    BOUNDS_S,
     DURATION_BOUNDS_S,
     GAUGES,
+    HISTOGRAMS,
     LISTED_BY,
     SPLIT_BY,
     TALLIES,
@@ -49,10 +51,10 @@ DURATION = (
 )
 BUILD = ("fastproxy_build", "Version of this program")
 
-CATALOGUE: dict[str, str] = {**COUNTERS, **LEVELS, DURATION[0]: DURATION[1], BUILD[0]: BUILD[1]}
+CATALOGUE: dict[str, str] = {
+    **COUNTERS, **LEVELS, **HISTOGRAMS, DURATION[0]: DURATION[1], BUILD[0]: BUILD[1],
+}  # fmt: skip
 """Every metric family and what it says; counters get `_total` behind their name, the build `_info`."""
-
-_BUCKETS = (*map(repr, DURATION_BOUNDS_S), "+Inf")
 
 
 def render(state: State) -> bytes:
@@ -69,7 +71,7 @@ class _Collector:
     def __init__(self, state: State) -> None:
         self._state = state
         # The role goes with every series, so that both proxies of a pair can be scraped into one place.
-        self._names = ("role", "caller", "service")
+        self._names = ("role", "caller", "service", "route")
 
     def collect(self) -> Iterator[Metric]:
         from prometheus_client.metrics_core import InfoMetricFamily  # noqa: PLC0415
@@ -78,6 +80,8 @@ class _Collector:
         yield InfoMetricFamily(*BUILD, value={"version": state.version, "role": state.role})
         yield from self._by_series()
         yield self._durations()
+        for name in HISTOGRAMS:
+            yield self._histogram(name)
         yield self._counter("fastproxy_challenges", {"": state.challenges})
         yield self._counter("fastproxy_process_cpu_seconds", {"": state.cpu_s})
         yield self._gauge("fastproxy_process_resident_bytes", state.resident_bytes)
@@ -121,7 +125,18 @@ class _Collector:
         for series in self._state.series:
             for one in series.outcomes:
                 labels = (*self._values(series), one.outcome, one.cause)
-                family.add_metric(labels, _cumulated(one.counts), one.sum_s)
+                family.add_metric(labels, _cumulated(one.counts, DURATION_BOUNDS_S), one.sum_s)
+        return family
+
+    def _histogram(self, name: str) -> Metric:
+        from prometheus_client.metrics_core import HistogramMetricFamily  # noqa: PLC0415
+
+        by_label = self._state.histograms.get(name, {})
+        labels = _labels(name, by_label)
+        family = HistogramMetricFamily(name, HISTOGRAMS[name], labels=labels)
+        for value, one in by_label.items():
+            values = (self._state.role, value)[: len(labels)]
+            family.add_metric(values, _cumulated(one.counts, BOUNDS_S[name]), one.sum_s)
         return family
 
     def _gauge(self, name: str, by_label: Mapping[str, float]) -> Metric:
@@ -166,15 +181,16 @@ class _Collector:
             last.add_metric(values, use.last_unix_s)
         yield from (made, is_open, last)
 
-    def _values(self, series: SeriesState) -> tuple[str, str, str]:
-        return self._state.role, series.caller, series.service
+    def _values(self, series: SeriesState) -> tuple[str, ...]:
+        return self._state.role, series.caller, series.service, series.route
 
 
-def _labels(name: str, by_label: Mapping[str, float]) -> tuple[str, ...]:
+def _labels(name: str, by_label: Iterable[str]) -> tuple[str, ...]:
     split = name in SPLIT_BY or any(by_label)
     return ("role", SPLIT_BY.get(name, "service")) if split else ("role",)
 
 
-def _cumulated(counts: list[int]) -> list[Any]:
+def _cumulated(counts: list[int], bounds_s: tuple[float, ...]) -> list[Any]:
     """Buckets as OpenMetrics has them: each counts all that took no longer."""
-    return list(zip(_BUCKETS, map(float, accumulate(counts)), strict=True))
+    names = (*map(repr, bounds_s), "+Inf")
+    return list(zip(names, map(float, accumulate(counts)), strict=True))

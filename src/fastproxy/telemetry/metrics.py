@@ -2,8 +2,9 @@
 
 On the path of a request they are plain ints in a `Series` that is found by one dict lookup; everything that
 costs time happens when somebody scrapes, in `exposition`.
-The number of series is bounded by construction: callers and services are names from the config, anything
-else counts as "unknown"; causes are rows of the error table; and beyond a hard limit all share one series.
+The number of series is bounded by construction: callers, services and routes are names from the config,
+anything else counts as "unknown"; causes are rows of the error table; and beyond a hard limit all share one
+series.
 Knows nothing of where the numbers come from: the layers above count here, or are asked at scrape time.
 """
 
@@ -20,6 +21,10 @@ DURATION_BOUNDS_S = (
     0.0005, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 30.0,
 )  # fmt: skip
 """Upper bounds of the histogram's buckets, in seconds."""
+OWN_BOUNDS_S = (
+    0.000_01, 0.000_02, 0.000_05, 0.000_1, 0.000_2, 0.000_5, 0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.5,
+)  # fmt: skip
+"""Those of what a proxy itself takes, which is a thousandth of that."""
 
 UNKNOWN = "unknown"
 CALLER_GONE = "caller_gone"
@@ -85,6 +90,16 @@ SPLIT_BY = {
 LISTED_BY = {"fastproxy_key_not_after_seconds": ("kind", "name")}
 """What the values of one name are told apart by, where which there are changes from scrape to scrape."""
 
+OWN_SHARE = "fastproxy_own_duration_seconds"
+LOOP_LAG = "fastproxy_loop_lag_seconds"
+HISTOGRAMS = {
+    OWN_SHARE: "Time that this proxy itself spent on an exchange, without waiting for others",
+    LOOP_LAG: "How late the event loop of a worker came to what was due, looked at twice a second",
+}
+"""Histograms that aren't told apart by caller, and what they say."""
+BOUNDS_S = {OWN_SHARE: OWN_BOUNDS_S, LOOP_LAG: DURATION_BOUNDS_S}
+"""Upper bounds of their buckets."""
+
 Read = Callable[[], float | None]
 """Reads a value when somebody scrapes; None when there is none now."""
 ReadAll = Callable[[], Mapping[tuple[str, ...], float]]
@@ -92,41 +107,58 @@ ReadAll = Callable[[], Mapping[tuple[str, ...], float]]
 
 
 class Durations:
-    """A histogram of how long exchanges took.
+    """A histogram of how long something took.
 
-    counts: exchanges per bucket, the last one for all beyond the bounds. sum_s: of all durations.
+    counts: how often per bucket, the last one for all beyond the bounds. sum_s: of all durations.
+
+    Args:
+        bounds_s: upper bounds of the buckets.
     """
 
-    __slots__ = ("counts", "sum_s")
+    __slots__ = ("_bounds_s", "counts", "sum_s")
 
-    def __init__(self) -> None:
-        self.counts = [0] * (len(DURATION_BOUNDS_S) + 1)
+    def __init__(self, bounds_s: tuple[float, ...] = DURATION_BOUNDS_S) -> None:
+        self._bounds_s = bounds_s
+        self.counts = [0] * (len(bounds_s) + 1)
         self.sum_s = 0.0
+
+    def note(self, duration_s: float) -> None:
+        """Count one."""
+        self.counts[bisect_left(self._bounds_s, duration_s)] += 1
+        self.sum_s += duration_s
 
 
 class Series:
-    """What is counted for one caller and service.
+    """What is counted for one caller, service and route.
 
+    route: as the config spells it, "" where none was decided on.
     retries: attempts beyond the first of an exchange.
     bytes_in, bytes_out: content of requests and of answers. refusals: by cause, of the proxy itself.
     would_refuse: by cause, what passed only because refusals are reported, not enforced.
+
+    Args:
+        own: what this proxy itself took, for all series of the service.
     """
 
     __slots__ = (
         "_by_cause",
         "_by_class",
+        "_own",
         "bytes_in",
         "bytes_out",
         "caller",
         "refusals",
         "retries",
+        "route",
         "service",
         "would_refuse",
     )
 
-    def __init__(self, caller: str, service: str) -> None:
+    def __init__(self, caller: str, service: str, route: str, own: Durations) -> None:
         self.caller = caller
         self.service = service
+        self.route = route
+        self._own = own
         self.retries = 0
         self.bytes_in = 0
         self.bytes_out = 0
@@ -135,12 +167,15 @@ class Series:
         self._by_class: list[Durations | None] = [None] * len(_OUTCOMES)
         self._by_cause: dict[tuple[int, str], Durations] = {}
 
-    def finish(self, status: int, duration_s: float, bytes_in: int, bytes_out: int, cause: str = "") -> None:
+    def finish(
+        self, status: int, duration_s: float, own_s: float, bytes_in: int, bytes_out: int, cause: str = ""
+    ) -> None:
         """Count an exchange that is over.
 
         Args:
             status: of the answer, three digits; 0 when whoever asked went away before there was one.
             duration_s: from the first byte of the request to the last of the answer.
+            own_s: how much of it this proxy spent itself.
             bytes_in: content bytes of the request.
             bytes_out: content bytes of the answer.
             cause: why it didn't go well, "" when it did; what no proxy here knows counts as "unknown".
@@ -150,6 +185,9 @@ class Series:
             durations = self._first(status // 100, cause)
         durations.counts[bisect_left(DURATION_BOUNDS_S, duration_s)] += 1
         durations.sum_s += duration_s
+        own = self._own  # not `note`: a call costs as much as the rest
+        own.counts[bisect_left(OWN_BOUNDS_S, own_s)] += 1
+        own.sum_s += own_s
         self.bytes_in += bytes_in
         self.bytes_out += bytes_out
 
@@ -186,7 +224,8 @@ class Series:
 class Metrics:
     """All that one proxy process counts.
 
-    known: series by caller and service, as the config names them.
+    known: series by caller, service and route, as the config names them.
+    histograms: by metric (see `HISTOGRAMS`) and label.
     challenges: answers by which this receiver told a sender its epoch; counted up by who sends them.
     watched: by metric and service (see `SPLIT_BY`), what is read at each scrape.
     counted: by metric, counts by the label's value that somebody else keeps.
@@ -197,7 +236,7 @@ class Metrics:
     Args:
         role: "out" or "in". version: of this program.
         callers, services: names that the config knows.
-        series_limit: pairs of caller and service counted apart; protects memory.
+        series_limit: callers on routes that are counted apart; protects memory.
     """
 
     __slots__ = (
@@ -209,6 +248,7 @@ class Metrics:
         "before",
         "challenges",
         "counted",
+        "histograms",
         "key_uses",
         "known",
         "listed",
@@ -230,8 +270,9 @@ class Metrics:
         self._callers = frozenset(callers)
         self._services = frozenset(services)
         self._series_limit = series_limit
-        self.known: dict[tuple[str, str], Series] = {}
-        self._other = Series(OTHER, OTHER)
+        self.known: dict[tuple[str, str, str], Series] = {}
+        self.histograms: dict[str, dict[str, Durations]] = {}
+        self._other = Series(OTHER, OTHER, "", self.durations(OWN_SHARE, OTHER))
         self.challenges = 0
         self.before: dict[str, dict[str, float]] = {}
         # What is in `before` of those who go on counting.
@@ -272,9 +313,25 @@ class Metrics:
         """Count these callers by their names from now on; what was counted stays."""
         self._callers = frozenset(callers)
 
-    def series(self, caller: str, service: str) -> Series:
-        """Find the series of a caller and service; a name that the config doesn't know is "unknown"."""
-        return self.known.get((caller, service)) or self._first_time(caller, service)
+    def series(self, caller: str, service: str, route: str = "") -> Series:
+        """Find the series of a caller, service and route.
+
+        Args:
+            caller, service: a name that the config doesn't know counts as "unknown".
+            route: as the config spells it, "" for none.
+        """
+        return self.known.get((caller, service, route)) or self._first_time(caller, service, route)
+
+    def durations(self, metric: str, label: str = "") -> Durations:
+        """Find a histogram.
+
+        Args:
+            metric: a name from `HISTOGRAMS`. label: what it is told apart by, of which there are few values.
+        """
+        by_label = self.histograms.setdefault(metric, {})
+        if label not in by_label:
+            by_label[label] = Durations(BOUNDS_S[metric])
+        return by_label[label]
 
     def all_series(self) -> list[Series]:
         """Return every series that exists."""
@@ -316,16 +373,17 @@ class Metrics:
             raise ValueError(f"there is no listed gauge named {metric}")
         self.listed[metric] = read
 
-    def _first_time(self, caller: str, service: str) -> Series:
+    def _first_time(self, caller: str, service: str, route: str) -> Series:
         key = (
             caller if caller in self._callers else UNKNOWN,
             service if service in self._services else UNKNOWN,
+            route,
         )
         series = self.known.get(key)
         if series is None:
             if len(self.known) >= self._series_limit:
                 return self._other
-            series = self.known[key] = Series(*key)
+            series = self.known[key] = Series(*key, self.durations(OWN_SHARE, key[1]))
         return series
 
 

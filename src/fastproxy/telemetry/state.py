@@ -14,7 +14,7 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from fastproxy.telemetry.key_uses import KeyUse, past_uses, total_uses
-from fastproxy.telemetry.metrics import GAUGES, Metrics, Series
+from fastproxy.telemetry.metrics import GAUGES, Durations, Metrics, Series
 from fastproxy.telemetry.process import resident_bytes
 
 _AGREED: dict[str, Callable[[float, float], float]] = {
@@ -42,6 +42,13 @@ class Outcome(Struct, array_like=True):
     sum_s: float
 
 
+class Histogram(Struct, array_like=True):
+    """What `Durations` counts."""
+
+    counts: list[int]
+    sum_s: float
+
+
 class SeriesState(Struct, array_like=True):
     """What `Series` counts."""
 
@@ -53,13 +60,14 @@ class SeriesState(Struct, array_like=True):
     refusals: dict[str, int]
     would_refuse: dict[str, int]
     outcomes: list[Outcome]
+    route: str = ""
 
 
 class State(Struct):
     """What some processes have counted.
 
-    role, version: of the proxy. challenges, cpu_s: counters. series: by caller and service.
-    tallies, levels: by name and label, "" where there is none; levels end with their process.
+    role, version: of the proxy. challenges, cpu_s: counters. series: by caller, service and route.
+    tallies, levels, histograms: by name and label, "" where there is none; levels end with their process.
     listed: by name, levels that have several labels.
     key_uses: by which keys links and sessions were made. resident_bytes: by process.
     """
@@ -74,12 +82,17 @@ class State(Struct):
     listed: dict[str, Values] = field(default_factory=dict)
     key_uses: list[KeyUse] = field(default_factory=list)
     resident_bytes: dict[str, float] = field(default_factory=dict)
+    histograms: dict[str, dict[str, Histogram]] = field(default_factory=dict)
 
 
 def state_of(metrics: Metrics, process: str) -> State:
     """Return what this process has counted; `process` is its name among those of the proxy."""
     state = State(metrics.role, metrics.version, metrics.challenges, sum(os.times()[:2]))
     state.series = [_state_of(series) for series in metrics.all_series()]
+    state.histograms = {
+        name: {label: _histogram_of(durations) for label, durations in by_label.items()}
+        for name, by_label in metrics.histograms.items()
+    }
     state.tallies = metrics.tallies()
     for name, by_label in metrics.watched.items():
         if name in GAUGES:
@@ -94,6 +107,10 @@ def state_of(metrics: Metrics, process: str) -> State:
     return state
 
 
+def _histogram_of(durations: Durations) -> Histogram:
+    return Histogram(list(durations.counts), durations.sum_s)
+
+
 def _state_of(series: Series) -> SeriesState:
     return SeriesState(
         series.caller,
@@ -105,6 +122,7 @@ def _state_of(series: Series) -> SeriesState:
         dict(series.would_refuse),
         [Outcome(outcome, cause, list(durations.counts), durations.sum_s)
          for outcome, cause, durations in series.outcomes()],
+        series.route,
     )  # fmt: skip
 
 
@@ -118,6 +136,7 @@ def counted(state: State) -> State:
         series=state.series,
         tallies=state.tallies,
         key_uses=past_uses(state.key_uses),
+        histograms=state.histograms,
     )
 
 
@@ -126,15 +145,18 @@ def total(states: Iterable[State], role: str, version: str) -> State:
     states = list(states)
     summed = State(role, version)
     summed.key_uses = total_uses(use for state in states for use in state.key_uses)
-    series: dict[tuple[str, str], SeriesState] = {}
+    series: dict[Key, SeriesState] = {}
     listed: dict[str, dict[Key, float]] = {}
     for state in states:
         summed.challenges += state.challenges
         summed.cpu_s += state.cpu_s
         summed.resident_bytes |= state.resident_bytes
         for one in state.series:
-            known = series.get((one.caller, one.service))
-            series[one.caller, one.service] = one if known is None else _added(known, one)
+            key = one.caller, one.service, one.route
+            known = series.get(key)
+            series[key] = one if known is None else _added(known, one)
+        for name, histograms in state.histograms.items():
+            _merge(summed.histograms.setdefault(name, {}), histograms)
         for name, values in state.tallies.items():
             _add(summed.tallies.setdefault(name, {}), values.items(), _plus)
         for name, values in state.levels.items():
@@ -158,6 +180,15 @@ def _add(
         to[key] = value if known is None else combine(known, value)
 
 
+def _merge(to: dict[str, Histogram], histograms: dict[str, Histogram]) -> None:
+    for label, one in histograms.items():
+        known = to.get(label)
+        to[label] = one if known is None else Histogram(
+            [count + more for count, more in zip(known.counts, one.counts, strict=True)],
+            known.sum_s + one.sum_s,
+        )  # fmt: skip
+
+
 def _added(one: SeriesState, other: SeriesState) -> SeriesState:
     outcomes = {(outcome.outcome, outcome.cause): outcome for outcome in one.outcomes}
     for added in other.outcomes:
@@ -177,6 +208,7 @@ def _added(one: SeriesState, other: SeriesState) -> SeriesState:
         _summed(one.refusals, other.refusals),
         _summed(one.would_refuse, other.would_refuse),
         list(outcomes.values()),
+        one.route,
     )
 
 

@@ -271,7 +271,7 @@ class Answer:
         self.interims: list[ResponseHead] = []
         self.inform: Callable[[ResponseHead], None] | None = self.interims.append
 
-    def answer(self, head: ResponseHead, content: bytes) -> None:
+    def answer(self, head: ResponseHead, content: bytes, came_s: float) -> None:
         self.set(Response(head, content))
 
     def set(self, value: Response) -> None:

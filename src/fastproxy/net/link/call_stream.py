@@ -134,7 +134,7 @@ class CallStream:
         self._answered = None
         self._give_up("")
 
-    def answer(self, head: ResponseHead, content: bytes) -> None:
+    def answer(self, head: ResponseHead, content: bytes, came_s: float) -> None:
         """An ordinary answer has come, and the link has forgotten this stream.
 
         Raises:

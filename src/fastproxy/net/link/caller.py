@@ -83,7 +83,7 @@ def known_link_answers(parser: HeadParser) -> KnownHeads[ResponseHead | None]:
 class Carried(Answered, Protocol):
     """A request on the short way: an ordinary answer comes to it without a `Response` around."""
 
-    def answer(self, head: ResponseHead, content: bytes) -> None: ...
+    def answer(self, head: ResponseHead, content: bytes, came_s: float) -> None: ...
 
 
 class CallerLink(Link):
@@ -276,7 +276,7 @@ class CallerLink(Link):
                         self.arrived(head.content_bytes)  # may end the link, and the stream with it
                         self.consumed(head.content_bytes)
                     del streams[stream_id]
-                    answered.answer(head, plaintext[meta_end:at])
+                    answered.answer(head, plaintext[meta_end:at], self.read_s)
                     continue
             if self.closed:
                 return

@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import mmap
 import ssl
+import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, cast
 
@@ -71,6 +72,7 @@ LOST = "lost"
 """Why a link ended whose connection broke."""
 LAST_STREAM = 2**32 - 1
 _PING = b"\0" * PING_BYTES
+_clock = time.monotonic
 
 
 class LinkSettings(Struct, frozen=True):
@@ -102,6 +104,7 @@ class Link(asyncio.BufferedProtocol):
     own_key: the public key by which this end has proven itself; inside TLS, what stands for its certificate.
     failure: why its handshake failed, if it did.
     born_s: when it was established, by the loop's clock.
+    read_s: when what came last was read, by the monotonic clock: one look for all that a read brings.
     """
 
     __slots__ = (
@@ -142,6 +145,7 @@ class Link(asyncio.BufferedProtocol):
         "is_open",
         "own_key",
         "peer_stream_window_bytes",
+        "read_s",
         "ready",
         "settings",
         "streams",
@@ -185,7 +189,7 @@ class Link(asyncio.BufferedProtocol):
         self._room_bytes = settings.params.link_window_bytes
         self._half_bytes = settings.params.link_window_bytes // 2
         self._owed_bytes = 0
-        self._heard_s = self._used_s = 0.0
+        self._heard_s = self._used_s = self.read_s = 0.0
         self._newest = 0  # stream, when the timer looked last
         self._is_asked = False
         self._patience = float(_PATIENCE)
@@ -256,7 +260,8 @@ class Link(asyncio.BufferedProtocol):
 
     def _receive(self, data: bytes | memoryview) -> None:
         self._is_asked = False
-        self._heard_s = 0.0  # said when the timer looks: a look at the clock for each read would cost more
+        self._heard_s = 0.0  # said when the timer looks
+        self.read_s = _clock()
         for plaintext in self._opener.feed(data):
             if self.closed:
                 return

@@ -140,6 +140,11 @@ class ReceivedStream:
         return "open" if self._exchange is None else self._exchange.phase
 
     @property
+    def waited_s(self) -> float:
+        """For how long what answers it has waited; in seconds."""
+        return self._drive.waited_s
+
+    @property
     def coroutine(self) -> Coroutine[Any, None, Any] | None:
         """What answers it."""
         return self._drive.coroutine
