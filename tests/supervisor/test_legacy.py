@@ -175,8 +175,9 @@ def test_a_format_is_one_format() -> None:
             "Drain": "is_last",
             "Status": "not_ready",
             "Take": "kind seconds file limit_bytes",
-            "State": "role version challenges cpu_s series tallies levels listed key_uses resident_bytes",
-            "SeriesState": "caller service retries bytes_in bytes_out refusals would_refuse outcomes",
+            "State": "role version challenges cpu_s series tallies levels listed key_uses resident_bytes "
+            "histograms",
+            "SeriesState": "caller service retries bytes_in bytes_out refusals would_refuse outcomes route",
             "Outcome": "outcome cause counts sum_s",
             "Sizes": "rates sessions",
         },

@@ -29,10 +29,10 @@ def test_what_is_there_was_there_last_now() -> None:
     now_s = 5.0
     uses.end(CALLER, "web", b"\1")
     now_s = 9.0
-    assert uses.all() == [KeyUse(Row(CALLER, "web", "01"), 2, 1, 9.0)]
+    assert uses.all() == [KeyUse(Row(CALLER, "web", "01"), 2, 1, 9.0, 1.0)]
     uses.end(CALLER, "web", b"\1")
     now_s = 20.0
-    assert uses.all() == [KeyUse(Row(CALLER, "web", "01"), 2, 0, 9.0)]
+    assert uses.all() == [KeyUse(Row(CALLER, "web", "01"), 2, 0, 9.0, 1.0)]
 
 
 Steps = st.lists(st.tuples(st.sampled_from(["begin", "end", "mark"]), st.integers(0, 30)), max_size=120)

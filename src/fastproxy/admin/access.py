@@ -22,7 +22,7 @@ import re
 from fastproxy.admin.answers import AdminError
 from fastproxy.model import RequestHead
 
-FIELDS = frozenset((b"authorization", b"origin", b"sec-fetch-site"))
+FIELDS = frozenset((b"accept", b"authorization", b"origin", b"sec-fetch-site"))
 """What the listener's parser has to keep apart (`HeadParser.control`)."""
 
 _TOKEN = rb"[A-Za-z0-9._~+/=-]{1,512}"

@@ -14,11 +14,11 @@ import msgspec
 from fastproxy.admin.access import Access
 from fastproxy.admin.answers import TEXT, AdminError, answer, refusal
 from fastproxy.errors import ProxyError
-from fastproxy.model import Request, Response
+from fastproxy.model import Request, RequestHead, Response
 from fastproxy.net.connection import Connection, complete
 from fastproxy.net.drive import until
 from fastproxy.proxy.answer import answer_to
-from fastproxy.telemetry.exposition import CONTENT_TYPE
+from fastproxy.telemetry.exposition import format_for
 
 if TYPE_CHECKING:
     from fastproxy.admin.profiles import Profiles
@@ -38,7 +38,7 @@ class AdminHandler:
 
     Args:
         name: of this proxy.
-        metrics: returns what `/metrics` shows.
+        metrics: returns what `/metrics` shows, in the format of a content type.
         not_ready: says why the proxy should get no traffic now, "" when it may.
         access: judges who may have profiles, or change anything. make_profiles: makes what takes them, when
             first asked for. acts: what can be asked for below `/api/v1/`, by method and path.
@@ -48,7 +48,7 @@ class AdminHandler:
     def __init__(
         self,
         name: str,
-        metrics: Callable[[], Coroutine[Any, Any, bytes]],
+        metrics: Callable[[bytes], Coroutine[Any, Any, bytes]],
         not_ready: Callable[[], str],
         access: Access,
         make_profiles: Callable[[], Profiles],
@@ -78,7 +78,7 @@ class AdminHandler:
                 self._access.check(head, is_change=True)
                 response = await self._act(head.method, path)
             else:
-                response = await self._simple(head.method, path)
+                response = await self._simple(head, path)
         except AdminError as error:
             response = refusal(error)
         await complete(connection.respond(response, connection.date_line))
@@ -94,13 +94,15 @@ class AdminHandler:
         told = await until(self._loop.create_task(act()))
         return answer(200, b"application/json", msgspec.json.encode(told) + b"\n", NO_STORE)
 
-    async def _simple(self, method: bytes, path: bytes) -> Response:
+    async def _simple(self, head: RequestHead, path: bytes) -> Response:
         if path not in (b"/healthz", b"/readyz", b"/metrics"):
             raise AdminError(404, "there are /healthz, /readyz, /metrics, /debug/pprof/ and /api/v1/ here")
-        if method not in (b"GET", b"HEAD"):
+        if head.method not in (b"GET", b"HEAD"):
             raise AdminError(405, "only GET and HEAD", b"allow: GET, HEAD\r\n")
         if path == b"/metrics":
-            return answer(200, CONTENT_TYPE.encode(), await until(self._loop.create_task(self._metrics())))
+            content_type = format_for(head.control.get(b"accept", b""))
+            text = await until(self._loop.create_task(self._metrics(content_type)))
+            return answer(200, content_type, text)
         reason = self._not_ready() if path == b"/readyz" else ""
         if reason:
             return answer(503, TEXT, reason.encode() + b"\n")

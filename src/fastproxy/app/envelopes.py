@@ -100,6 +100,7 @@ class EnvelopesIn:
         self._receiver: Receiver = receiver
         own_keys.on_change(lambda names: self.take_callers(self._callers))
         parts.metrics.watch("fastproxy_sessions", lambda: receiver.session_count)
+        parts.metrics.watch("fastproxy_limit_allowed", lambda: limits.sessions, "sessions")
         self._opener = HttpReceiver(
             self._receiver,
             parts.sealed_parser,

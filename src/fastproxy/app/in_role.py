@@ -22,6 +22,7 @@ from fastproxy.errors import RATE_LIMITED
 from fastproxy.net.link.server import LinkServer
 from fastproxy.net.server import Server
 from fastproxy.policy.privilege import Privilege, Privileges, compile_privileges
+from fastproxy.policy.rate_uses import RateUse, RateUses
 from fastproxy.policy.ratelimit import Limiter, Rate
 from fastproxy.proxy.fields import CONTROL
 from fastproxy.proxy.in_proxy import InProxy, LocalService
@@ -30,10 +31,14 @@ from fastproxy.proxy.link_receiver import LinkReceiver
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ToService
 from fastproxy.proxy.way_in import WayBack, WayIn
+from fastproxy.telemetry.metrics import Metrics
 
 if TYPE_CHECKING:
     from fastproxy.app.certificates import Certificates
     from fastproxy.app.envelopes import EnvelopesIn
+
+RATES_SHOWN = 50
+"""Callers on routes whose use of their rate is shown: those that have most of it in use."""
 
 _LOG = logging.getLogger("fastproxy")
 
@@ -156,6 +161,7 @@ def _in_proxy(
     config = snapshot.config
     limits = config.limits
     parts.metrics.watch("fastproxy_rate_keys", lambda: len(limiter))
+    parts.metrics.watch("fastproxy_limit_allowed", lambda: limits.rate_states, "rate_states")
     services: dict[str, LocalService] = {}
     for name, service in snapshot.services.items():
         settings = service.settings
@@ -196,6 +202,7 @@ def _in_proxy(
         time.monotonic,
         time.time,
     )
+    _show_rates(proxy.rate_uses, parts.metrics)
     if envelopes is not None and parts.has_short_way:
         proxy.flow = envelopes.short_way(proxy, limiter, parts)
     if "link" in config.listen.accept:
@@ -205,6 +212,23 @@ def _in_proxy(
         proxy.link_way = WayBack(link_receiver, refusals_over_link, both_ways=True)
         proxy.link_flow = LinkFlow(proxy, link_receiver, limiter, parts.recorder, time.monotonic)
     return proxy, envelopes
+
+
+def _show_rates(uses: RateUses, metrics: Metrics) -> None:
+    """Show how close callers are to their rates, those that are closest."""
+
+    shown: list[RateUse] = []
+
+    def show_all(read: Callable[[RateUse], float]) -> dict[tuple[str, ...], float]:
+        return {(use.caller, use.service, use.route): read(use) for use in shown}
+
+    def look() -> dict[tuple[str, ...], float]:  # before the others: they show the same
+        shown[:] = uses.fullest(RATES_SHOWN, time.monotonic())
+        return show_all(lambda use: use.used)
+
+    metrics.show("fastproxy_rate_used_ratio", look)
+    metrics.show("fastproxy_rate_burst_requests", lambda: show_all(lambda use: use.rate.burst))
+    metrics.show("fastproxy_rate_requests_per_second", lambda: show_all(lambda use: use.rate.per_s))
 
 
 def privileges_of(snapshot: InSnapshot) -> Privileges:

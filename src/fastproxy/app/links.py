@@ -10,6 +10,7 @@ import os
 import random
 import socket
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hmac import compare_digest
@@ -44,6 +45,9 @@ if TYPE_CHECKING:
     from fastproxy.app.certificates import Certificates
     from fastproxy.net.tls import TlsPeer
 
+_CALLERS_SHOWN = 100
+"""Callers whose links are shown: those that have most."""
+
 _LOG = logging.getLogger("fastproxy.link")
 
 
@@ -61,10 +65,15 @@ def _settings(section: LinkSection, max_streams: int, idle_timeout_s: float, max
 
 
 def _watch(
-    metrics: Metrics, counters: LinkCounters, links: Callable[[], int], streams: Callable[[], int]
+    metrics: Metrics,
+    counters: LinkCounters,
+    links: Callable[[], int],
+    streams: Callable[[], int],
+    held: Callable[[], int],
 ) -> None:
     metrics.watch("fastproxy_links_open", links)
     metrics.watch("fastproxy_link_streams_open", streams)
+    metrics.watch("fastproxy_link_held", held)
     metrics.watch("fastproxy_links_opened", lambda: counters.opened)
     metrics.watch("fastproxy_link_streams", lambda: counters.streams)
     metrics.watch("fastproxy_link_rekeys", lambda: counters.rekeys)
@@ -128,6 +137,10 @@ class CallerLinks:
             counters,
             lambda: sum(pools.size for pools in self._all.values()),
             lambda: sum(pools.streams for pools in self._all.values()),
+            lambda: sum(pools.held for pools in self._all.values()),
+        )
+        parts.metrics.watch(
+            "fastproxy_link_waiting", lambda: sum(pools.waiting for pools in self._all.values())
         )
 
     def pools(self, caller: str, receiver: Peer, connect_timeout_s: float) -> LinkPools:
@@ -304,7 +317,7 @@ class ReceiverLinks:
             parts.sharing.counts("callers"),
             self._note_use,
         )
-        self._watch_links(parts)
+        self._watch_links(snapshot, parts)
 
     def change(
         self,
@@ -321,7 +334,7 @@ class ReceiverLinks:
         self._begin(snapshot, own_keys, certificates)
         door, settings = self._door(snapshot), _receiver_settings(snapshot)
         self.server.change(handler, door, settings, self._door_limits(snapshot))
-        self._watch_links(parts)
+        self._watch_links(snapshot, parts)
         self._cut(self._is_key_trusted if certificates is None else self._is_certificate_known)
         self._replace_links()
 
@@ -347,9 +360,14 @@ class ReceiverLinks:
         section = snapshot.config.link
         return DoorLimits(self._sharing.part(section.handshakes), section.links_per_caller)
 
-    def _watch_links(self, parts: Parts) -> None:
+    def _watch_links(self, snapshot: InSnapshot, parts: Parts) -> None:
         server = self.server
-        _watch(parts.metrics, self._counters, lambda: len(server.links), server.stream_count)
+        metrics, limits = parts.metrics, snapshot.config.link
+        _watch(metrics, self._counters, lambda: len(server.links), server.stream_count, server.held_count)
+        metrics.watch("fastproxy_link_handshakes_open", lambda: server.half_open)
+        metrics.watch("fastproxy_limit_allowed", lambda: limits.handshakes, "handshakes")
+        metrics.watch("fastproxy_limit_allowed", lambda: limits.links_per_caller, "links_per_caller")
+        metrics.show("fastproxy_caller_links", lambda: _most(server.links_by_caller()))
 
     def listen(self, sock: socket.socket) -> bool:
         """Take links from a bound socket, where they are inside TLS; False where they are not."""
@@ -439,6 +457,11 @@ class ReceiverLinks:
     def _cut(self, is_trusted: Callable[[ReceiverLink], bool]) -> None:
         if gone := self.server.revoke(is_trusted):
             _LOG.warning("links of callers that are trusted no more were cut", extra={"links": gone})
+
+
+def _most(counts: Counter[str]) -> dict[tuple[str, ...], float]:
+    """Those of which there are most."""
+    return {(caller,): count for caller, count in counts.most_common(_CALLERS_SHOWN)}
 
 
 def _receiver_settings(snapshot: InSnapshot) -> LinkSettings:

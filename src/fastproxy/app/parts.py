@@ -8,6 +8,7 @@ import sys
 import time
 from collections.abc import Callable
 from dataclasses import replace
+from functools import partial
 from itertools import count
 from typing import Literal
 
@@ -105,6 +106,9 @@ class Parts:
         self._lane_room = LaneRoom()
         self.pools: dict[tuple[str, PoolLimits], Pools] = {}
         self.metrics.begin(snapshot.caller_names, snapshot.services)
+        for limit in ("connections", "in_flight"):
+            allowed = getattr(config.limits, limit)
+            self.metrics.watch("fastproxy_limit_allowed", partial(float, allowed), limit)
         self.access_log = self._make_access_log()
         # There, every connection is as good as another.
         self.has_short_way = not config.limits.requests_per_connection
@@ -184,7 +188,9 @@ class Parts:
             pools = Pools(self._answer_parser, bounds, self.wheel, self.loop, self._descriptors)
         self.pools[key] = pools
         self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, service.name)
+        self.metrics.watch("fastproxy_upstream_connections_idle", lambda: pools.idle, service.name)
         self.metrics.watch("fastproxy_upstream_connections_opened", lambda: pools.opened, service.name)
+        self.metrics.watch("fastproxy_upstream_waiting", lambda: pools.waiting, service.name)
         return pools
 
     def next_hop(

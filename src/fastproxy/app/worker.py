@@ -16,6 +16,7 @@ import os
 import random
 import socket
 import sys
+import time
 from typing import TYPE_CHECKING
 
 import uvloop
@@ -48,6 +49,7 @@ from fastproxy.control.messages import (
 )
 from fastproxy.net.listener import StartError
 from fastproxy.telemetry import log
+from fastproxy.telemetry.loop_lag import LoopLag
 from fastproxy.telemetry.state import state_of
 
 if TYPE_CHECKING:
@@ -81,6 +83,8 @@ class Worker:
         self._spreading: Spreading | None = None
         self._proxy: Proxy | None = None
         self._profiles: WorkerProfiles | None = None
+        self._lag: LoopLag | None = None
+        self._due_s = 0.0  # of the next beat; monotonic time
 
     async def run(self, control: socket.socket) -> int:
         """Carry exchanges until it is time to end; return the exit code."""
@@ -204,6 +208,12 @@ class Worker:
         assert proxy is not None
         assert slot is not None
         slot.beat_s = self._loop.time()
+        now_s = time.monotonic()  # the loop's own clock stands still for as long as a turn takes
+        if self._lag is None:
+            self._lag = LoopLag(proxy.metrics)
+        else:
+            self._lag.note(now_s - self._due_s)
+        self._due_s = now_s + BEAT_S
         slot.in_flight = proxy.in_flight
         if self._spreading is not None:
             self._spreading.look()

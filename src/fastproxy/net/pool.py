@@ -86,6 +86,11 @@ class Pool:
         return len(self._all)
 
     @property
+    def waiting(self) -> int:
+        """Number of exchanges that wait for a connection: in the line, or for one that is being made."""
+        return len(self._line) + self._connecting
+
+    @property
     def unused(self) -> bool:
         """Whether there is nothing in it and nobody wants anything from it."""
         return not self._all and not self._connecting and not self._line
@@ -270,6 +275,16 @@ class Pools:
     def size(self) -> int:
         """Number of open connections."""
         return sum(pool.size for pool in self._pools.values())
+
+    @property
+    def idle(self) -> int:
+        """Number of open connections that nobody uses."""
+        return sum(len(pool.idle) for pool in self._pools.values())
+
+    @property
+    def waiting(self) -> int:
+        """Number of exchanges that wait for a connection."""
+        return sum(pool.waiting for pool in self._pools.values())
 
     @property
     def opened(self) -> int:

@@ -58,6 +58,10 @@ class Limiter(Protocol):
         """Count one request; see `RateLimiter.check`."""
         ...
 
+    def ahead_s(self, key: Key, now_s: float) -> float:
+        """Return how far a key is ahead of its rate, in seconds; see `RateLimiter.ahead_s`."""
+        ...
+
 
 class RateLimiter:
     """Holds every key to its rate, in one process.
@@ -116,6 +120,15 @@ class RateLimiter:
             self._new[key] = due_s
             raise ProxyError(self._cause, f"the rate is {rate.per_s:g} per second", retry_after_s=ahead_s)
         self._new[key] = due_s + rate.interval_s
+
+    def ahead_s(self, key: Key, now_s: float) -> float:
+        """Return how far a key is ahead of its rate: the time until its whole burst is free again.
+
+        Args:
+            key, now_s: as for `check`; nothing is counted.
+        """
+        due_s = self._new.get(key) or self._old.get(key, now_s)
+        return max(0.0, due_s - now_s)
 
     def _turn_generations(self, now_s: float) -> None:
         """Forget what was idle for a whole recovery time: it stands where a newcomer would."""

@@ -100,6 +100,20 @@ class SharedRateLimiter:
         if ahead_s > 0:
             raise ProxyError(self._cause, f"the rate is {rate.per_s:g} per second", retry_after_s=ahead_s)
 
+    def ahead_s(self, key: Key, now_s: float) -> float:
+        """See `RateLimiter.ahead_s`. Takes no lock: what changes meanwhile is true a moment later."""
+        known = self._known.get(key)
+        if known is None or not self._places.is_at(known[1], known[0]):
+            digest = self._places.digest(repr(key))
+            found = self._places.find(self._places.bucket(digest), digest)
+            if not found:
+                return 0.0
+            place = found[0]
+        else:
+            place = known[1]
+        due_s: float = self._dues[place]
+        return max(0.0, due_s - now_s)
+
     def _count(self, place: int, rate: Rate, now_s: float) -> float:
         """Count one request; return how long it is ahead of its time, and not counted, if above 0."""
         due_s = self._dues[place]

@@ -31,6 +31,7 @@ from fastproxy.net.upgrade import upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
+from fastproxy.policy.rate_uses import RateUses
 from fastproxy.policy.ratelimit import Limiter
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
@@ -106,6 +107,7 @@ class InProxy:
 
     flow, link_flow: the short ways of ordinary calls in envelopes and over links, where there are any.
     link_way: how what came over links is answered, where they are taken.
+    rate_uses: how close callers are to their rates.
 
     Args:
         ways: by what the targets of their requests begin with; the last one takes what fits none.
@@ -153,6 +155,7 @@ class InProxy:
         self.in_flight_limit = room.begin()
         self.flow: ShortWayIn | None = None
         self.link_flow: LinkFlow | None = None
+        self.rate_uses = RateUses(limiter)
         self.link_way: WayBack | None = None
 
     def take_privileges(self, privileges: Privileges) -> None:
@@ -354,6 +357,7 @@ class InProxy:
             try:
                 self._limiter.check(plan.rate_key, route.rate, exchange.started)
             except ProxyError as error:
+                self.rate_uses.note(key[0], key[1], route)
                 self._enforced(exchange, error)
         exchange.phase = "deadline"  # before its deadline?
         exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
@@ -403,6 +407,8 @@ class InProxy:
             self._enforced(exchange, error)
             path, query = canonical_path(head.target)
             route, target = NO_ROUTE, path + query
+        if route.rate is not None:
+            self.rate_uses.note(key[0], key[1], route)
         dead_time = head.control.get(DEAD_TIME)
         plan = Plan(
             service,

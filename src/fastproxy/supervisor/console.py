@@ -102,6 +102,6 @@ class Console:
         self._server.abort()
         self._wheel.close()
 
-    async def _metrics(self) -> bytes:
+    async def _metrics(self, content_type: bytes) -> bytes:
         await self._tally.refresh()
-        return render(self._tally.state())
+        return render(self._tally.state(), content_type)

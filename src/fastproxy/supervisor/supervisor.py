@@ -276,7 +276,7 @@ class Supervisor:
                 _LOG.error(words, extra={"problems": error.problems})
                 raise
             self._surroundings.manager.ready("serves by the new config")
-            self._tally.reloads["done"] += 1
+            self._tally.note_reload()
             _LOG.info(
                 "reloaded",
                 extra={"how": reloaded.how, "changes": [change.path for change in reloaded.changes][:_SHOWN]},

@@ -31,6 +31,8 @@ class Kept(Struct, frozen=True):
     start_unix_s: float
 
 
+_ENDINGS = ("drained", "cut", "unasked")
+_OUTCOMES = ("done", "refused")
 _SERIES_A_LOOK = 100
 """To say what it has counted takes a worker 5 ms for every 1,000 series: of many it is asked less often."""
 _PATIENCE_S = 2.0
@@ -57,6 +59,7 @@ class Tally:
         self._start_unix_s = time.time() if kept is None else kept.start_unix_s
         self._endings: Counter[str] = Counter({} if kept is None else kept.endings)
         self.reloads: Counter[str] = Counter({} if kept is None else kept.reloads)
+        self._loaded_unix_s = time.time()
         self._looks = 0
 
     @property
@@ -91,6 +94,11 @@ class Tally:
         except ChannelError:
             return ""
 
+    def note_reload(self) -> None:
+        """Another config is in force."""
+        self.reloads["done"] += 1
+        self._loaded_unix_s = time.time()
+
     def keep(self, worker: WorkerProcess, status: int) -> None:
         """Keep what a worker has counted that has ended, with this exit status."""
         how = "drained" if worker.is_leaving and status == 0 else "cut" if worker.is_leaving else "unasked"
@@ -114,9 +122,11 @@ class Tally:
             name: worker.slot.connections for worker, name in names.items()
         }
         own.levels["fastproxy_worker_links"] = {name: worker.slot.links for worker, name in names.items()}
-        own.tallies["fastproxy_workers_ended"] = dict(self._endings)
-        own.tallies["fastproxy_reloads"] = dict(self.reloads)
+        # Zeros as well: what begins with its first one was never seen to rise.
+        own.tallies["fastproxy_workers_ended"] = {how: self._endings[how] for how in _ENDINGS}
+        own.tallies["fastproxy_reloads"] = {outcome: self.reloads[outcome] for outcome in _OUTCOMES}
         own.levels["fastproxy_start_timestamp_seconds"] = {"": self._start_unix_s}
+        own.levels["fastproxy_config_loaded_timestamp_seconds"] = {"": self._loaded_unix_s}
         if (resident := resident_bytes()) is not None:
             own.resident_bytes["supervisor"] = resident
         return own

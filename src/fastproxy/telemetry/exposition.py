@@ -20,12 +20,14 @@ from fastproxy.telemetry.metrics import (
     SPLIT_BY,
     TALLIES,
 )
-from fastproxy.telemetry.state import SeriesState, State, Values
+from fastproxy.telemetry.state import SeriesState, State, Values, limits_in_use
 
 if TYPE_CHECKING:
     from prometheus_client.metrics_core import Metric
 
-CONTENT_TYPE = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+OPENMETRICS = b"application/openmetrics-text; version=1.0.0; charset=utf-8"
+TEXT = b"text/plain; version=0.0.4; charset=utf-8"
+"""The older format, which Prometheus's own `promtool` reads."""
 
 COUNTERS = {
     "fastproxy_requests": "Exchanges that are over, by outcome: class of the status, or aborted",
@@ -39,9 +41,12 @@ COUNTERS = {
     "fastproxy_key_uses": "Links and sessions that were made by a key, by whose it is and who calls",
     **TALLIES,
 }
+LIMIT_USED = "fastproxy_limit_used_ratio"
 LEVELS = {
+    LIMIT_USED: "How much of a limit is in use, 0 to 1; of those for each caller, by the one that has most",
     "fastproxy_process_resident_bytes": "Memory that a process of this proxy holds, by process",
     "fastproxy_key_uses_open": "Links and sessions that there are by a key",
+    "fastproxy_key_first_use_timestamp_seconds": "When a link or session was first made by a key",
     "fastproxy_key_last_use_timestamp_seconds": "When a link or session by a key was there last",
     **GAUGES,
 }
@@ -57,12 +62,27 @@ CATALOGUE: dict[str, str] = {
 """Every metric family and what it says; counters get `_total` behind their name, the build `_info`."""
 
 
-def render(state: State) -> bytes:
-    """Return all metrics as OpenMetrics text, see `CONTENT_TYPE`. Half a millisecond per series in use."""
-    from prometheus_client.openmetrics.exposition import generate_latest  # noqa: PLC0415 - see above
+def render(state: State, content_type: bytes = OPENMETRICS) -> bytes:
+    """Return all metrics as text. Half a millisecond per series in use.
 
-    text: bytes = generate_latest(_Collector(state))  # type: ignore[no-untyped-call]
+    Args:
+        content_type: OPENMETRICS or TEXT.
+    """
+    from prometheus_client import exposition, openmetrics  # noqa: PLC0415 - see above
+
+    text: bytes
+    if content_type == TEXT:
+        text = exposition.generate_latest(_Collector(state))
+    else:
+        text = openmetrics.exposition.generate_latest(_Collector(state))  # type: ignore[no-untyped-call]
     return text
+
+
+def format_for(accept: bytes) -> bytes:
+    """Return the content type for a scraper that says this in its Accept header: OpenMetrics, unless it takes
+    the older format only.
+    """
+    return TEXT if b"text/plain" in accept and b"application/openmetrics-text" not in accept else OPENMETRICS
 
 
 class _Collector:
@@ -91,7 +111,16 @@ class _Collector:
             yield self._gauge(name, by_label)
         for name, values in state.listed.items():
             yield self._listed(name, values)
+        yield self._limits()
         yield from self._key_uses()
+
+    def _limits(self) -> Metric:
+        from prometheus_client.metrics_core import GaugeMetricFamily  # noqa: PLC0415
+
+        family = GaugeMetricFamily(LIMIT_USED, LEVELS[LIMIT_USED], labels=("role", "limit"))
+        for name, used, allowed in limits_in_use(self._state):
+            family.add_metric((self._state.role, name), used / allowed)
+        return family
 
     def _by_series(self) -> Iterator[Metric]:
         def outcomes(series: SeriesState) -> dict[str, int]:
@@ -174,12 +203,16 @@ class _Collector:
         is_open = GaugeMetricFamily(name, LEVELS[name], labels=labels)
         name = "fastproxy_key_last_use_timestamp_seconds"
         last = GaugeMetricFamily(name, LEVELS[name], labels=labels)
+        name = "fastproxy_key_first_use_timestamp_seconds"
+        first = GaugeMetricFamily(name, LEVELS[name], labels=labels)
         for use in self._state.key_uses:
             values = (self._state.role, *use.row)
             made.add_metric(values, use.made)
             is_open.add_metric(values, use.open)
             last.add_metric(values, use.last_unix_s)
-        yield from (made, is_open, last)
+            if use.first_unix_s:
+                first.add_metric(values, use.first_unix_s)
+        yield from (made, is_open, first, last)
 
     def _values(self, series: SeriesState) -> tuple[str, ...]:
         return self._state.role, series.caller, series.service, series.route

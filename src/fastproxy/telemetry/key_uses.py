@@ -35,13 +35,14 @@ class KeyUse(Struct, array_like=True):
     """How one key was used.
 
     made: links and sessions until now. open: of these, those that are there.
-    last_unix_s: when one was there last, in Unix time.
+    last_unix_s: when one was there last, in Unix time. first_unix_s: when the first was made; 0 if unknown.
     """
 
     row: Row
     made: int = 0
     open: int = 0
     last_unix_s: float = 0.0
+    first_unix_s: float = 0.0
 
 
 class KeyUses:
@@ -92,7 +93,7 @@ class KeyUses:
                 self._uses = {one.row: one for one in _bounded(self.all(), self._limit * 7 // 8)}
                 if len(self._uses) >= self._limit:  # all of them are there
                     row = Row(row.kind, OTHER, OTHER)
-            use = self._uses.setdefault(row, KeyUse(row))
+            use = self._uses.setdefault(row, KeyUse(row, first_unix_s=self._clock()))
         return use
 
 
@@ -106,7 +107,7 @@ def total_uses(uses: Iterable[KeyUse], limit: int = 2 * LIMIT) -> list[KeyUse]:
 
 def past_uses(uses: Iterable[KeyUse]) -> list[KeyUse]:
     """Return what stays of a process that has ended: nothing is there any more."""
-    return [KeyUse(use.row, use.made, 0, use.last_unix_s) for use in uses]
+    return [KeyUse(use.row, use.made, 0, use.last_unix_s, use.first_unix_s) for use in uses]
 
 
 def _bounded(uses: list[KeyUse], limit: int) -> list[KeyUse]:
@@ -128,3 +129,4 @@ def _add(found: dict[Row, KeyUse], row: Row, use: KeyUse) -> None:
     known.made += use.made
     known.open += use.open
     known.last_unix_s = max(known.last_unix_s, use.last_unix_s)
+    known.first_unix_s = min(known.first_unix_s or use.first_unix_s, use.first_unix_s or known.first_unix_s)

@@ -45,6 +45,18 @@ GAUGES = {
     "fastproxy_sessions": "Envelope sessions held in memory",
     "fastproxy_rate_keys": "Callers on routes whose rate is being counted",
     "fastproxy_upstream_connections_open": "Connections open to services or receivers",
+    "fastproxy_upstream_connections_idle": "Connections open to services or receivers that no exchange uses",
+    "fastproxy_upstream_waiting": "Exchanges that wait for a connection to a service or receiver",
+    "fastproxy_link_waiting": "Exchanges that wait for a link to a receiver",
+    "fastproxy_link_held": "Contents that wait to be sent on links, for credit, a turn or a peer that reads",
+    "fastproxy_link_handshakes_open": "Connections whose link isn't proven yet",
+    "fastproxy_caller_links": "Links of a caller, of those that have most",
+    "fastproxy_limit_allowed": "How many there may be at a time, by limit",
+    "fastproxy_rate_used_ratio": "Fraction of the burst that a caller has in use on a route, the fullest",
+    "fastproxy_rate_burst_requests": "Requests that this caller may make at once on that route",
+    "fastproxy_rate_requests_per_second": "Requests per second that it may make in the long run",
+    "fastproxy_loop_lag_max_seconds": "The latest that an event loop came to what was due in the last minute",
+    "fastproxy_config_loaded_timestamp_seconds": "When the config that is in force was loaded, in Unix time",
     "fastproxy_links_open": "Links that are open, or being made",
     "fastproxy_link_streams_open": "Exchanges under way on links",
     "fastproxy_key_not_after_seconds": "Seconds until the next key of a name ends, or the own certificate",
@@ -81,14 +93,33 @@ SPLIT_BY = {
     "fastproxy_process_resident_bytes": "process",
     "fastproxy_worker_connections": "process",
     "fastproxy_worker_links": "process",
+    "fastproxy_loop_lag_max_seconds": "process",
+    "fastproxy_limit_allowed": "limit",
     "fastproxy_compat_weaknesses": "weakness",
     "fastproxy_links_ended": "cause",
     "fastproxy_link_handshake_failures": "cause",
 }
 """What the values of one name are told apart by, where that isn't the service."""
 
-LISTED_BY = {"fastproxy_key_not_after_seconds": ("kind", "name")}
+_RATE = ("caller", "service", "route")
+LISTED_BY = {
+    "fastproxy_key_not_after_seconds": ("kind", "name"),
+    "fastproxy_caller_links": ("caller",),
+    "fastproxy_rate_used_ratio": _RATE,
+    "fastproxy_rate_burst_requests": _RATE,
+    "fastproxy_rate_requests_per_second": _RATE,
+}
 """What the values of one name are told apart by, where which there are changes from scrape to scrape."""
+
+IN_USE = {
+    "connections": "fastproxy_connections_open",
+    "in_flight": "fastproxy_in_flight",
+    "sessions": "fastproxy_sessions",
+    "rate_states": "fastproxy_rate_keys",
+    "handshakes": "fastproxy_link_handshakes_open",
+    "links_per_caller": "fastproxy_caller_links",
+}
+"""By limit, as the config names it, the gauge that says how many there are."""
 
 OWN_SHARE = "fastproxy_own_duration_seconds"
 LOOP_LAG = "fastproxy_loop_lag_seconds"
@@ -232,6 +263,7 @@ class Metrics:
     listed: by metric (see `LISTED_BY`), what reads all its values at each scrape.
     before: by metric and label, what was counted with former configs.
     key_uses: by which keys links and sessions were made.
+    loop_lag_s: reads how late the event loop was lately.
 
     Args:
         role: "out" or "in". version: of this program.
@@ -252,6 +284,7 @@ class Metrics:
         "key_uses",
         "known",
         "listed",
+        "loop_lag_s",
         "role",
         "version",
         "watched",
@@ -281,6 +314,7 @@ class Metrics:
         self.counted: dict[str, Mapping[str, int]] = {}
         self.listed: dict[str, ReadAll] = {}
         self.key_uses = KeyUses(time.time)
+        self.loop_lag_s: Read = lambda: None
 
     def begin(self, callers: Iterable[str], services: Iterable[str]) -> None:
         """Count with another config from now on; what was counted stays.

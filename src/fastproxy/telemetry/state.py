@@ -14,7 +14,7 @@ from typing import TypeVar
 from msgspec import Struct, field
 
 from fastproxy.telemetry.key_uses import KeyUse, past_uses, total_uses
-from fastproxy.telemetry.metrics import GAUGES, Durations, Metrics, Series
+from fastproxy.telemetry.metrics import GAUGES, IN_USE, LISTED_BY, Durations, Metrics, Series
 from fastproxy.telemetry.process import resident_bytes
 
 _AGREED: dict[str, Callable[[float, float], float]] = {
@@ -25,6 +25,11 @@ _AGREED: dict[str, Callable[[float, float], float]] = {
     "fastproxy_compat_claimed_callers": max,
     "fastproxy_rate_keys": max,
     "fastproxy_sessions": max,
+    "fastproxy_limit_allowed": max,
+    "fastproxy_rate_used_ratio": max,
+    "fastproxy_rate_burst_requests": max,
+    "fastproxy_rate_requests_per_second": max,
+    "fastproxy_config_loaded_timestamp_seconds": max,
 }
 """Levels that every process has of the same thing, and which of theirs is shown; all others are added up."""
 
@@ -99,6 +104,8 @@ def state_of(metrics: Metrics, process: str) -> State:
             state.levels[name] = {
                 label: value for label, read in by_label.items() if (value := read()) is not None
             }
+    if (late_s := metrics.loop_lag_s()) is not None:
+        state.levels["fastproxy_loop_lag_max_seconds"] = {process: late_s}
     for name, read in metrics.listed.items():
         state.listed[name] = list(read().items())
     state.key_uses = metrics.key_uses.all()
@@ -166,6 +173,22 @@ def total(states: Iterable[State], role: str, version: str) -> State:
     summed.series = list(series.values())
     summed.listed = {name: list(values.items()) for name, values in listed.items()}
     return summed
+
+
+def limits_in_use(state: State) -> list[tuple[str, float, float]]:
+    """Return the limits of a proxy: name, how many there are, how many there may be.
+
+    Where there is one for each caller, it is of the caller that has most.
+    """
+    found = []
+    for name, allowed in state.levels.get("fastproxy_limit_allowed", {}).items():
+        gauge = IN_USE[name]
+        if gauge in LISTED_BY:
+            used = max((value for _, value in state.listed.get(gauge, ())), default=0.0)
+        else:
+            used = sum(state.levels.get(gauge, {}).values())
+        found.append((name, used, allowed))
+    return found
 
 
 def _plus(one: float, other: float) -> float:

@@ -292,6 +292,11 @@ class Link(asyncio.BufferedProtocol):
     # --- sending ------------------------------------------------------------------------------------------
 
     @property
+    def held(self) -> int:
+        """Number of contents and answers that wait: for credit, for their turn, for a peer that reads."""
+        return len(self._held) + len(self._turns)
+
+    @property
     def choked(self) -> bool:
         """Whether the peer doesn't read what is sent."""
         return self._paused_since_s > 0

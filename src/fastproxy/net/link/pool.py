@@ -158,6 +158,16 @@ class LinkPool:
         return sum(len(link.streams) for link in self._links)
 
     @property
+    def waiting(self) -> int:
+        """Number of calls that wait for a link."""
+        return len(self._line) + len(self._hopes)
+
+    @property
+    def held(self) -> int:
+        """Number of contents that wait to be sent; see `Link.held`."""
+        return sum(link.held for link in self._links)
+
+    @property
     def unused(self) -> bool:
         """Whether there is nothing in it and nobody wants anything from it."""
         return not self._links and not self._line and self._opening is None and self._reviving is None
@@ -435,6 +445,16 @@ class LinkPools:
     def streams(self) -> int:
         """Number of streams that are under way."""
         return sum(pool.streams for pool in self._pools.values())
+
+    @property
+    def waiting(self) -> int:
+        """Number of calls that wait for a link; who waits for any of several counts for each."""
+        return sum(pool.waiting for pool in self._pools.values())
+
+    @property
+    def held(self) -> int:
+        """Number of contents that wait to be sent; see `Link.held`."""
+        return sum(pool.held for pool in self._pools.values())
 
     def pool(self, endpoint: Endpoint) -> LinkPool:
         """Return the pool of an endpoint."""

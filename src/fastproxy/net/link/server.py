@@ -10,6 +10,7 @@ import asyncio
 import socket
 import ssl
 import struct
+from collections import Counter
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Protocol
 
@@ -426,6 +427,19 @@ class LinkServer:
     def stream_count(self) -> int:
         """Number of streams that are under way."""
         return sum(len(link.streams) for link in self.links)
+
+    def held_count(self) -> int:
+        """Number of contents and answers that wait to be sent; see `Link.held`."""
+        return sum(link.held for link in self.links)
+
+    @property
+    def half_open(self) -> int:
+        """Number of connections whose link isn't proven yet."""
+        return self._half_open
+
+    def links_by_caller(self) -> Counter[str]:
+        """Return how many links each caller has, of those that are proven."""
+        return Counter(link.caller for link in self.links if link.caller)
 
 
 def _peer_of(connection: socket.socket) -> str:
