@@ -15,6 +15,7 @@ needed=(
     curl:curl
     slowhttptest:slowhttptest
     faketime:faketime
+    prometheus:promtool
 )
 # 450 MiB, for one test.
 [ "${1:-}" != long ] || needed+=(golang-go:go)

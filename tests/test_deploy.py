@@ -23,7 +23,12 @@ from fastproxy.policy.pattern import parse_pattern
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
 PAGE = ROOT / "docs" / "operations.md"
-FILES = sorted(path.relative_to(DEPLOY) for path in DEPLOY.rglob("*") if path.is_file())
+FILES = sorted(
+    path.relative_to(DEPLOY)
+    for path in DEPLOY.rglob("*")
+    if path.is_file() and path.parent.name not in ("grafana", "prometheus")
+)
+"""All but those that docs/metrics.md tells of."""
 COMMAND = re.compile(r"(?:^ *|[`/] ?|[;&=] *)fastproxy +(?=[a-z])([^`\n|;&#\"]*)", re.MULTILINE)
 
 

@@ -112,6 +112,10 @@ class Samples:
         """The samples of this name, by the value that this label has."""
         return {sample.labels[label]: sample.value for sample in self._samples if sample.name == name}
 
+    def series(self) -> set[tuple[str, tuple[tuple[str, str], ...]]]:
+        """Which series there are: names, each with its labels in order."""
+        return {(sample.name, tuple(sorted(sample.labels.items()))) for sample in self._samples}
+
     def refusals(self, cause: str) -> float:
         """How often this cause was counted."""
         return self.total("fastproxy_refusals_total", cause=cause)
