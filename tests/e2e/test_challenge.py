@@ -81,6 +81,26 @@ def test_a_restart_of_the_in_proxy_goes_unnoticed(
     assert pair.inner.metrics().total("fastproxy_challenges_total") == 1
 
 
+def test_calls_that_all_meet_a_restart_go_unharmed_as_well(
+    make: Maker, echo_service: ScriptedService
+) -> None:
+    """They come with the former epoch, and are of one session: that counts once as new."""
+    pair = make.pair({"echo": [echo_service.endpoint]}, out={"defaults": {"timeout_s": 50}})
+    with ExitStack() as stack:
+        clients = [stack.enter_context(Client(pair.address, timeout_s=50)) for _ in range(CALLS_AT_ONCE)]
+        assert clients[0].request("POST", "/echo/", b"content").status == 200
+        pair.inner.write({"limits": {"new_sessions_per_peer_per_s": 0.01}})
+        pair.restart_inner()
+        os.kill(pair.inner.worker, signal.SIGSTOP)  # so that all are there before the first is challenged
+        for client in clients:
+            client.send(request_bytes("POST", "/echo/", b"content"))
+        while pair.out.metrics().total("fastproxy_in_flight") < CALLS_AT_ONCE:
+            pass
+        os.kill(pair.inner.worker, signal.SIGCONT)
+        assert [client.answer().body for client in clients] == [b"content"] * CALLS_AT_ONCE
+    assert pair.inner.metrics().total("fastproxy_challenges_total") == CALLS_AT_ONCE
+
+
 def test_a_stream_that_meets_a_restart_fails_cleanly_and_the_next_one_passes(
     make: Maker, echo_service: ScriptedService
 ) -> None:

@@ -15,6 +15,8 @@ import pytest
 from fastproxy.errors import (
     ENVELOPE_EXPIRED,
     ENVELOPE_REPLAYED,
+    EPOCH_MISMATCH,
+    IDENTITY_UNPROVEN,
     SESSIONS_EXHAUSTED,
     ProxyError,
 )
@@ -22,7 +24,7 @@ from fastproxy.wire.envelope import (
     UNKNOWN_EPOCH,
 )
 from fastproxy.wire.identity import PrivateKey
-from fastproxy.wire.receiver import ProvenRefusalError, Receiver
+from fastproxy.wire.receiver import WINDOWLESS_SESSIONS, ProvenRefusalError, Receiver, ReceiverLimits
 from fastproxy.wire.sessions import CallerKey
 from tests.wire import parties
 from tests.wire.parties import (
@@ -147,6 +149,103 @@ def test_nor_into_a_session_that_has_come_back_since(make_receiver: Make) -> Non
     assert receiver.open_packed(seal(session, expiry_ms=EXPIRY_MS + 1), NOW_MS) is not None
 
 
+# --- another epoch ---------------------------------------------------------------------------------------
+
+
+FORMER_EPOCH = bytes(16 * [9])
+
+
+class Newcomers:
+    """Counts the sessions that curve operations were spent on. count: how many."""
+
+    def __init__(self) -> None:
+        self.count = 0
+
+    def admit(self, peer: str) -> None:
+        """One more."""
+        self.count += 1
+
+
+def challenged(receiver: Receiver, message: bytes, newcomers: Newcomers, now_ms: int = NOW_MS) -> None:
+    """Send an envelope of another epoch: its sender is proven, and told the right one."""
+    with pytest.raises(ProvenRefusalError) as refused:
+        receiver.open_head(message, now_ms, complete=True, admit_newcomer=newcomers.admit)
+    assert refused.value.cause is EPOCH_MISMATCH
+
+
+def test_all_that_comes_of_a_session_for_another_epoch_counts_once(make_receiver: Make) -> None:
+    """A receiver that has restarted is sent all calls that are under way, and each is sealed anew."""
+    receiver, session, newcomers = make_receiver(), make_session(), Newcomers()
+    for _ in range(50):
+        challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    assert newcomers.count == 1
+    assert receiver.session_count == 0
+    for _ in range(2):
+        message = seal(session)
+        assert receiver.open_head(message, NOW_MS, admit_newcomer=newcomers.admit) is not None
+        assert refusal(receiver, message).cause is ENVELOPE_REPLAYED
+    assert newcomers.count == 1
+    assert receiver.session_count == 1
+    challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    assert newcomers.count == 1
+
+
+def test_an_envelope_for_another_epoch_is_challenged_however_old_its_counter_is(make_receiver: Make) -> None:
+    """A receiver that has restarted may take up last what has waited for it longest."""
+    receiver, session, newcomers = make_receiver(), make_session(), Newcomers()
+    waiting = seal(session, epoch=FORMER_EPOCH)
+    late = seal(session)
+    for _ in range(ReceiverLimits().window_width):
+        anew = seal(session)
+    opened(receiver, anew)
+    challenged(receiver, waiting, newcomers)
+    assert refusal(receiver, late).cause is ENVELOPE_REPLAYED
+
+
+def test_only_a_valid_tag_has_a_session_remembered(make_receiver: Make) -> None:
+    receiver, newcomers = make_receiver(), Newcomers()
+    message = seal(make_session(), epoch=FORMER_EPOCH)
+    for _ in range(3):
+        with pytest.raises(ProxyError) as refused:
+            receiver.open_head(message[:-1] + b"?", NOW_MS, complete=True, admit_newcomer=newcomers.admit)
+        assert refused.value.cause is IDENTITY_UNPROVEN
+    assert newcomers.count == 3
+
+
+def test_a_remembered_session_is_bound_by_its_share_and_by_time_like_any_other(make_receiver: Make) -> None:
+    receiver, newcomers = make_receiver(limits=LIMITS), Newcomers()
+    late = make_session(99)
+    challenged(receiver, seal(late, epoch=FORMER_EPOCH), newcomers)
+    assert refusal(receiver, seal(late, expiry_ms=NOW_MS - 5_000)).cause is ENVELOPE_EXPIRED
+    for number in range(LIMITS.sessions_per_caller):
+        opened(receiver, seal(make_session(number)))
+    assert refusal(receiver, seal(late)).cause is SESSIONS_EXHAUSTED
+
+
+def test_so_many_are_remembered_and_the_one_that_has_rested_longest_goes_first(make_receiver: Make) -> None:
+    receiver, newcomers = make_receiver(), Newcomers()
+    first, second, *others = (make_session(number << 8) for number in range(WINDOWLESS_SESSIONS + 1))
+    for session in (first, second, first, *others):
+        challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    made = newcomers.count
+    challenged(receiver, seal(first, epoch=FORMER_EPOCH), newcomers)
+    assert newcomers.count == made
+    challenged(receiver, seal(second, epoch=FORMER_EPOCH), newcomers)
+    assert newcomers.count == made + 1
+
+
+@pytest.mark.parametrize("sign", [1, -1], ids=["later", "by a clock that was set back"])
+def test_what_is_used_no_more_is_forgotten(make_receiver: Make, sign: int) -> None:
+    receiver, session, newcomers = make_receiver(limits=LIMITS), make_session(), Newcomers()
+    challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    receiver.expire(NOW_MS + sign * LIMITS.lifetime_ms)
+    challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    assert newcomers.count == 1
+    receiver.expire(NOW_MS + sign * (LIMITS.lifetime_ms + 1))
+    challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    assert newcomers.count == 2
+
+
 # --- new keys -------------------------------------------------------------------------------------------
 
 
@@ -171,6 +270,32 @@ def test_a_revoked_key_is_refused_at_once_and_its_window_survives(
     receiver.replace_keys([RECEIVER_KEY], [CALLER])
     assert refusal(receiver, message).cause is ENVELOPE_REPLAYED
     opened(receiver, seal(session))
+
+
+@pytest.mark.parametrize(
+    ("callers", "keys"),
+    [
+        ([], [RECEIVER_KEY]),
+        ([replace(CALLER, psk=PSK)], [RECEIVER_KEY]),
+        ([CALLER], [PrivateKey(b"\x44" * 32)]),
+    ],
+    ids=["caller gone", "psk changed", "receiver key gone"],
+)
+def test_a_revoked_key_is_refused_at_once_that_was_only_ever_challenged(
+    make_receiver: Make, callers: list[CallerKey], keys: list[PrivateKey]
+) -> None:
+    receiver, session, newcomers = make_receiver(), make_session(), Newcomers()
+    challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    receiver.replace_keys(keys, callers)
+    for epoch in (FORMER_EPOCH, EPOCH):
+        assert_unproven(receiver, seal(session, epoch=epoch))
+
+
+def test_a_key_that_moves_to_another_name_takes_its_challenged_sessions_along(make_receiver: Make) -> None:
+    receiver, session, newcomers = make_receiver(), make_session(), Newcomers()
+    challenged(receiver, seal(session, epoch=FORMER_EPOCH), newcomers)
+    receiver.replace_keys([RECEIVER_KEY], [replace(CALLER, name="chat2")])
+    assert opened(receiver, seal(session)).caller.name == "chat2"
 
 
 def test_a_key_that_moves_to_another_name_takes_its_sessions_along(make_receiver: Make) -> None:

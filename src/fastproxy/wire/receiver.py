@@ -2,10 +2,10 @@
 
 The order of the checks is part of the design:
     1. form, receiver name, key ids      cheap; refuses strays before any curve operation
-    2. replay window of a known session  cheap; a replay costs a look-up
+    2. replay window of a known session  cheap; a replay costs a look-up; for this epoch alone
     3. keys of an unknown session        two curve operations: the price of a stranger's attempt
     4. tag                               from here on the sender is proven and the answer can be sealed
-    5. epoch, expiry                     before anything is kept, so that old recordings take no room
+    5. epoch, expiry                     before a window is kept, so that old recordings take no room
     6. session entered, counter marked   before the content is looked at: a counter is taken once
     7. content of the first record
 Which check failed before the tag must not show outside: unknown sender, unknown receiver key, wrong name
@@ -66,7 +66,10 @@ from fastproxy.wire.responses import (
     ResponseBinding,
     binding_of,
 )
-from fastproxy.wire.sessions import CallerKey, Session, SessionTable
+from fastproxy.wire.sessions import CallerKey, Session, SessionTable, WindowlessSessions
+
+WINDOWLESS_SESSIONS = 256
+"""Sessions of another epoch that are known at most: each is a process of a caller, and takes some 2 KiB."""
 
 
 class ReceiverLimits(Struct, frozen=True):
@@ -176,6 +179,7 @@ class Receiver:
         "_sessions",
         "_shortest",
         "_skew_ms",
+        "_windowless",
         "_word_at",
         "epoch",
     )
@@ -217,6 +221,7 @@ class Receiver:
             sessions = SessionTable(limits.sessions_per_caller, limits.lifetime_ms, limits.window_width)
         self._sessions = sessions
         self._live = self._sessions.live
+        self._windowless = WindowlessSessions(WINDOWLESS_SESSIONS, limits.lifetime_ms)
         self.replace_keys(private_keys, callers)
 
     @property
@@ -241,10 +246,12 @@ class Receiver:
         self._private_keys = own_by_id
         self._callers = known_by_id
         self._sessions.reassign(self._owner)
+        self._windowless.reassign(self._owner)
 
     def expire(self, now_ms: int) -> None:
         """Forget sessions that can't be replayed any more; call it every few seconds."""
         self._sessions.expire(now_ms)
+        self._windowless.expire(now_ms)
 
     def open_packed(self, message: bytes, now_ms: int) -> PackedRequest | None:
         """Open a request of a known session that is here entirely, in a single record, with nothing amiss.
@@ -324,13 +331,15 @@ class Receiver:
         known = self._sessions.find(session_key)
         if known is not None and known.revoked:
             raise ProxyError(IDENTITY_UNPROVEN)
-        if known is not None and not known.window.check(counter):
+        # What was sealed for another epoch can't have been accepted in this one, however old its counter is.
+        if known is not None and epoch == self.epoch and not known.window.check(counter):
             raise ProxyError(ENVELOPE_REPLAYED)
-        if known is None:
+        session = known or self._windowless.find(session_key)
+        if session is None:
             self._parties(session_key)  # whom nobody here knows costs nothing, and takes no one's place
             if admit_newcomer is not None:
                 admit_newcomer(peer)
-        session = known or self._derive(session_key)
+            session = self._derive(session_key)
 
         word_at = self._word_at
         last = message[word_at] >> 7
@@ -346,9 +355,14 @@ class Receiver:
 
         binding = ResponseBinding(session.response_aead, binding_of(message[:word_at], message))
         try:
-            self._check_time(epoch, expiry_ms, now_ms)
+            if epoch != self.epoch:
+                if known is None:
+                    self._windowless.keep(session_key, session, now_ms)
+                raise ProxyError(EPOCH_MISMATCH)
+            self._check_time(expiry_ms, now_ms)
             if known is None:
                 self._sessions.insert(session_key, session, expiry_ms, now_ms)
+                self._windowless.forget(session_key)
             self._sessions.use(session_key, session, expiry_ms, now_ms)
             if not session.window.mark(counter):  # another process has opened it meanwhile
                 raise ProxyError(ENVELOPE_REPLAYED)
@@ -413,10 +427,8 @@ class Receiver:
             cipher.keyed(schedule.export(EXPORT_CONTEXT, cipher.key_bytes)),
         )
 
-    def _check_time(self, epoch: bytes, expiry_ms: int, now_ms: int) -> None:
+    def _check_time(self, expiry_ms: int, now_ms: int) -> None:
         limits = self._limits
-        if epoch != self.epoch:
-            raise ProxyError(EPOCH_MISMATCH)
         if now_ms > expiry_ms + limits.max_clock_skew_ms:
             raise ProxyError(ENVELOPE_EXPIRED, "its expiry has passed")
         if expiry_ms - now_ms > limits.max_age_ms + limits.max_clock_skew_ms:

@@ -172,3 +172,63 @@ class SessionTable:
             session.revoked = owner is None
             if owner is not None:
                 session.caller = owner
+
+
+class WindowlessSessions:
+    """Sessions that a valid tag has proven, of which nothing was accepted yet: it was for another epoch.
+
+    A receiver that has restarted is sent what was sealed for the former one: very many envelopes, of few
+    sessions. So each session costs its curve operations once. Replay protection knows nothing of those here:
+    they have no window, and get one in a `SessionTable` with the first envelope that is accepted.
+
+    Args:
+        capacity: how many there are at most; then the one that has rested longest makes way.
+        lifetime_ms: after this long without use one is forgotten, and its keys with it.
+    """
+
+    __slots__ = ("_capacity", "_lifetime_ms", "_sessions")
+
+    def __init__(self, capacity: int, lifetime_ms: int) -> None:
+        self._capacity = capacity
+        self._lifetime_ms = lifetime_ms
+        self._sessions: OrderedDict[bytes, Session] = OrderedDict()
+
+    def __len__(self) -> int:
+        return len(self._sessions)
+
+    def find(self, session_key: bytes) -> Session | None:
+        """Return the session that these header fields identify, if it is known."""
+        return self._sessions.get(session_key)
+
+    def keep(self, session_key: bytes, session: Session, now_ms: int) -> None:
+        """Note that a session has proven itself."""
+        session.last_use_ms = now_ms
+        self._sessions[session_key] = session
+        self._sessions.move_to_end(session_key)
+        if len(self._sessions) > self._capacity:
+            self._sessions.popitem(last=False)
+
+    def forget(self, session_key: bytes) -> None:
+        """Keep a session no more: it has a window now."""
+        self._sessions.pop(session_key, None)
+
+    def expire(self, now_ms: int) -> None:
+        """Forget what has rested for too long; constant time per forgotten session."""
+        while self._sessions:
+            session_key, session = next(iter(self._sessions.items()))
+            if abs(now_ms - session.last_use_ms) <= self._lifetime_ms:  # a clock may have been set back
+                return
+            del self._sessions[session_key]
+
+    def reassign(self, owner_of: Callable[[Session], CallerKey | None]) -> None:
+        """Give every session its owner under a new config; forget it when it has none.
+
+        Args:
+            owner_of: as for `SessionTable.reassign`.
+        """
+        for session_key, session in list(self._sessions.items()):
+            owner = owner_of(session)
+            if owner is None:
+                del self._sessions[session_key]
+            else:
+                session.caller = owner
