@@ -8,7 +8,7 @@ import pytest
 
 from tests.e2e.client import Client, fetch
 from tests.e2e.conftest import Maker
-from tests.e2e.proxies import Config, ProxyProcess
+from tests.e2e.proxies import Config, ProxyProcess, endpoint_of
 from tests.e2e.services import answering, sized
 
 IDLE = 8
@@ -58,6 +58,25 @@ def test_a_post_on_an_idle_connection_between_the_proxies_is_answered(make: Make
         until_it_drains(pair.inner)
         for _ in range(5):
             assert client.request("POST", "/api/", b"x").status == 200
+    assert pair.inner.wait() == 0
+
+
+def test_an_in_proxy_that_drains_is_left_alone_where_there_is_another(make: Maker) -> None:
+    """Each call on a connection of its own would keep somebody waiting there until it closes."""
+    service = make.service(answering(sized(b"served")))
+    pair = make.pair({"api": [service.endpoint]}, inner=PATIENT, out={"discovery": {"failing_s": 600}})
+    beside = make.in_proxy({"api": [service.endpoint]}, {})
+    endpoints = [endpoint_of(inner.listen) for inner in (pair.inner, beside)]
+    pair.out.reload({"receivers": {"in": {"endpoints": endpoints}}})
+    with Client(pair.inner.listen), Client(pair.address) as client:  # the first keeps it from its end
+        for _ in range(4):
+            assert client.request("POST", "/api/", b"x").status == 200
+        until_it_drains(pair.inner)
+        before = pair.inner.metrics().total("fastproxy_connections_accepted_total")
+        for _ in range(20):
+            assert client.request("POST", "/api/", b"x").status == 200
+        came = pair.inner.metrics().total("fastproxy_connections_accepted_total") - before
+        assert came <= 1, "one by which the out proxy has learnt it"
     assert pair.inner.wait() == 0
 
 

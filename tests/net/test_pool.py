@@ -432,6 +432,28 @@ def test_an_answer_that_ends_its_connection_tells_that_the_endpoint_leaves(leave
     play(scene)
 
 
+def test_who_ends_a_new_connection_by_its_first_answer_is_told_of_and_nobody_else() -> None:
+    """Else an endpoint that ends each connection after some requests would seem to leave all the time."""
+
+    async def scene(net: Net) -> None:
+        endpoint, told = Endpoint("10.0.0.1", 80), list[Endpoint]()
+        pools = Pools(HeadParser(HeadLimits()), PoolLimits(leaves_at_once=True), Wheel(net.loop), net.loop)
+        pools.on_leaving = told.append
+        last = ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n")
+        for answers, leaves in (([ANSWER, last], False), ([last], True)):
+            run = Run(pools.acquire(endpoint))
+            await settle()
+            await net.connect()
+            for answer in answers:
+                exchange = Run(call(run.value(), b"GET", b"GET / HTTP/1.1\r\n\r\n", b"", chunked=False))
+                run.value().data_received(answer)
+                assert exchange.done
+            net.wires[-1].lose()
+            assert told == [endpoint] * leaves
+
+    play(scene)
+
+
 def test_no_descriptor_for_a_connection_is_a_shortage_of_this_side() -> None:
     async def scene(net: Net) -> None:
         pool = pool_of(net)

@@ -80,6 +80,18 @@ def test_an_endpoint_that_works_again_is_back_at_once() -> None:
     assert turns(balancer, (A, B), 4, 1.0) == {A: 2, B: 2}
 
 
+def test_an_endpoint_that_leaves_is_avoided_though_it_answers() -> None:
+    balancer, both = Balancer(avoid_s=5.0), (A, B)
+    balancer.mark_leaving(A, 0.0)
+    balancer.mark_working(A)
+    assert {balancer.pick(both, (), 4.9) for _ in range(4)} == {B}
+    assert balancer.pick((A,), (), 4.9) == A
+    assert {balancer.pick(both, (), 5.0) for _ in range(4)} == {A, B}
+    balancer.mark_failing(A, 6.0)  # another time, it is like any other
+    balancer.mark_working(A)
+    assert {balancer.pick(both, (), 6.1) for _ in range(4)} == {A, B}
+
+
 def test_failing_endpoints_are_used_when_there_are_no_others() -> None:
     balancer = Balancer()
     for endpoint in (A, B):

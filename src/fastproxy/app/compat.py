@@ -115,10 +115,10 @@ def over_compat(snapshot: OutSnapshot, section: CompatOut, parts: Parts) -> Make
     held = bodies(section, parts.sharing.part(HELD_BODIES))
 
     def make(service: configured.RemoteService) -> RemoteService:
+        pools = parts.connections(service)
         way = OverCompat(
-            service.name, section.context_path, section.caller_header, known, held,
-            parts.connections(service), time.monotonic,
-        )  # fmt: skip
-        return RemoteService(parts.next_hop(service, way), refusals, held.hold_request)
+            service.name, section.context_path, section.caller_header, known, held, pools, time.monotonic
+        )
+        return RemoteService(parts.next_hop(service, way, pools=pools), refusals, held.hold_request)
 
     return make

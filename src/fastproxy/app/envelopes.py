@@ -48,11 +48,12 @@ def over_http(parts: Parts, refusals: Refusals, own_keys: OwnKeys, receivers: Kn
         sessions = ReceiverSessions(own_keys.use, identity, ciphers[settings.cipher], os.urandom)
         receivers.on_change(sessions.forget_ended)
         own_keys.on_change(sessions.begin_anew)
+        pools = parts.connections(service)
         way = OverHttp(
-            service.name, sessions, packing_of(settings), parts.connections(service), parts.sealed_parser,
-            answers, time.monotonic, time.time,
+            service.name, sessions, packing_of(settings), pools, parts.sealed_parser, answers,
+            time.monotonic, time.time,
         )  # fmt: skip
-        return RemoteService(parts.next_hop(service, way), refusals)
+        return RemoteService(parts.next_hop(service, way, pools=pools), refusals)
 
     return make
 

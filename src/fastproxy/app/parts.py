@@ -198,19 +198,21 @@ class Parts:
         service: LocalService | configured.RemoteService,
         transport: Transport,
         recover: Recover | None = None,
+        pools: Pools | None = None,
     ) -> NextHop:
         """Make the way to a service, or to its receiver.
 
         Args:
             service: as the config describes it. transport: carries there.
             recover: as for `NextHop`.
+            pools: the connections there, where an endpoint's last answer says that it leaves.
         """
         name, settings = service.name, service.settings
         source = self.endpoints.source(service)
         self.sources.append(source)
         self.metrics.watch("fastproxy_endpoints", lambda: len(source.endpoints), name)
         self.metrics.watch("fastproxy_discovery_age_seconds", lambda: source.age_s(self.loop.time()), name)
-        return NextHop(
+        hop = NextHop(
             name,
             source,
             Balancer(self._snapshot.config.discovery.failing_s),
@@ -221,6 +223,9 @@ class Parts:
             self._lane_room,
             recover,
         )
+        if pools is not None:
+            pools.on_leaving = hop.avoid
+        return hop
 
     async def retire(self) -> None:
         """Let go of what goes on in no later config; what is under way on it ends in its own time."""

@@ -49,6 +49,7 @@ class ClientConnection(asyncio.Protocol):
     """One connection to an endpoint.
 
     is_ended: whether the endpoint has said that it ends it after its answer.
+    idle_since: monotonic time in seconds at which its last exchange was through; 0 during its first one.
 
     Args:
         parser: parses response heads, within its limits.

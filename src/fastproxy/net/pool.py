@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
+from collections.abc import Callable
 from math import inf
 
 from msgspec import Struct
@@ -34,7 +35,8 @@ class PoolLimits(Struct, frozen=True):
     idle_timeout_s: how long an unused connection is kept; shorter than the other side's, so that
         it isn't closed under a request. connect_timeout_s: for the TCP handshake.
     leaves_at_once: whether an endpoint that ends one connection by its answer is about to leave, as a proxy
-        that drains: its idle ones are closed as well, so that no request meets their end.
+        that drains: its idle ones are closed as well, so that no request meets their end. One that ends a
+        new connection by its first answer leaves for certain, and whoever wants to know is told.
     """
 
     connections: int = 512
@@ -56,6 +58,7 @@ class Pool:
         wheel: for idle timeouts.
         loop: the event loop.
         descriptors: knows when they run out; None where nobody cares.
+        tell_leaving: called with the endpoint when it is about to leave.
     """
 
     def __init__(
@@ -66,12 +69,14 @@ class Pool:
         wheel: Wheel,
         loop: asyncio.AbstractEventLoop,
         descriptors: Descriptors | None = None,
+        tell_leaving: Callable[[Endpoint], None] = lambda endpoint: None,
     ) -> None:
         self.endpoint = endpoint
         self._descriptors = descriptors
         self._parser = parser
         self._limits = limits
         self._loop = loop
+        self._tell_leaving = tell_leaving
         self.idle: deque[ClientConnection] = deque()
         self._line: deque[Waiter[ClientConnection | None]] = deque()
         self._all: set[ClientConnection] = set()
@@ -175,10 +180,10 @@ class Pool:
 
     def _freed(self, connection: ClientConnection) -> None:
         """An exchange is through: the next in line gets the connection, or it is kept."""
+        connection.idle_since = self._loop.time()
         if self._line or self._closed:
             self._pass_on(connection)
             return
-        connection.idle_since = self._loop.time()
         self.idle.append(connection)
         if self._timer.armed == inf:
             self._timer.set(connection.idle_since + self._limits.idle_timeout_s)
@@ -199,6 +204,8 @@ class Pool:
         if connection.is_ended and self._limits.leaves_at_once:
             while self.idle:
                 self.idle.pop().close()
+            if not connection.idle_since:
+                self._tell_leaving(self.endpoint)
         if not connection.busy and connection in self.idle:
             self.idle.remove(connection)
         self._call_next()
@@ -249,11 +256,14 @@ class Pools:
     connection any more is forgotten.
 
     parser: as below.
+    on_leaving: called with an endpoint that is about to leave (`PoolLimits.leaves_at_once`).
 
     Args: as for `Pool`.
     """
 
-    __slots__ = ("_descriptors", "_limits", "_loop", "_opened_before", "_pools", "_wheel", "parser")
+    __slots__ = (
+        "_descriptors", "_limits", "_loop", "_opened_before", "_pools", "_wheel", "on_leaving", "parser",
+    )  # fmt: skip
 
     def __init__(
         self,
@@ -270,6 +280,7 @@ class Pools:
         self._loop = loop
         self._pools: dict[Endpoint, Pool] = {}
         self._opened_before = 0
+        self.on_leaving: Callable[[Endpoint], None] = lambda endpoint: None
 
     @property
     def size(self) -> int:
@@ -306,9 +317,14 @@ class Pools:
         if pool is None:
             if len(self._pools) >= _REMEMBERED_POOLS:
                 self._forget()
-            pool = Pool(endpoint, self.parser, self._limits, self._wheel, self._loop, self._descriptors)
-            self._pools[endpoint] = pool
+            pool = self._pools[endpoint] = Pool(
+                endpoint, self.parser, self._limits, self._wheel, self._loop, self._descriptors,
+                self._tell_leaving,
+            )  # fmt: skip
         return await pool.acquire()
+
+    def _tell_leaving(self, endpoint: Endpoint) -> None:
+        self.on_leaving(endpoint)  # whoever it is now: pools outlive configs
 
     def _forget(self) -> None:
         for endpoint, pool in list(self._pools.items()):

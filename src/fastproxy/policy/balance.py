@@ -1,7 +1,8 @@
 """Where to? The endpoint for the next attempt: round robin, with those that failed moved to the back.
 
 An endpoint that refused a connection is avoided for a while, then tried like any other; when all of them
-are failing they are used all the same, since refusing outright could only be worse.
+are failing they are used all the same, since refusing outright could only be worse. One that is about to
+leave is avoided as well, though it still answers.
 Knows nothing of connections, names or how endpoints become known.
 """
 
@@ -30,6 +31,7 @@ class Balancer:
         "_avoid_s",
         "_failing_limit",
         "_given_back",
+        "_leaving",
         "_turns",
         "_turns_of",
         "failing",
@@ -39,6 +41,7 @@ class Balancer:
         self._avoid_s = avoid_s
         self._failing_limit = failing_limit
         self.failing: dict[Endpoint, float] = {}
+        self._leaving: set[Endpoint] = set()
         self._all_well_s = 0.0
         self._turns_of: tuple[Endpoint, ...] = ()
         self._turns: Iterator[Endpoint] = iter(())
@@ -84,6 +87,7 @@ class Balancer:
         failing = self.failing
         if failing and now_s >= self._all_well_s:
             failing.clear()
+            self._leaving.clear()
         if len(endpoints) == 1 and not tried:
             return endpoints[0]
         turns = self.turns(endpoints)
@@ -103,10 +107,17 @@ class Balancer:
         """Move an endpoint to the back: it did not take a connection."""
         self.failing.pop(endpoint, None)
         if len(self.failing) >= self._failing_limit:
-            del self.failing[next(iter(self.failing))]
+            oldest = next(iter(self.failing))
+            del self.failing[oldest]
+            self._leaving.discard(oldest)
         self.failing[endpoint] = self._all_well_s = now_s + self._avoid_s
+
+    def mark_leaving(self, endpoint: Endpoint, now_s: float) -> None:
+        """Move an endpoint to the back, though it answers: it is about to take no more connections."""
+        self.mark_failing(endpoint, now_s)
+        self._leaving.add(endpoint)
 
     def mark_working(self, endpoint: Endpoint) -> None:
         """Take an endpoint back at once: it took a connection."""
-        if self.failing:
+        if self.failing and endpoint not in self._leaving:
             self.failing.pop(endpoint, None)

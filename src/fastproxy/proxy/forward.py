@@ -105,6 +105,10 @@ class NextHop:
             return None
         return Lanes(self.source.endpoints, self.balancer, make, self._room)
 
+    def avoid(self, endpoint: Endpoint) -> None:
+        """An endpoint is about to leave: go elsewhere, as far as there is another."""
+        self.balancer.mark_leaving(endpoint, self._clock())
+
     async def forward(
         self, exchange: Exchange, outgoing: Outgoing, content: Content, begun: Begun | None = None
     ) -> Response:

@@ -17,7 +17,7 @@ from fastproxy.cli import main
 from tests.certificates import Authority, write_files
 from tests.e2e.link_security.tls import IN_URI, WEB_URI, replace, tls_section
 from tests.e2e.operations.programs import Failure
-from tests.e2e.operations.stage import LINK, WORKER_HAS_ENDED, Row, Scale, Stage
+from tests.e2e.operations.stage import HTTP, LINK, WORKER_HAS_ENDED, Row, Scale, Stage
 from tests.e2e.programs import upgrade, wait_until, workers
 from tests.e2e.proxies import Config, ProxyProcess, key_of
 from tests.e2e.worker_processes import workers_of
@@ -28,7 +28,9 @@ STAGE_LIMIT_S = 120.0
 HELD, HELD_S = 50, 30.0
 """Requests that are under way when a proxy is told to end, and how long they take."""
 RATE_PER_S = 2000.0
-FULL = {"reloads": 1000, "keys": 100, "certificates": 100, "upgrades": 20, "stops": 2, "kills": 20}
+FULL = {
+    "reloads": 1000, "keys": 100, "certificates": 100, "upgrades": 20, "stops": 2, "restarts": 4, "kills": 20,
+}  # fmt: skip
 """How often each of `SCENARIOS` is to be shown."""
 
 
@@ -225,6 +227,28 @@ def stops(folder: Path, scale: Scale, held_s: float = HELD_S) -> Outcome:
         return _outcome(stage.end(f"SIGTERM, {HELD} requests of {held_s:g} s in flight"))
 
 
+def restarts(folder: Path, scale: Scale, held_s: float = HELD_S) -> Outcome:
+    """Restart either of two in proxies in turn, over http; each begins with an epoch that nobody knows.
+
+    Requests are under way that take that long, and what it is sent next is sealed for the former epoch.
+    """
+    with Stage(folder, scale, services=HTTP, inners=2) as stage:
+        load = stage.begin()
+        for number in range(scale.count):
+            load.hold(HELD, held_s)
+            load.wait_for_more(1)
+            stage.inners[number % 2].signal()
+            wait_until(partial(_has_stopped, stage.inners[number % 2]))
+            wait_until(partial(_has_challenged, stage.restart_inner(number % 2)))
+            load.wait_for_more(1)
+        return _outcome(stage.end(f"restart over http, {HELD} requests of {held_s:g} s in flight"))
+
+
+def _has_challenged(proxy: ProxyProcess) -> bool:
+    """Whether a proxy was sent something for another epoch than its own."""
+    return proxy.metrics().total("fastproxy_challenges_total") > 0
+
+
 def _has_stopped(proxy: ProxyProcess) -> bool:
     """Whether a proxy says that it has; that it ended with 0 is seen in the end."""
     return bool(proxy.log.find(message="stopped"))
@@ -310,5 +334,6 @@ SCENARIOS: dict[str, Callable[[Path, Scale], Outcome]] = {
     "certificates": certificate_rotations,
     "upgrades": upgrades,
     "stops": stops,
+    "restarts": restarts,
     "kills": kills,
 }

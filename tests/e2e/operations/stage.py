@@ -17,6 +17,7 @@ from typing import Self
 from msgspec import Struct
 
 from tests.e2e.operations.programs import Failure, Load, Service
+from tests.e2e.programs import wait_until
 from tests.e2e.proxies import (
     Config,
     Line,
@@ -32,7 +33,7 @@ from tests.e2e.proxies import (
 
 BOTH = ("over_link", "over_http")
 """Services by the way between the proxies that leads to them."""
-LINK = BOTH[:1]
+LINK, HTTP = BOTH[:1], BOTH[1:]
 SLOW_S = 0.3
 WORKER_HAS_ENDED = "a worker has ended; another takes its place"
 
@@ -182,6 +183,15 @@ class Stage:
         self._stack.callback(self.load.kill)
         self.load.wait_for_more(int(self._scale.rate_per_s / 4))
         return self.load
+
+    def restart_inner(self, number: int) -> ProxyProcess:
+        """Have another in proxy begin in place of one that ends, once it has; return it."""
+        former = self.inners[number]
+        former.stop()
+        self.inners[number] = ProxyProcess(former.file.parent, former.config)
+        self._stack.callback(self.inners[number].kill)
+        wait_until(lambda: bool(self.inners[number].log.find(message="ready")))  # it may take long under load
+        return self.inners[number].ready()
 
     def allow(self, message: str) -> None:
         """Have proxies say this without it being held against them."""

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.e2e.operations import figures
-from tests.e2e.operations.scenarios import FULL, RATE_PER_S, SCENARIOS, Outcome, stops
+from tests.e2e.operations.scenarios import FULL, RATE_PER_S, SCENARIOS, Outcome, restarts, stops
 from tests.e2e.operations.stage import Scale
 
 LIMIT_S = 7200
@@ -32,6 +32,10 @@ def test_no_request_is_lost(tmp_path: Path, name: str) -> None:
 
 def test_no_request_is_lost_at_an_end_that_they_outlast(tmp_path: Path) -> None:
     assert_lossless(stops(tmp_path, Scale(2, 300, 170), 2))
+
+
+def test_no_request_is_lost_to_a_receiver_that_comes_back_with_another_epoch(tmp_path: Path) -> None:
+    assert_lossless(restarts(tmp_path, Scale(2, 300, 170), 2))
 
 
 @pytest.mark.long
