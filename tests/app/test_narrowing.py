@@ -106,3 +106,23 @@ def test_a_receiver_whose_key_is_gone_is_called_no_more(tmp_path: Path) -> None:
     assert receiver is not None
     assert [key.hex() for key in receiver.public_keys] == [SHOP]
     assert not narrowed(of_out(tmp_path, WEB), of_out(tmp_path, SHOP)).services
+
+
+@pytest.mark.parametrize(
+    ("own", "newer", "left"),
+    [
+        ([], [], []),
+        ([], [1], [1]),
+        ([1], [], [1]),
+        ([1, 2], [2, 3], [2]),
+        ([1], [2], [2]),
+    ],
+    ids=["all", "fewer", "more", "both", "others: an empty list would let all in"],
+)
+def test_who_may_connect_no_more_is_let_in_by_none(
+    tmp_path: Path, own: list[int], newer: list[int], left: list[int]
+) -> None:
+    def listening(uids: list[int]) -> InSnapshot:
+        return of_in(tmp_path, listen={"address": f"unix:{tmp_path}/in", "allowed_uids": uids})
+
+    assert narrowed(listening(own), listening(newer)).config.listen.allowed_uids == left

@@ -115,6 +115,7 @@ class InRole:
             self.links, server.links = links, links.server
         else:
             self.links.change(self.snapshot, self.parts, self.own_keys, flow, self.certificates)
+        self.links.server.let_in(self.edge.allow_peer)
 
     def listen(self, sock: socket.socket) -> bool:
         """Take links from a bound socket where it takes nothing else; False where it takes more."""

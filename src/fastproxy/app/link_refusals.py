@@ -36,6 +36,7 @@ _ADVICE = {
     "closed": "the out proxy there says why in its answers (`link_refused`); a port scan looks like this too",
     "lost": "look at the network to this address, and whether the out proxy there was killed",
     "rate": "find out why so many links are made there, or raise `link.new_links_per_peer_per_s`",
+    "user": "run the out proxy under a user of `listen.allowed_uids`, or add its uid there",
     "half_open": "find out who lets so many handshakes hang, or raise `link.handshakes`",
     "links": "find out why so many out proxies run under this key, or raise `link.links_per_caller`",
     "draining": "nothing: this proxy is shutting down, others take the calls",

@@ -32,7 +32,12 @@ def _narrowed_in(own: InSnapshot, newer: InSnapshot) -> InSnapshot:
         for name, known in own.callers.items()
         if name in newer.callers and (peer := _left(known, newer.callers[name], is_same_kind)) is not None
     ]
-    config = replace(own.config, privileges=newer.config.privileges, enforce=newer.config.enforce)
+    config = replace(
+        own.config,
+        privileges=newer.config.privileges,
+        enforce=newer.config.enforce,
+        listen=replace(own.config.listen, allowed_uids=_uids_left(own, newer)),
+    )
     compat = None if own.compat is None else newer.compat
     judging = replace(own, config=config, grants=newer.grants, callers_dir=newer.callers_dir, compat=compat)
     left = with_callers(judging, peers)
@@ -56,7 +61,14 @@ def _narrowed_out(own: OutSnapshot, newer: OutSnapshot) -> OutSnapshot:
             services[name] = service
         elif (left := _left(receiver, receivers[receiver.name], is_same_kind=True)) is not None:
             services[name] = replace(service, receiver=left)  # else nothing proves it any more
-    return replace(own, services=services)
+    listen = replace(own.config.listen, allowed_uids=_uids_left(own, newer))
+    return replace(own, config=replace(own.config, listen=listen), services=services)
+
+
+def _uids_left(own: Snapshot, newer: Snapshot) -> list[int]:
+    """Return which users may still connect. An empty list lets all in, so that nobody's is never one."""
+    before, now = own.config.listen.allowed_uids, newer.config.listen.allowed_uids
+    return [uid for uid in before if uid in now] or now if now else before
 
 
 def _left(peer: Peer, newer: Peer, is_same_kind: bool) -> Peer | None:

@@ -10,7 +10,6 @@ Knows nothing of which proxy it serves, of config, policy or logs.
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Awaitable, Coroutine
 from typing import TYPE_CHECKING, Any, cast
 
@@ -40,6 +39,7 @@ from fastproxy.net.http1 import (
     oversized_head,
     write_fields,
 )
+from fastproxy.net.listener import peer_uid
 from fastproxy.net.timers import Timer
 from fastproxy.net.tunnel import Tunnel
 from fastproxy.net.waiting import is_waiting
@@ -132,6 +132,12 @@ class Connection(asyncio.Protocol):
         self._usual_head: Any = None
         self._usual_rest = b""
 
+    def judge_peer(self) -> None:
+        """Cut the peer off if its server lets it in no more."""
+        allow_peer, transport = self._server.allow_peer, self._transport
+        if allow_peer is not None and transport is not None and not allow_peer(_uid(transport)):
+            self.abort()
+
     # --- the transport's side --------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -165,7 +171,7 @@ class Connection(asyncio.Protocol):
             error = ProxyError(
                 TOO_MANY_CONNECTIONS, f"{limits.connections_per_peer} allowed from one address"
             )
-        elif server.allow_peer is not None and not server.allow_peer(_peer_uid(transport)):
+        elif server.allow_peer is not None and not server.allow_peer(_uid(transport)):
             error = ProxyError(PEER_REFUSED)
         elif server.draining and not server.drain_idle_s:
             error = ProxyError(DRAINING, retry_after_s=1)
@@ -798,8 +804,5 @@ def _fd(transport: asyncio.Transport) -> int:
     return fd
 
 
-def _peer_uid(transport: asyncio.Transport) -> int:
-    """The user at the other end of a Unix socket (SO_PEERCRED)."""
-    sock = transport.get_extra_info("socket")
-    credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
-    return int.from_bytes(credentials[4:8], "little")
+def _uid(transport: asyncio.Transport) -> int:
+    return peer_uid(transport.get_extra_info("socket"))

@@ -114,6 +114,21 @@ def _advice(error: OSError) -> str:
     return str(error.strerror or error)
 
 
+NOBODY = -1
+"""In place of a user's number, where it can't be told any more who is at the other end."""
+
+
+def peer_uid(sock: socket.socket | None) -> int:
+    """Return the user at the other end of a Unix socket (SO_PEERCRED); NOBODY when that is gone."""
+    if sock is None:
+        return NOBODY
+    try:
+        credentials = sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12)
+    except OSError:
+        return NOBODY
+    return int.from_bytes(credentials[4:8], "little")
+
+
 def peer_check(allowed_uids: Collection[int]) -> Callable[[int], bool] | None:
     """Decide by uid who may connect to a Unix socket; None when everybody may whom the file's mode lets."""
     if not allowed_uids:

@@ -147,7 +147,7 @@ class Server:
     def change(self, handler: Handler, edge: Edge) -> None:
         """Hand requests to another handler from now on, those that come on open connections included.
 
-        What is under way ends with the one that it began with.
+        What is under way ends with the one that it began with; whoever may not connect any more is cut off.
         """
         self.handler = handler
         self.parser, self.limits, self.allow_peer = edge
@@ -155,6 +155,7 @@ class Server:
         self.trim()
         for connection in self.connections:
             connection.renew()
+            connection.judge_peer()
 
     async def listen(self, sock: socket.socket) -> None:
         """Take connections from a bound socket (TCP or Unix)."""

@@ -19,6 +19,7 @@ from fastproxy.model import ResponseHead
 from fastproxy.net.link.link import LAST_STREAM, Link, tls_peer_of
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.link.stream import unpack_content
+from fastproxy.net.listener import peer_uid
 from fastproxy.net.timers import Timer
 from fastproxy.wire.link.errors import LinkError
 from fastproxy.wire.link.frames import (
@@ -164,6 +165,10 @@ class ReceiverLink(Link):
     def tls_peer(self) -> TlsPeer:
         """Who has proven by TLS to be at the other end; raises LinkError when nobody has."""
         return tls_peer_of(cast(asyncio.Transport, self._transport))
+
+    def peer_uid(self) -> int:
+        """The user at the other end, where that is a Unix socket."""
+        return peer_uid(None if self._transport is None else self._transport.get_extra_info("socket"))
 
     # --- receiving ----------------------------------------------------------------------------------------
 

@@ -22,7 +22,7 @@ from fastproxy.net.descriptors import SHORTAGES, Descriptors
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings, handshake_error, landing
 from fastproxy.net.link.receiver import ReceiverLink, StreamHandler
-from fastproxy.net.listener import BACKLOG
+from fastproxy.net.listener import BACKLOG, peer_uid
 from fastproxy.net.timers import Wheel
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.link.errors import LinkError
@@ -198,6 +198,7 @@ class LinkServer:
         self._tls: Callable[[], ssl.SSLContext] | None = None
         self._own_key: Callable[[], bytes] = bytes
         self._admit: Callable[[str], None] = lambda peer: None
+        self._allow_peer: Callable[[int], bool] | None = None
         self._empty = asyncio.Event()
 
     def change(self, handler: StreamHandler, door: Door, settings: LinkSettings, limits: DoorLimits) -> None:
@@ -211,6 +212,21 @@ class LinkServer:
         self._limits = limits
         for link in self.links:
             link.renew()
+
+    def let_in(self, allow_peer: Callable[[int], bool] | None) -> None:
+        """Let only these users make links over a Unix socket from now on; those of others are cut off.
+
+        Args:
+            allow_peer: as in `net.server.Edge`.
+        """
+        self._allow_peer = allow_peer
+        if allow_peer is None:
+            return
+        for link in [link for link in self.links if not allow_peer(link.peer_uid())]:
+            if link.born_s:
+                link.close(KEY_REVOKED, "revoked")
+            else:
+                link.fail(_not_allowed())
 
     # --- links inside TLS ---------------------------------------------------------------------------------
 
@@ -269,6 +285,8 @@ class LinkServer:
         link = ReceiverLink(self, _peer_of(connection))
         try:
             self.came(link)
+            if self._allow_peer is not None and not self._allow_peer(peer_uid(connection)):
+                raise _not_allowed()
             _within_rate(self._admit, link.peer)
         except LinkError as error:
             connection.close()
@@ -440,6 +458,10 @@ class LinkServer:
     def links_by_caller(self) -> Counter[str]:
         """Return how many links each caller has, of those that are proven."""
         return Counter(link.caller for link in self.links if link.caller)
+
+
+def _not_allowed() -> LinkError:
+    return LinkError("user", "this user may not connect")
 
 
 def _peer_of(connection: socket.socket) -> str:
