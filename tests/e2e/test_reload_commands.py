@@ -11,6 +11,7 @@ import pytest
 
 from tests.e2e.client import Address, Answer, Client, request_bytes
 from tests.e2e.conftest import Maker
+from tests.e2e.programs import UPGRADE_S, upgrade
 from tests.e2e.proxies import Config, Pair
 from tests.e2e.services import ScriptedService, answering, sized
 
@@ -72,6 +73,25 @@ def test_a_config_that_is_wrong_is_refused_with_its_reasons(make: Maker, service
         assert "nowhere" in done.stderr
     pair.inner.log.lines.remove(pair.inner.log.wait_for(level="error"))
     assert pair.fetch("GET", "/api/x").status == 200
+
+
+def test_a_diff_takes_its_turn(make: Maker, service: ScriptedService) -> None:
+    """Else an upgrade could end what it has begun, and a reload change under it what it compares with."""
+    pair = make.pair({"api": [service.endpoint]}, inner=ONE)
+    text = pair.inner.file.read_text()
+    pair.inner.file.unlink()
+    os.mkfifo(pair.inner.file)
+    diff = subprocess.Popen(
+        [sys.executable, "-m", "fastproxy", "diff", str(pair.inner.pid)], stdout=subprocess.PIPE, text=True
+    )
+    with pair.inner.file.open("w") as fifo:  # opens when the diff has begun to read
+        code, said = upgrade(pair.inner.pid)
+        fifo.write(text)
+    assert code == 1
+    assert "a reload, a diff or an upgrade is under way" in said
+    assert "nothing changes" in diff.communicate(timeout=UPGRADE_S)[0]
+    pair.inner.file.unlink()
+    pair.inner.file.write_text(text)
 
 
 def test_who_has_the_token_may_reload_over_http(make: Maker, service: ScriptedService) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import socket
 from collections.abc import Awaitable, Callable, Coroutine
@@ -132,3 +133,63 @@ def test_another_config_is_taken_even_where_its_memory_has_the_number_of_an_earl
         assert players[0].configs == [b"first", b"other"]
 
     play(scene, at_once)
+
+
+class Beginner:
+    """A worker process that is played. begins: how its start goes."""
+
+    number, pid, left, is_ready, started_s = 0, -1, 0, True, 0.0
+    slot = SimpleNamespace(clear=lambda: None)
+
+    def __init__(self, begins: Callable[[], None]) -> None:
+        self.ended: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self.has_begun = asyncio.Event()
+        self._begins = begins
+
+    async def begin(self) -> None:
+        self._begins()
+        self.has_begun.set()
+
+    async def change(self, snapshot_fd: int) -> None:
+        pass
+
+    def kill(self, *, is_expected: bool = True) -> None:
+        if not self.ended.done():
+            self.ended.set_result(-9)
+
+
+def no_descriptor() -> None:
+    raise OSError(errno.EMFILE, "Too many open files")
+
+
+def test_a_worker_whose_successor_finds_no_descriptor_gets_another_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("fastproxy.supervisor.crew._FIRST_PAUSE_S", 0.001)
+
+    async def run() -> None:
+        first, second, third = others = [
+            Beginner(begins) for begins in (lambda: None, no_descriptor, lambda: None)
+        ]
+        coming = iter(others)
+        monkeypatch.setattr("fastproxy.supervisor.crew.started", lambda *_: next(coming))
+        shared = SimpleNamespace(
+            began=lambda worker: None,
+            ended=lambda worker, status: None,
+            slots=SimpleNamespace(take=lambda: 0, give_back=lambda number: None),
+            board_fd=-1,
+            board=SimpleNamespace(slot=lambda number: Beginner.slot),
+            inboxes=SimpleNamespace(share=lambda place, size: (), giving=()),
+        )
+        ledger = SimpleNamespace(fd=-1, forget=lambda number: None)
+        listeners = SimpleNamespace(share=lambda place, size: ())
+        terms = Terms(-1, 1, 1.0, 1.0, cast(Any, listeners), cast(Any, ledger))
+        crew = Crew(terms, cast(Shared, shared), asyncio.get_running_loop())
+        async with asyncio.timeout(30):
+            await crew.start()
+            first.kill()
+            await third.has_begun.wait()
+        assert second.ended.result() == -9, "it can't be talked with"
+        crew.leave()
+
+    asyncio.run(run())

@@ -58,7 +58,11 @@ def read(fd: int) -> Snapshot | tuple[Problem, ...] | None:
 def put(snapshot: Snapshot) -> int:
     """Return a descriptor of memory with a snapshot in it."""
     fd = make()
-    write(fd, snapshot)
+    try:
+        write(fd, snapshot)
+    except BaseException:
+        os.close(fd)
+        raise
     return fd
 
 

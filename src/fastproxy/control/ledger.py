@@ -147,4 +147,11 @@ def make(sizes: Sizes) -> int:
 def ledger_for(snapshot: Snapshot, former: Ledger | None = None) -> Ledger:
     """Return the ledger for workers with this config: the former one, as long as it has the right sizes."""
     sizes = sizes_of(snapshot)
-    return former if former is not None and former.sizes == sizes else Ledger(make(sizes))
+    if former is not None and former.sizes == sizes:
+        return former
+    fd = make(sizes)
+    try:
+        return Ledger(fd)
+    except BaseException:
+        os.close(fd)
+        raise

@@ -270,12 +270,12 @@ class Crew:
             async with asyncio.timeout(START_LIMIT_S):
                 await worker.begin()
                 await worker.change(self.terms.snapshot_fd)
-        except WorkerError as error:
-            _LOG.error("a worker can't begin", extra={"error": str(error)})
-            worker.kill(is_expected=False)  # it may serve, by a config that is the proxy's no more
         except TimeoutError:
             _LOG.error("a worker is not ready in time", extra={"worker": worker.number, "pid": worker.pid})
             worker.kill(is_expected=False)
+        except (WorkerError, OSError) as error:
+            _LOG.error("a worker can't begin", extra={"error": str(error)})
+            worker.kill(is_expected=False)  # it may serve, by a config that is the proxy's no more
         return worker
 
     def _started(self, place: int) -> WorkerProcess:

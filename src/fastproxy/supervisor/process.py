@@ -114,7 +114,7 @@ class WorkerProcess:
         """Tell it what to do, and wait until it takes connections.
 
         Raises:
-            WorkerError: it can't.
+            WorkerError: it can't. OSError: as for `connect`.
         """
         assert self._begin is not None
         await self.connect()
@@ -122,10 +122,18 @@ class WorkerProcess:
         await asyncio.shield(self._ready)
 
     async def connect(self) -> None:
-        """Talk with it from now on."""
+        """Talk with it from now on.
+
+        Raises:
+            OSError: no descriptor is left for that.
+        """
         if self._socket is not None:
             self._socket.setblocking(False)
-            await self._loop.create_unix_connection(lambda: self._channel, sock=self._socket)
+            try:
+                await self._loop.create_unix_connection(lambda: self._channel, sock=self._socket)
+            except OSError:
+                self._socket.close()
+                raise
         self._end_if_over()
 
     @property

@@ -21,7 +21,7 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from fastproxy import __version__
 from fastproxy.admin.server import Act
@@ -30,12 +30,10 @@ from fastproxy.config.problem import ConfigError
 from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import board, handover
 from fastproxy.control.board import Board
-from fastproxy.control.ledger import Ledger, ledger_for
+from fastproxy.control.ledger import Ledger
 from fastproxy.control.messages import ACCOMPANIED, ALONE
 from fastproxy.net.listener import StartError
-from fastproxy.supervisor.activation import check
-from fastproxy.supervisor.console import ADMIN_MODE, Console
-from fastproxy.supervisor.cores import usable_cores
+from fastproxy.supervisor.console import Console
 from fastproxy.supervisor.crew import Crew, Shared, Terms
 from fastproxy.supervisor.door import NOBODY, Asked, Door, RefusedError, answer
 from fastproxy.supervisor.errands import Errands
@@ -48,6 +46,7 @@ from fastproxy.supervisor.reloading import Reloaded, ReloadError, at_the_door, o
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.surroundings import Place, Surroundings
 from fastproxy.supervisor.tally import Tally
+from fastproxy.supervisor.terms import close_new, inherited_listeners, terms_for
 from fastproxy.supervisor.upgrade import Belongings, become, former_crews, interpreter
 from fastproxy.supervisor.watch import FileWatch
 from fastproxy.telemetry import log
@@ -66,6 +65,8 @@ _SHOWN = 50
 """Changes that the log names at most."""
 
 _LOG = logging.getLogger("fastproxy")
+
+_Done = TypeVar("_Done")
 
 
 async def _close(console: Console) -> None:
@@ -177,7 +178,7 @@ class Supervisor:
     async def _start(self) -> None:
         snapshot = self._snapshot
         self._console = self._made_console(snapshot)
-        terms = self._terms(snapshot, self._inherited(snapshot), None)
+        terms = self._terms(snapshot, inherited_listeners(snapshot, *self._surroundings.inherited), None)
         await self._console.listen(self._surroundings.inherited.admin)
         try:
             self._crew = await self._started(terms)
@@ -203,44 +204,7 @@ class Supervisor:
         self._surroundings.serving(Place(name, self._tally.role, listeners.name, self._console.name))
 
     def _terms(self, snapshot: Snapshot, former: Listeners | None, ledger: Ledger | None) -> Terms:
-        """What the workers of a config are started with; the address is listened at from now on.
-
-        Raises:
-            StartError: it can't be.
-        """
-        size = snapshot.config.workers or usable_cores()
-        mode = int(snapshot.config.listen.socket_mode, 8)
-        listeners = former
-        if listeners is None or (listeners.address, listeners.mode) != (snapshot.listen, mode):
-            listeners = Listeners(snapshot.listen, mode)
-        listeners.open(size)
-        self._shared.inboxes.open(size)
-        snapshot_fd = handover.put(snapshot)
-        config = snapshot.config
-        ledger = ledger_for(snapshot, ledger)
-        return Terms(snapshot_fd, size, config.worker_hang_s, config.drain.grace_s, listeners, ledger)
-
-    def _inherited(self, snapshot: Snapshot) -> Listeners | None:
-        """Return what the service manager has handed over to listen with, if anything.
-
-        Raises:
-            StartError: it isn't what the config says.
-        """
-        listen, admin = self._surroundings.inherited
-        mode = int(snapshot.config.listen.socket_mode, 8)
-        check(listen, snapshot.listen, mode, "listen.address")
-        if snapshot.admin is not None:
-            check(admin, snapshot.admin.address, ADMIN_MODE, "admin.address")
-        elif admin:
-            raise StartError(
-                "a socket was handed over for the admin address, the config has none; "
-                "add `admin: {address: …}`, or take it out of the socket unit"
-            )
-        if not listen:
-            return None
-        listeners = Listeners(snapshot.listen, mode)
-        listeners.adopt(listen)
-        return listeners
+        return terms_for(snapshot, self._shared.inboxes, former, ledger)
 
     async def _started(self, terms: Terms) -> Crew:
         crew = Crew(terms, self._shared, self._loop)
@@ -255,10 +219,7 @@ class Supervisor:
         Raises:
             ReloadError: it can't be used; all is as it was.
         """
-        task = self._loop.create_task(self._reload_in_turn())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return await asyncio.shield(task)
+        return await asyncio.shield(self._soon(self._reload_in_turn()))
 
     async def _reload_in_turn(self) -> Reloaded:
         self._reloads_due += 1
@@ -284,14 +245,20 @@ class Supervisor:
             return reloaded
 
     async def preview(self) -> Reloaded:
-        """Return what a reload would do now.
+        """Return what a reload would do, against the config that is there when those before it are through.
 
         Raises:
             ReloadError: it would refuse the config.
         """
-        snapshot = await self._loaded()
-        found = await asyncio.to_thread(changes, self._snapshot, snapshot)
-        return Reloaded(way_to(snapshot, found), found)
+        return await asyncio.shield(self._soon(self._preview_in_turn()))
+
+    async def _preview_in_turn(self) -> Reloaded:
+        async with self._changing:
+            if self._is_draining:
+                raise ReloadError(["the proxy ends"])
+            snapshot = await self._loaded()
+            found = await asyncio.to_thread(changes, self._snapshot, snapshot)
+            return Reloaded(way_to(snapshot, found), found)
 
     async def _loaded(self) -> Snapshot:
         try:
@@ -342,11 +309,7 @@ class Supervisor:
                 self._crew = await self._started(terms)
                 self._soon(self._retire(crew))
         except BaseException:
-            os.close(terms.snapshot_fd)
-            if terms.listeners is not crew.terms.listeners:
-                terms.listeners.close()
-            if terms.ledger is not crew.terms.ledger:
-                terms.ledger.close()
+            close_new(terms, crew.terms)
             raise
 
     async def _retire(self, crew: Crew) -> None:
@@ -372,10 +335,12 @@ class Supervisor:
         with contextlib.suppress(ReloadError):  # the log has it
             await self.reload()
 
-    def _soon(self, work: Coroutine[Any, Any, None]) -> None:
+    def _soon(self, work: Coroutine[Any, Any, _Done]) -> asyncio.Task[_Done]:
+        """Have something done to its end, whoever waits for it."""
         task = self._loop.create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return task
 
     # --- another program --------------------------------------------------------------------------------
 
@@ -383,7 +348,7 @@ class Supervisor:
         """Become another program, which answers in the end; returns only by refusing."""
         python = interpreter(asked)
         if self._changing.locked():
-            raise RefusedError("a reload or an upgrade is under way; ask again when it is over")
+            raise RefusedError("a reload, a diff or an upgrade is under way; ask again when it is over")
         async with self._changing:
             _LOG.info("an upgrade begins: the new program is tried", extra={"python": python})
             try:
