@@ -36,7 +36,7 @@ class Endpoints:
     Args:
         snapshot: the config. wheel: for connections to the center. loop: the event loop.
         former: those of the config before, which asks the same of the center (`changes`). Sources that are
-            the same go on with what they know; `former` keeps the others.
+            the same go on with what they know; until `settle` they are still those of `former`.
     """
 
     def __init__(
@@ -54,8 +54,7 @@ class Endpoints:
         self._registrations: list[Registration] = []
         self._former = former
         if former is not None:
-            self._client, former._client = former._client, None
-            self._registrations, former._registrations = former._registrations, []
+            self._client, self._registrations = former._client, former._registrations
             return
         if snapshot.center is None:
             return
@@ -75,7 +74,7 @@ class Endpoints:
         asked = name, service.endpoints, settings.dns_refresh_s, settings.dns_timeout_s
         source = self._sources.get(asked)
         if source is None and self._former is not None:
-            source = self._former._sources.pop(asked, None)
+            source = self._former._sources.get(asked)
         if source is None:
             source = self._made(name, service.endpoints)
             self._new.append(source)
@@ -94,9 +93,21 @@ class Endpoints:
 
         A center that hangs holds this up for a second, DNS for its time limit.
         """
-        self._former = None
-        new, self._new = self._new, []
-        await asyncio.gather(*(source.start() for source in new))
+        await asyncio.gather(*(source.start() for source in self._new))
+
+    def settle(self) -> None:
+        """The config is the one from now on: `former` keeps what goes on here no more."""
+        self._new = []
+        former, self._former = self._former, None
+        if former is not None:
+            former._client, former._registrations = None, []
+            for asked in self._sources.keys() & former._sources.keys():
+                if former._sources[asked] is self._sources[asked]:
+                    del former._sources[asked]
+
+    async def give_up(self) -> None:
+        """The config comes to nothing: stop looking up what was new in it."""
+        await asyncio.gather(*(source.close() for source in self._new))
 
     async def register(self) -> None:
         """Register this receiver, well or not, and keep it registered; once it takes connections."""

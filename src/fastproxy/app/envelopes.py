@@ -89,12 +89,12 @@ class EnvelopesIn:
             max_clock_skew_ms=int(snapshot.config.max_clock_skew_s * 1000),
             sessions_per_caller=limits.sessions_per_caller,
         )
-        own = own_keys.all_of(name)
-        keys = _caller_keys(self._callers, own)
-        if former is not None and former._bounds == self._bounds:
+        self._follows = former is not None and former._bounds == self._bounds
+        if former is not None and self._follows:
             receiver: Receiver = former._receiver
-            receiver.replace_keys(own, keys)
         else:
+            own = own_keys.all_of(name)
+            keys = _caller_keys(self._callers, own)
             epoch, sessions = parts.sharing.sessions(self._bounds)
             sessions.note_use = partial(_note_use, parts.metrics.key_uses)
             receiver = Receiver(own, name, epoch, keys, self._bounds, sessions)
@@ -120,6 +120,11 @@ class EnvelopesIn:
             proxy, self._receiver, self._opener, limiter, parts.recorder, _nonces(), time.monotonic,
             time.time,
         )  # fmt: skip
+
+    def settle(self) -> None:
+        """The config is the one from now on: what it knows no more opens nothing."""
+        if self._follows:
+            self.take_callers(self._callers)
 
     def take_callers(self, callers: Sequence[Peer]) -> None:
         """Callers came or went: those who went are known no more."""

@@ -105,6 +105,8 @@ class InRole:
     def install(self, server: Server) -> None:
         """Have the listener hand its requests over, and links; those who are known no more are cut off."""
         server.change(self.proxy, self.edge)
+        if self._envelopes is not None:
+            self._envelopes.settle()
         flow = self.proxy.link_flow
         if flow is None:
             return

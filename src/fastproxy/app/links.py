@@ -115,6 +115,7 @@ class CallerLinks:
         self._made_of: dict[tuple[str, str], tuple[object, ...]] = {}
         self._common: tuple[object, ...] = (section, limits, parts.head_limits)
         self._former = former
+        self._following: list[tuple[tuple[str, str], Way]] = []  # links of the former config that go on
         self._has_followed = former is not None
         self._counters: LinkCounters = LinkCounters() if former is None else former._counters
         counters = self._counters
@@ -151,8 +152,8 @@ class CallerLinks:
             made_of = *self._common, connect_timeout_s, self._certificates, receiver.tls_id, receiver.psk
             way, former = self._way(caller, receiver), self._former
             if former is not None and former._made_of.get(key) == made_of:
-                known = former._all.pop(key)
-                known.change(way)
+                known = former._all[key]
+                self._following.append((key, way))
             else:
                 limits = LinkPoolLimits(self._waiting, connect_timeout_s, self._patience_s)
                 known = LinkPools(way, self._parts(limits=limits))
@@ -192,9 +193,14 @@ class CallerLinks:
         Those of the former config that don't go on may end with their exchanges.
         """
         former, self._former = self._former, None
+        following, self._following = self._following, []
+        for key, way in following:
+            self._all[key].change(way)
         self._cut()
         self.look()
         if former is not None:
+            for key, _ in following:
+                del former._all[key]
             for (_, receiver), pools in former._all.items():
                 if self._receivers.knows(receiver):
                     pools.revoke(partial(self._is_trusted, receiver))

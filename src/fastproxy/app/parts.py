@@ -91,6 +91,7 @@ class Parts:
     def __init__(self, snapshot: Snapshot, standing: Standing, former: Parts | None = None) -> None:
         config = snapshot.config
         self._snapshot = snapshot
+        self._former = former
         self._former_pools = {} if former is None else former.pools
         self.loop = standing.loop
         self.sharing = standing.sharing
@@ -182,9 +183,7 @@ class Parts:
         )
         key = service.name, bounds
         pools = self._former_pools.get(key)
-        if pools is not None and pools.parser is self._answer_parser:
-            del self._former_pools[key]
-        else:
+        if pools is None or pools.parser is not self._answer_parser:
             pools = Pools(self._answer_parser, bounds, self.wheel, self.loop, self._descriptors)
         self.pools[key] = pools
         self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, service.name)
@@ -226,6 +225,16 @@ class Parts:
         if pools is not None:
             pools.on_leaving = hop.avoid
         return hop
+
+    def settle(self) -> None:
+        """The config is the one from now on: the former one keeps what goes on here no more."""
+        self.endpoints.settle()
+        former, self._former = self._former, None
+        if former is not None:
+            for key in self.pools.keys() & former.pools.keys():
+                if former.pools[key] is self.pools[key]:
+                    del former.pools[key]
+        self._former_pools = {}
 
     async def retire(self) -> None:
         """Let go of what goes on in no later config; what is under way on it ends in its own time."""

@@ -122,11 +122,19 @@ class Proxy:
 
         Exchanges that are under way end with the config that they began with, on connections and links that
         stay. Whoever the new config doesn't know any more is cut off.
+
+        Whatever it raises, all goes on with the former config.
         """
         former = self._role
         role = self._made(snapshot, former)
-        await role.parts.endpoints.look_up()
-        role.install(self.server)
+        try:
+            await role.parts.endpoints.look_up()
+            role.install(self.server)
+        except BaseException:
+            former.install(self.server)
+            await role.parts.endpoints.give_up()
+            raise
+        role.parts.settle()
         self._role = role
         self._watch()
         self._begin_housework()
