@@ -60,7 +60,9 @@ def assert_as_before(proxy: ProxyProcess, former: set[int]) -> None:
     proxy.log.wait_for(message="the upgrade is refused; all is as it was")
     assert workers(proxy) == former
     assert proxy.probe("/readyz").status == 200
-    assert proxy.metrics().total("fastproxy_build_info", version=fastproxy.__version__) == 1
+    metrics = proxy.metrics()
+    assert metrics.total("fastproxy_build_info", version=fastproxy.__version__) == 1
+    assert metrics.total("fastproxy_upgrades_total", outcome="refused") >= 1
     assert fetch(proxy.listen, "GET", "/").status == 404, "it is answered"
     proxy.stop()
 
@@ -101,6 +103,7 @@ def test_no_call_fails_and_no_count_is_lost_while_both_proxies_are_upgraded(
         assert metrics.total("fastproxy_build_info", version="9.8.7") == 1
         assert metrics.total("fastproxy_requests_total", outcome="2xx") == load.made
         assert metrics.total("fastproxy_workers_ended_total", how="drained") == 2
+        assert metrics.total("fastproxy_upgrades_total", outcome="done") == 1
         assert proxy.probe("/readyz").status == 200
 
 

@@ -7,6 +7,7 @@ import json
 import os
 import socket
 import stat
+import subprocess
 import sys
 import tempfile
 from collections.abc import Awaitable, Callable, Iterator
@@ -74,6 +75,26 @@ async def ask(door: Door, line: bytes) -> Any:
     writer.close()
     await writer.wait_closed()
     return json.loads(said) if said else None
+
+
+def test_what_a_supervisor_has_left_that_was_killed_is_removed_and_nothing_else(folder: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    mine = folder / "fastproxy"
+    mine.mkdir(mode=0o700)
+    left, silent, foreign = (mine / name for name in (f"{gone.pid}.sock", f"{os.getppid()}.sock", "its.sock"))
+    for path in (left, silent, foreign):
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.bind(str(path))
+    elsewhere = mine / f"{gone.pid + 1}.sock"  # as that of a process that only another container sees
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(elsewhere))
+        listening.listen()
+
+        async def scene(door: Door) -> None:
+            assert {*mine.iterdir()} == {silent, foreign, elsewhere, Path(door.path)}
+
+        play(folder, scene)
 
 
 def test_a_command_is_done_and_answered(folder: Path) -> None:

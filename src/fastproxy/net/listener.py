@@ -78,7 +78,7 @@ def bind_beside(first: socket.socket) -> socket.socket:
 def _bind_unix(path: str, mode: int) -> socket.socket:
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_stale(path)
+        remove_stale(path)
         before = os.umask(0o777 & ~mode)  # so that there is no moment with wider permissions
         try:
             sock.bind(path)
@@ -92,7 +92,7 @@ def _bind_unix(path: str, mode: int) -> socket.socket:
     return sock
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """Remove the socket file of a process that is gone; one that somebody listens on stays."""
     with contextlib.suppress(FileNotFoundError):
         if not stat.S_ISSOCK(os.stat(path).st_mode):

@@ -26,7 +26,7 @@ from typing import Any, NamedTuple
 import msgspec
 from msgspec import Struct, field
 
-from fastproxy.net.listener import StartError, bind
+from fastproxy.net.listener import StartError, bind, remove_stale
 
 LINE_LIMIT_BYTES = 65_536
 """A command's line at most; of whoever may give one, it protects against mistakes."""
@@ -132,6 +132,7 @@ class Door:
             except StartError as error:
                 reasons.append(str(error))
             else:
+                _tidy(folder)
                 await self._serve(sock, path)
                 return
         _LOG.warning(
@@ -196,6 +197,15 @@ class Door:
             known = ", ".join(sorted(self._commands))
             raise RefusedError(f"this proxy knows no command {line.command}; there are {known}")
         return await command(Asked(line.args, fd))
+
+
+def _tidy(folder: Path) -> None:
+    """Remove the sockets of supervisors that were killed, and so could not do it themselves."""
+    for file in folder.glob("*.sock"):
+        # Both: its process may be one of another container, and be about to listen.
+        if file.stem.isdecimal() and not Path(f"/proc/{file.stem}").exists():
+            with suppress(OSError):  # it is gone already, or no socket
+                remove_stale(str(file))
 
 
 async def _line(reader: asyncio.StreamReader) -> _Line:

@@ -359,6 +359,7 @@ class Supervisor:
                     os.close(snapshot_fd)
             except RefusedError as refusal:
                 _LOG.warning("the upgrade is refused; all is as it was", extra={"reason": str(refusal)})
+                self._tally.upgrades["refused"] += 1
                 raise
         raise AssertionError("this is the former program")
 
@@ -420,6 +421,7 @@ class Supervisor:
         self._unknown = ()
         assert self._crew is not None  # there is another
         said = {"version": __version__, "from_version": legacy.version, "workers": self._crew.terms.size}
+        self._tally.upgrades["done"] += 1
         _LOG.info("upgraded", extra=said)
         self._tell_asker({"ok": True} | said)
         if legacy.reload_is_due:

@@ -22,13 +22,14 @@ class Kept(Struct, frozen=True):
     """What stays of a tally when another program goes on with it.
 
     ended: what workers that are gone have counted. endings: how many of them, by how they ended.
-    reloads: by outcome. start_unix_s: since when it is counted.
+    reloads, upgrades: by outcome. start_unix_s: since when it is counted.
     """
 
     ended: State
     endings: dict[str, int]
     reloads: dict[str, int]
     start_unix_s: float
+    upgrades: dict[str, int] = {}  # a program that doesn't count them says nothing of them
 
 
 _ENDINGS = ("drained", "cut", "unasked")
@@ -42,8 +43,8 @@ _PATIENCE_S = 2.0
 class Tally:
     """Adds up.
 
-    role: of the proxy. reloads: by outcome. not_ready: why it should get no traffic, "" when it may, as
-    its workers said last.
+    role: of the proxy. reloads, upgrades: by outcome. not_ready: why it should get no traffic, "" when it
+    may, as its workers said last.
 
     Args:
         role: as above. workers: those that there are now. kept: of the tally to go on with; None for none.
@@ -59,13 +60,16 @@ class Tally:
         self._start_unix_s = time.time() if kept is None else kept.start_unix_s
         self._endings: Counter[str] = Counter({} if kept is None else kept.endings)
         self.reloads: Counter[str] = Counter({} if kept is None else kept.reloads)
+        self.upgrades: Counter[str] = Counter({} if kept is None else kept.upgrades)
         self._loaded_unix_s = time.time()
         self._looks = 0
 
     @property
     def kept(self) -> Kept:
         """What another program needs to go on."""
-        return Kept(self._ended, dict(self._endings), dict(self.reloads), self._start_unix_s)
+        return Kept(
+            self._ended, dict(self._endings), dict(self.reloads), self._start_unix_s, dict(self.upgrades)
+        )
 
     async def look(self) -> None:
         """Learn how the workers are and, where that is much not every time, what they have counted."""
@@ -125,6 +129,7 @@ class Tally:
         # Zeros as well: what begins with its first one was never seen to rise.
         own.tallies["fastproxy_workers_ended"] = {how: self._endings[how] for how in _ENDINGS}
         own.tallies["fastproxy_reloads"] = {outcome: self.reloads[outcome] for outcome in _OUTCOMES}
+        own.tallies["fastproxy_upgrades"] = {outcome: self.upgrades[outcome] for outcome in _OUTCOMES}
         own.levels["fastproxy_start_timestamp_seconds"] = {"": self._start_unix_s}
         own.levels["fastproxy_config_loaded_timestamp_seconds"] = {"": self._loaded_unix_s}
         if (resident := resident_bytes()) is not None:

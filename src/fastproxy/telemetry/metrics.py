@@ -68,6 +68,7 @@ GAUGES = {
 
 TALLIES = {
     "fastproxy_reloads": "Reloads of the config, by outcome",
+    "fastproxy_upgrades": "Upgrades to another program, by outcome",
     "fastproxy_workers_ended": "Processes that took connections and have ended, by how",
     "fastproxy_exchanges_lost": "Exchanges under way in processes that ended without draining",
     "fastproxy_connections_accepted": "Connections accepted by the listener",
@@ -89,6 +90,7 @@ TALLIES = {
 SPLIT_BY = {
     "fastproxy_workers": "state",
     "fastproxy_reloads": "outcome",
+    "fastproxy_upgrades": "outcome",
     "fastproxy_workers_ended": "how",
     "fastproxy_process_resident_bytes": "process",
     "fastproxy_worker_connections": "process",
