@@ -65,11 +65,8 @@ class InRole:
         former: InRole | None = None,
     ) -> None:
         self.parts: Parts = Parts(snapshot, standing, None if former is None else former.parts)
-        if former is not None and former.snapshot.tls == snapshot.tls:
-            certificates = former.certificates
-        else:
-            certificates = certificates_of(snapshot.tls)
-        self.certificates: Certificates | None = certificates
+        self.certificates: Certificates | None = certificates_of(snapshot.tls, former)
+        certificates = self.certificates
         parts = self.parts
         own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
         dates = KeyDates("caller", parts.metrics, unix_clock, own_not_after_unix_s)

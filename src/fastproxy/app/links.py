@@ -14,7 +14,7 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from hmac import compare_digest
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fastproxy.app.callers import LOOK_EVERY_S
 from fastproxy.app.link_refusals import RefusalLog
@@ -23,7 +23,7 @@ from fastproxy.app.parts import MakeService, Parts, newcomers, packing_of, revea
 from fastproxy.app.receivers import KnownReceivers
 from fastproxy.config import snapshot as configured
 from fastproxy.config.schema_link import Link as LinkSection
-from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, TlsFiles
+from fastproxy.config.snapshot import InSnapshot, OutSnapshot, Peer, Snapshot, TlsFiles
 from fastproxy.net.link.caller import CallerLink, known_link_answers
 from fastproxy.net.link.counters import LinkCounters
 from fastproxy.net.link.link import LinkSettings, landing
@@ -477,8 +477,24 @@ def _receiver_settings(snapshot: InSnapshot) -> LinkSettings:
     )
 
 
-def certificates_of(files: TlsFiles | None) -> Certificates | None:
-    """Return what a proxy with a certificate proves itself by."""
+class Certified(Protocol):
+    """A proxy with one config. certificates: what it proves itself by, where it has one."""
+
+    @property
+    def snapshot(self) -> Snapshot: ...
+    @property
+    def certificates(self) -> Certificates | None: ...
+
+
+def certificates_of(files: TlsFiles | None, former: Certified | None) -> Certificates | None:
+    """Return what a proxy with a certificate proves itself by.
+
+    Args:
+        files: of the config; None where it has none.
+        former: the proxy with the config before, whose certificates go on where the files are the same.
+    """
+    if former is not None and former.snapshot.tls == files:
+        return former.certificates
     if files is None:
         return None
     from fastproxy.app.certificates import Certificates  # noqa: PLC0415 - see there

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -12,7 +14,7 @@ from fastproxy.cli.profile_target import Target
 from fastproxy.config.keys import KeyMaterialError, read_text_secret
 from fastproxy.config.schema_parts import KeySource
 
-CONNECT_TIMEOUT_S = 5.0
+_CONNECT_TIMEOUT_S = 5.0
 _ANSWER_LIMIT_BYTES = 2**26
 
 
@@ -34,12 +36,26 @@ def get(target: Target, path: str) -> bytes:
     Raises:
         click.ClickException: it answers with something else, or not at all.
     """
-    connection = AdminConnection(target.address, CONNECT_TIMEOUT_S)
+    with asked(target, path) as connection:
+        response = connection.getresponse()
+        content = response.read(_ANSWER_LIMIT_BYTES)
+    if response.status != http.client.OK:
+        raise click.ClickException(f"{target.address} says {response.status} to {path}")
+    return content
+
+
+@contextmanager
+def asked(target: Target, path: str) -> Iterator[AdminConnection]:
+    """Ask an admin address for something; the answer is read within.
+
+    Raises:
+        click.ClickException: nothing was answered, or the token is none.
+    """
+    connection = AdminConnection(target.address, _CONNECT_TIMEOUT_S)
     headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
     try:
         connection.request("GET", path, headers=headers)
-        response = connection.getresponse()
-        content = response.read(_ANSWER_LIMIT_BYTES)
+        yield connection
     except ValueError:  # says the token
         raise click.ClickException("this is no token: it has what can't stand in a header") from None
     except (OSError, http.client.HTTPException) as error:
@@ -48,6 +64,3 @@ def get(target: Target, path: str) -> bytes:
         ) from error
     finally:
         connection.close()
-    if response.status != http.client.OK:
-        raise click.ClickException(f"{target.address} says {response.status} to {path}")
-    return content

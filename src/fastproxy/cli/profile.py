@@ -16,8 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from fastproxy.admin.profiles import KINDS
-from fastproxy.cli.admin_connection import AdminConnection
-from fastproxy.cli.admin_request import CONNECT_TIMEOUT_S, read_token
+from fastproxy.cli.admin_request import asked, read_token
 from fastproxy.cli.profile_target import Target, find_target
 from fastproxy.telemetry.profiling.flamegraph import page
 from fastproxy.telemetry.profiling.pprof import PprofError, read
@@ -89,22 +88,11 @@ def profile(
 
 def _fetch(target: Target, path: str, kind: str, duration_s: float) -> bytes:
     """Ask for a profile, and show how far it is. Leaving, as by ctrl-C, ends it at the proxy as well."""
-    connection = AdminConnection(target.address, CONNECT_TIMEOUT_S)
-    headers = {"Authorization": f"Bearer {target.token}"} if target.token else {}
-    try:
-        connection.request("GET", path, headers=headers)
+    with asked(target, path) as connection:
         _show_progress(connection.sock, kind, duration_s)
         connection.sock.settimeout(_ANSWER_TIMEOUT_S)
         response = connection.getresponse()
         content = response.read(_ANSWER_LIMIT_BYTES)
-    except ValueError:  # says the token
-        raise click.ClickException("this is no token: it has what can't stand in a header") from None
-    except (OSError, http.client.HTTPException) as error:
-        raise click.ClickException(
-            f"{target.address} does not answer as a proxy's admin address: {error}"
-        ) from error
-    finally:
-        connection.close()
     if response.status != http.client.OK:
         words = content.decode(errors="replace").strip()
         raise click.ClickException(f"{target.address} says {response.status}: {words}")
