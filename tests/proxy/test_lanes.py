@@ -124,6 +124,22 @@ def test_no_more_lanes_are_kept_than_there_is_room_for() -> None:
     assert made == list(ENDPOINTS), "the oldest are gone"
 
 
+def test_a_lane_that_is_made_anew_again_and_again_takes_the_room_of_one() -> None:
+    made: list[Endpoint] = []
+    lanes = lanes_of(made, LaneRoom(len(ENDPOINTS)))
+    take(lanes, len(ENDPOINTS))
+    for _ in ENDPOINTS:
+        lane = next(lanes.in_turn)
+        assert lane is not None
+        if lane.endpoint == ENDPOINTS[0]:
+            for _ in range(3 * len(ENDPOINTS)):
+                lanes.leave(lane)
+                lanes._made[ENDPOINTS[0]]
+    made.clear()
+    assert take(lanes, len(ENDPOINTS)) == list(ENDPOINTS)
+    assert not made, "all others are kept"
+
+
 def test_the_lanes_of_a_head_that_is_forgotten_go_with_it() -> None:
     room = LaneRoom()
     before = count_of_lanes()

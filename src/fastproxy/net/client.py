@@ -241,6 +241,15 @@ class ClientConnection(asyncio.Protocol):
         if self._transport is not None:
             self._transport.abort()
 
+    def give_up(self) -> None:
+        """End a connection that nobody has got yet, and let go of its transport.
+
+        An event loop whose attempt to connect is cancelled once the connection stands may never tell that it
+        is gone: connection and transport would keep each other, and wait for the collector.
+        """
+        self.abort()
+        self._transport = None
+
     def close(self) -> None:
         """End the connection; for idle ones."""
         self.closed = True
@@ -250,10 +259,12 @@ class ClientConnection(asyncio.Protocol):
     # --- the transport's side -------------------------------------------------------------------------------
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        """Ready for the first exchange."""
-        self._transport = cast(asyncio.Transport, transport)  # uvloop's own, no subclass
-        if self.closed:  # given up while it was being made
-            self._transport.abort()
+        """Ready for the first exchange, unless it was given up while it was being made."""
+        transport = cast(asyncio.Transport, transport)  # uvloop's own, no subclass
+        if self.closed:
+            transport.abort()
+        else:
+            self._transport = transport
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Whatever was under way is broken, unless its body ends with the connection."""

@@ -161,7 +161,7 @@ class Pool:
                 self._all.add(connection)
                 self.opened += 1
             else:
-                connection.abort()  # it may be made in the very moment in which the wait is cancelled
+                connection.give_up()  # it may be made in the very moment in which the wait is cancelled
                 self._call_next()
         if not connected:
             raise ProxyError(CONNECT_REFUSED, f"{endpoint}: the connection was closed at once")

@@ -259,6 +259,7 @@ class InProxy:
             exchange.phase = "answer"  # a refusal keeps the phase in which it was made
             packing = plan.service.packing
         except ProxyError as error:
+            error.with_traceback(None)  # whose frames have `received`, which may have the error
             if error.cause is EPOCH_MISMATCH and way.challenge is not None:
                 self._note_challenge(exchange)
                 await complete(edge.respond(way.challenge(received.binding)))

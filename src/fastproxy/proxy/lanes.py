@@ -8,7 +8,6 @@ Knows nothing of what a lane does.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable, Iterator
 from typing import Any, Generic, TypeVar
 from weakref import ref
@@ -35,17 +34,20 @@ class LaneRoom:
 
     def __init__(self, limit: int = LANES) -> None:
         self._limit = limit
-        # Where each lane stands: who forgets a head has its lanes gone at once.
-        self._kept: deque[tuple[ref[_Made[Any]], Endpoint]] = deque()
+        # Where each lane stands, the oldest first: who forgets a head has its lanes gone at once. By that
+        # place, so that one that is made anew again and again takes the room of one.
+        self._kept: dict[tuple[int, Endpoint], ref[_Made[Any]]] = {}
 
     def keep(self, made: _Made[Any], endpoint: Endpoint) -> None:
         """Note a lane that was made."""
-        if len(self._kept) >= self._limit:
-            oldest, place = self._kept.popleft()
-            lanes = oldest()
+        kept, place = self._kept, (id(made), endpoint)
+        kept.pop(place, None)
+        if len(kept) >= self._limit:
+            oldest = next(iter(kept))
+            lanes = kept.pop(oldest)()
             if lanes is not None:
-                lanes.pop(place, None)
-        self._kept.append((ref(made), endpoint))
+                lanes.pop(oldest[1], None)
+        kept[place] = ref(made)
 
 
 class Lanes(Generic[LaneT]):
