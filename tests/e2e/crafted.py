@@ -95,6 +95,20 @@ class Sender:
             http: the head. pieces: the content, one record each.
             expires_in_ms: from now; may be negative.
         """
+        message, opener = self.sealed(
+            http, *pieces, service=service, packing=packing, expires_in_ms=expires_in_ms
+        )
+        return open_sealed(self.deliver(message), opener)
+
+    def sealed(
+        self,
+        http: bytes,
+        *pieces: bytes,
+        service: str = "api",
+        packing: Packing = PLAIN,
+        expires_in_ms: int = LIFETIME_MS,
+    ) -> tuple[bytes, ResponseOpener]:
+        """Seal a request; return it behind what opens its answer. Arguments as for `ask`."""
         meta = build_request_head(5000, "crafted-1", service_field(service), http)
         sealer = self.session.seal(self.epoch, int(time.time() * 1000) + expires_in_ms, packing)
         contents = pieces or (b"",)
@@ -102,7 +116,7 @@ class Sender:
             sealer.record(b"" if number else meta, piece, last=number == len(contents) - 1)
             for number, piece in enumerate(contents)
         )
-        return open_sealed(self.deliver(message), sealer.opener())
+        return message, sealer.opener()
 
     def deliver(self, message: bytes) -> Answer:
         """Send bytes as an envelope."""

@@ -17,14 +17,6 @@ def descriptors(pid: int) -> int:
     return len(list(Path(f"/proc/{pid}/fd").iterdir()))
 
 
-def resident_bytes(pid: int) -> int:
-    """How much of a process's memory is resident."""
-    for line in Path(f"/proc/{pid}/status").read_text().splitlines():
-        if line.startswith("VmRSS:"):
-            return int(line.split()[1]) * 1024
-    raise AssertionError(pid)
-
-
 def spread(proxy: ProxyProcess, metric: str) -> list[int]:
     """What each worker has of something, the most first."""
     samples = proxy.metrics().by_label(metric, "process")
