@@ -17,6 +17,7 @@ def test_frames_in_any_order_end_in_a_link_in_order_or_an_ended_one(way: int, da
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize("way", range(len(WAYS)), ids=[way.__name__ for way in WAYS])
 @given(data=st.binary(max_size=2000))
 @settings(max_examples=20_000, deadline=None)
