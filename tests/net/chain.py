@@ -16,6 +16,7 @@ from fastproxy.app.running import Proxy
 from fastproxy.config.load import load
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.connection import Connection
+from fastproxy.net.outbox import AT_ONCE
 from fastproxy.net.pool import Pool, Pools
 from fastproxy.policy.pattern import parse_pattern
 from fastproxy.wire.identity import PrivateKey
@@ -60,6 +61,8 @@ class Chain:
             Proxy(load(file, check_pattern=parse_pattern), loop) for file in configs(folder)
         )
         self.proxies = (out_proxy, in_proxy)
+        for proxy in self.proxies:
+            proxy.server.outbox = AT_ONCE  # no turn of the loop is ever over here
         self.caller = Pipe(Connection(out_proxy.server))
         self._sealed_in = Pipe(Connection(in_proxy.server))
         self._sealed_out = _kept_connection(out_proxy, loop)

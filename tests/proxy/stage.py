@@ -141,7 +141,7 @@ class Stage:
         async def connect(pool: Pool) -> ClientConnection:
             if pool.endpoint in self.down:
                 raise ProxyError(CONNECT_REFUSED, f"{pool.endpoint}: played")
-            connection = ClientConnection(pool._parser, pool.endpoint, pool._freed, pool._lost)
+            connection = ClientConnection(pool._parser, pool.endpoint, pool._freed, pool._lost, pool._outbox)
             if pool in self._pools(self.outer):
                 self.links.append(Link(connection, Connection(self.inner.server)))
             else:
@@ -160,11 +160,15 @@ class Stage:
         """A new connection of a caller."""
         return Wire(Connection(self.outer.server), (peer, 4711))
 
+    def end_turn(self) -> None:
+        """Bring this turn of the loop to its end: what waits for it is written."""
+        self.clock.advance(0)
+
     def carry(self) -> None:
         """Hand over what is on its way between the proxies, until nothing is."""
-        self.clock.advance(0)
+        self.end_turn()
         while any(link.carry() for link in self.links):
-            self.clock.advance(0)
+            self.end_turn()
 
     def ask(self, caller: Wire, message: bytes) -> Wire | None:
         """Send a request as far as the service; returns the connection that it came to, if it came to one."""

@@ -263,6 +263,7 @@ def test_a_caller_that_never_reads_is_cut_off_in_time(tmp_path: Path) -> None:
         service = stage.ask(caller, ASKED)
         assert service is not None
         service.receive(answer(b"fine"))
+        stage.end_turn()
         stage.links[-1].far.written, sealed = b"", stage.links[-1].far.written
         write = caller.write
 
@@ -272,6 +273,7 @@ def test_a_caller_that_never_reads_is_cut_off_in_time(tmp_path: Path) -> None:
 
         with mock.patch.object(caller, "write", write_into_a_full_buffer):
             stage.links[-1].receive(sealed)
+            stage.end_turn()
         assert stage.long_ways["out"] == 0
         stage.clock.advance(29)
         assert not caller.aborted

@@ -98,7 +98,9 @@ def test_a_challenge_that_comes_too_late_ends_the_call() -> None:
         link.far.lose()
         link.far = Wire(Connection(stage.inner.server), ("192.0.2.8", 4712))
         caller.receive(ASKED)
+        stage.end_turn()
         link.far.receive(link.take())
+        stage.end_turn()
         stage.clock.now += 16  # the answer comes in the same turn of the loop as the deadline
         link.receive(link.far.take())
         return [caller.take()]
@@ -117,6 +119,7 @@ def test_a_session_is_renewed() -> None:
             stage.clock.advance(wait_s)
             caller = stage.caller()
             caller.receive(ASKED)
+            stage.end_turn()
             sealed.append(stage.links[-1].written)
             stage.carry()
             stage.tell(stage.asked[-1], answer(b"fine"))
@@ -196,6 +199,7 @@ def test_a_replayed_envelope_is_refused(tmp_path: Path) -> None:
     with stage.playing():
         caller = stage.warm_up()
         caller.receive(ASKED)
+        stage.end_turn()
         recorded = stage.links[-1].written
         stage.carry()
         stage.tell(stage.asked[-1], answer(b"fine"))
@@ -224,11 +228,14 @@ def test_answers_that_are_swapped_or_changed_reach_nobody(tmp_path: Path) -> Non
         one.take(), two.take()
         one.receive(ASKED)
         two.receive(ASKED)
+        stage.end_turn()
         for link in stage.links:
             link.far.receive(link.take())
+        stage.end_turn()
         for service, said in zip(stage.asked, (b"one!", b"two!"), strict=True):
             service.take()
             service.receive(answer(said))
+        stage.end_turn()
         sealed = [link.far.take() for link in stage.links]
         assert all(sealed)
         for link, other in zip(stage.links, reversed(sealed), strict=True):

@@ -25,6 +25,7 @@ from fastproxy.discovery.source import Source
 from fastproxy.errors import PEER_RATE_LIMITED
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import peer_check
+from fastproxy.net.outbox import Outbox
 from fastproxy.net.pool import PoolLimits, Pools
 from fastproxy.net.server import Edge, ServerLimits
 from fastproxy.net.timers import Wheel
@@ -49,8 +50,8 @@ MakeService = Callable[[configured.RemoteService], RemoteService]
 class Standing:
     """What a proxy keeps for as long as its process runs, whatever its config becomes.
 
-    wheel: for timeouts. metrics: what it counts. new_id: makes exchange ids. loop: the event loop.
-    descriptors: knows when they run out.
+    wheel: for timeouts. outbox: has what a turn has made leave together. metrics: what it counts.
+    new_id: makes exchange ids. loop: the event loop. descriptors: knows when they run out.
     sharing: what it has in common with other processes. in_flight_before: how many exchanges are under way
     with former configs.
 
@@ -69,6 +70,7 @@ class Standing:
         self.sharing = sharing
         self.in_flight_before = in_flight_before
         self.wheel = Wheel(loop)
+        self.outbox = Outbox(loop.call_soon)
         self.metrics = Metrics(role, __version__)
         self.new_id = _exchange_ids()
         self.descriptors = descriptors(loop.time)
@@ -97,6 +99,7 @@ class Parts:
         self.sharing = standing.sharing
         self._in_flight_before = standing.in_flight_before
         self.wheel = standing.wheel
+        self._outbox = standing.outbox
         self.metrics = standing.metrics
         self.new_id = standing.new_id
         self._descriptors = standing.descriptors
@@ -184,7 +187,7 @@ class Parts:
         key = service.name, bounds
         pools = self._former_pools.get(key)
         if pools is None or pools.parser is not self._answer_parser:
-            pools = Pools(self._answer_parser, bounds, self.wheel, self.loop, self._descriptors)
+            pools = Pools(self._answer_parser, bounds, self.wheel, self.loop, self._descriptors, self._outbox)
         self.pools[key] = pools
         self.metrics.watch("fastproxy_upstream_connections_open", lambda: pools.size, service.name)
         self.metrics.watch("fastproxy_upstream_connections_idle", lambda: pools.idle, service.name)

@@ -72,6 +72,7 @@ class Proxy:
             edge.allow_peer,
             sharing.room("connections", snapshot.config.limits.connections, lambda: 0),
             sharing.counts("peers"),
+            standing.outbox,
         )
         role.install(self.server)
         self._spreading: Spreading | None = None

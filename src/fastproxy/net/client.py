@@ -16,6 +16,7 @@ from fastproxy.model import Body, Endpoint, Inform, Response, ResponseHead
 from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized, UntilClose
 from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
+from fastproxy.net.outbox import AT_ONCE, Outbox
 from fastproxy.net.upgrade import check_switch
 
 INTERIM_LIMIT = 16
@@ -56,6 +57,7 @@ class ClientConnection(asyncio.Protocol):
         endpoint: where it leads.
         on_free: called with the connection when it can carry another exchange.
         on_lost: called with the connection when it is gone.
+        outbox: writes requests that are here entirely.
     """
 
     __slots__ = (
@@ -71,6 +73,7 @@ class ClientConnection(asyncio.Protocol):
         "_limit",
         "_on_free",
         "_on_lost",
+        "_outbox",
         "_parser",
         "_reusable",
         "_sending",
@@ -91,6 +94,7 @@ class ClientConnection(asyncio.Protocol):
         endpoint: Endpoint,
         on_free: Callable[[ClientConnection], None],
         on_lost: Callable[[ClientConnection], None],
+        outbox: Outbox = AT_ONCE,
     ) -> None:
         # per connection
         self._parser = parser
@@ -98,6 +102,7 @@ class ClientConnection(asyncio.Protocol):
         self._limit = parser.limits.header_bytes
         self._on_free = on_free
         self._on_lost = on_lost
+        self._outbox = outbox
         self._transport: asyncio.Transport | None = None
         self._buffer = b""
         self._usual = b""  # the head of the last ordinary answer
@@ -139,7 +144,7 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, message: bytes) -> None:
         """Send a whole request; `carry` says who gets its answer."""
-        self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
+        self._outbox.put(self._transport, message)  # type: ignore[arg-type]  # whoever has it was given it open
 
     def send(self, method: bytes, message: bytes, inform: Inform | None = None) -> AnswerWaiter:
         """Begin an exchange by a request that is here entirely: one write, and a wait for the answer's head.
@@ -156,7 +161,7 @@ class ClientConnection(asyncio.Protocol):
         """
         self._is_special = self._is_head = method == b"HEAD"
         waiter = self._waiter = AnswerWaiter(interim_to=inform)
-        self._transport.write(message)  # type: ignore[union-attr]  # whoever has it was given it open
+        self.write(message)
         return waiter
 
     def send_stream(
@@ -182,6 +187,7 @@ class ClientConnection(asyncio.Protocol):
             ProxyError: as in `send`, or what reading `body` raised.
         """
         waiter = self.send(method, head, inform)
+        self._outbox.flush()
         self._is_special = True
         if upgrade:
             self._asked = (upgrade, body)

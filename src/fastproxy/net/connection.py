@@ -208,6 +208,7 @@ class Connection(asyncio.Protocol):
         if self._tunnel is not None and self._tunnel.is_open:
             self._tunnel.finish()
             return True
+        self._server.outbox.flush()  # the transport takes nothing more once this has returned
         if self._awaits_rest and not self._closing:
             self._begin_with_what_came()
         if self._body is not None:
@@ -486,7 +487,7 @@ class Connection(asyncio.Protocol):
         """
         if not self._keep_alive or self._drained is not None or self._transport is None:
             return False
-        self._transport.write(message)
+        self._server.outbox.put(self._transport, message)
         self._head = self._exchange = self._flight = None
         self._head_begun = False
         self._await_next(now_s)
@@ -658,6 +659,7 @@ class Connection(asyncio.Protocol):
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
+            self._server.outbox.flush()
             self._transport.write(data)
 
     def _exchange_done(self, error: BaseException | None) -> None:
@@ -768,6 +770,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._buffer = b""
         if self._transport is not None:
+            self._server.outbox.flush()
             self._transport.close()
             self._timer.set(self._server.loop.time() + self._server.limits.write_timeout_s)
 
@@ -790,6 +793,7 @@ class Connection(asyncio.Protocol):
         self._closing = True
         self._buffer = b""
         if self._transport is not None:
+            self._server.outbox.flush()
             self._transport.abort()
 
 

@@ -25,6 +25,7 @@ from fastproxy.net.client import ClientConnection
 from fastproxy.net.descriptors import SHORTAGES, Descriptors
 from fastproxy.net.drive import Waiter, until
 from fastproxy.net.http1 import HeadParser
+from fastproxy.net.outbox import AT_ONCE, Outbox
 from fastproxy.net.timers import Timer, Wheel
 
 
@@ -59,6 +60,7 @@ class Pool:
         loop: the event loop.
         descriptors: knows when they run out; None where nobody cares.
         tell_leaving: called with the endpoint when it is about to leave.
+        outbox: as for a `ClientConnection`.
     """
 
     def __init__(
@@ -70,9 +72,11 @@ class Pool:
         loop: asyncio.AbstractEventLoop,
         descriptors: Descriptors | None = None,
         tell_leaving: Callable[[Endpoint], None] = lambda endpoint: None,
+        outbox: Outbox = AT_ONCE,
     ) -> None:
         self.endpoint = endpoint
         self._descriptors = descriptors
+        self._outbox = outbox
         self._parser = parser
         self._limits = limits
         self._loop = loop
@@ -141,7 +145,7 @@ class Pool:
 
     async def _connect(self) -> ClientConnection:
         endpoint = self.endpoint
-        connection = ClientConnection(self._parser, endpoint, self._freed, self._lost)
+        connection = ClientConnection(self._parser, endpoint, self._freed, self._lost, self._outbox)
         connected = False
         self._connecting += 1
         try:
@@ -262,7 +266,7 @@ class Pools:
     """
 
     __slots__ = (
-        "_descriptors", "_limits", "_loop", "_opened_before", "_pools", "_wheel", "on_leaving", "parser",
+        "_descriptors", "_limits", "_loop", "_opened_before", "_outbox", "_pools", "_wheel", "on_leaving", "parser",
     )  # fmt: skip
 
     def __init__(
@@ -272,8 +276,10 @@ class Pools:
         wheel: Wheel,
         loop: asyncio.AbstractEventLoop,
         descriptors: Descriptors | None = None,
+        outbox: Outbox = AT_ONCE,
     ) -> None:
         self._descriptors = descriptors
+        self._outbox = outbox
         self.parser = parser
         self._limits = limits
         self._wheel = wheel
@@ -319,7 +325,7 @@ class Pools:
                 self._forget()
             pool = self._pools[endpoint] = Pool(
                 endpoint, self.parser, self._limits, self._wheel, self._loop, self._descriptors,
-                self._tell_leaving,
+                self._tell_leaving, self._outbox,
             )  # fmt: skip
         return await pool.acquire()
 

@@ -21,6 +21,7 @@ from fastproxy.net.connection import Connection
 from fastproxy.net.descriptors import Descriptors, Refused
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import BACKLOG
+from fastproxy.net.outbox import AT_ONCE, Outbox
 from fastproxy.net.timers import Wheel
 from fastproxy.net.waiting import is_waiting
 
@@ -109,6 +110,7 @@ class Server:
         wheel: for timeouts.
         loop: the event loop.
         room, by_peer: where other processes share the limits of connections.
+        outbox: writes answers on the short way.
     """
 
     def __init__(
@@ -121,12 +123,14 @@ class Server:
         allow_peer: Callable[[int], bool] | None = None,
         room: Room | None = None,
         by_peer: Counts | None = None,
+        outbox: Outbox = AT_ONCE,
     ) -> None:
         self.handler = handler
         self.parser = parser
         self.limits = limits
         self.allow_peer = allow_peer
         self.wheel = wheel
+        self.outbox = outbox
         self.loop = loop
         self.links: Links | None = None
         self.shown = memoryview(bytearray(8)).cast("Q")
