@@ -487,10 +487,15 @@ class Connection(asyncio.Protocol):
         """
         if not self._keep_alive or self._drained is not None or self._transport is None:
             return False
-        self._server.outbox.put(self._transport, message)
+        server, timer = self._server, self._timer
         self._head = self._exchange = self._flight = None
         self._head_begun = False
-        self._await_next(now_s)
+        timer.deadline = idle_until = now_s + server.limits.idle_timeout_s
+        if idle_until < timer.armed:
+            timer.set(idle_until)
+        server.outbox.put(self._transport, message)  # which may set the time to read it, instead
+        if self._buffer:
+            server.loop.call_soon(self._go_on)
         return True
 
     def divert(self, coroutine: Coroutine[Any, None, None]) -> None:

@@ -22,21 +22,23 @@ class Outbox:
 
     Args:
         later: calls what it is given when the turn of the loop is over: `loop.call_soon`.
+        at_a_time: so many messages leave before that.
     """
 
-    __slots__ = ("_later", "_waiting")
+    __slots__ = ("_at_a_time", "_later", "_waiting")
 
-    def __init__(self, later: Callable[[Callable[[], None]], object]) -> None:
+    def __init__(self, later: Callable[[Callable[[], None]], object], at_a_time: int = AT_A_TIME) -> None:
         self._later = later
+        self._at_a_time = at_a_time
         self._waiting: list[tuple[asyncio.Transport, bytes]] = []
 
     def put(self, transport: asyncio.Transport, message: bytes) -> None:
         """Write a message when the turn is over."""
         waiting = self._waiting
-        waiting.append((transport, message))
-        if len(waiting) == 1:
+        if not waiting:
             self._later(self.flush)
-        elif len(waiting) >= AT_A_TIME:
+        waiting.append((transport, message))
+        if len(waiting) >= self._at_a_time:
             self.flush()
 
     def flush(self) -> None:
@@ -51,5 +53,5 @@ class Outbox:
                 transport.abort()
 
 
-AT_ONCE = Outbox(lambda flush: flush())
+AT_ONCE = Outbox(lambda flush: None, at_a_time=1)
 """Keeps nothing: for whoever has few messages."""

@@ -62,12 +62,13 @@ class CompatLane:
         upstream.write(b"".join((self._start, length_line(len(message)), flight.rest, message)))
         return True
 
-    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
+    def open(
+        self, flight: OutFlight, outer: ResponseHead, sealed: bytes
+    ) -> tuple[ResponseHead, bytes] | None:
         """Open an ordinary answer; see `OutLane`. One that is not a 200 may be a refusal."""
-        head, sealed = outer.head, outer.content
-        if type(sealed) is not bytes or head.status != 200 or not head.has_date:
+        if outer.status != 200 or not outer.has_date:
             return None
-        return head, self._sender.open_response(sealed, self._limit_bytes)
+        return outer, self._sender.open_response(sealed, self._limit_bytes)
 
     def abandon(self, flight: OutFlight) -> None:
         """Nobody waits for its answer any more; see `OutLane`."""

@@ -33,7 +33,7 @@ from fastproxy.telemetry.metrics import CALLER_GONE
 from fastproxy.wire.envelope import PACKED_START, is_token
 from fastproxy.wire.receiver import PackedRequest, Receiver
 from fastproxy.wire.records import MAX_DATA_BYTES, PREFIX_BYTES
-from fastproxy.wire.responses import seal_packed
+from fastproxy.wire.responses import SINGLE_BYTES, seal_packed
 
 
 class EnvelopeWay(LongWay, Protocol):
@@ -181,13 +181,18 @@ class InFlow(ShortWay):
         came_s = self._clock()
         if head.plan is None or len(content) > MAX_DATA_BYTES:
             return False
-        packed = flight.packed
-        sealed = seal_packed(
-            packed.session.response_aead, packed.bound_to, next(self._nonces), head.plan + content
+        packed, plaintext = flight.packed, head.plan + content
+        size_bytes = SINGLE_BYTES + len(plaintext)
+        message = seal_packed(
+            packed.session.response_aead,
+            packed.bound_to,
+            next(self._nonces),
+            plaintext,
+            ENVELOPE_HEAD.start + end_of_head(size_bytes),
         )
-        if not flight.edge.land(b"".join((ENVELOPE_HEAD.start, end_of_head(len(sealed)), sealed)), came_s):
+        if not flight.edge.land(message, came_s):
             return False
-        self._end(flight, head.status, packed.length, len(sealed), came_s)
+        self._end(flight, head.status, packed.length, size_bytes, came_s)
         return True
 
     def divert(self, flight: ServiceFlight, answer: Waiter[Response]) -> None:

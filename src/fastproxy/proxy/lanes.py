@@ -17,8 +17,8 @@ from fastproxy.policy.balance import Balancer
 from fastproxy.proxy.transport import Lane
 
 LANES = 4096
-"""Lanes that a proxy keeps at most: those of four heads to a thousand endpoints. A lane takes up to 2 KiB,
-most of it the bytes of its head (`net.http1` remembers none that is longer than 1 KiB): 8 MiB in all."""
+"""Lanes that a proxy keeps at most: those of four heads to a thousand endpoints. A lane takes up to 3 KiB,
+most of it the bytes of heads (`net.http1` remembers none that is longer than 1 KiB): 12 MiB in all."""
 
 LaneT = TypeVar("LaneT", bound=Lane)
 

@@ -95,7 +95,9 @@ class LinkLane:
         )
         return True
 
-    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
+    def open(
+        self, flight: OutFlight, outer: ResponseHead, sealed: bytes
+    ) -> tuple[ResponseHead, bytes] | None:
         """Ordinary answers don't come here: the link opens them, and answers by `OutFlight.answer`."""
         return None
 

@@ -95,19 +95,22 @@ class OutFlight(Struct, eq=False):
 
     def set_whole(self, head: ResponseHead, content: bytes) -> None:
         """The answer has come, sealed."""
-        self.set(Response(head, content))
-
-    def set(self, value: Response) -> None:
-        """The answer has come, or its head has."""
         try:
             came_s = self.flow.clock()
-            opened = self.lane.open(self, value)
+            opened = self.lane.open(self, head, content)
             if opened is not None and self.flow.land(self, *opened, came_s):
                 return
         except ProxyError:  # the long way finds the same, and has the words for it
-            self.flow.divert(self, Waiter(done=True, result=value))
+            pass
         except Exception as error:  # the long way has an answer to everything
             self.fail(error)
+            return
+        self.flow.divert(self, Waiter(done=True, result=Response(head, content)))
+
+    def set(self, value: Response) -> None:
+        """The answer has come in pieces, or its head has."""
+        if type(value.content) is bytes:
+            self.set_whole(value.head, value.content)
         else:
             self.flow.divert(self, Waiter(done=True, result=value))
 

@@ -139,8 +139,13 @@ class OutLane(Lane, Protocol):
         """Nobody waits for the answer any more."""
         ...
 
-    def open(self, flight: OutFlight, outer: Response) -> tuple[ResponseHead, bytes] | None:
-        """Open an ordinary answer; None for any other, which `resume` gets.
+    def open(
+        self, flight: OutFlight, outer: ResponseHead, sealed: bytes
+    ) -> tuple[ResponseHead, bytes] | None:
+        """Open an ordinary answer, which is here entirely; None for any other, which `resume` gets.
+
+        Args:
+            outer, sealed: head and content of the answer around it.
 
         Raises:
             ProxyError: it is broken.

@@ -39,6 +39,10 @@ EXPORT_CONTEXT = b"fastproxy v2 response"
 _SINGLE = struct.Struct(f">{len(RESPONSE_START)}s{RESPONSE_NONCE_BYTES}sI")
 _RECORD_AT = _SINGLE.size
 _SHORTEST = _RECORD_AT + MIN_CIPHERTEXT_BYTES
+SINGLE_BYTES = _RECORD_AT + TAG_BYTES
+"""What a response of a single record has beside the record's plaintext."""
+_OF_LAST = [bytes((end ^ 1,)) for end in range(256)]
+"""By the last byte of a response's nonce, that of its only record's: its index is 0, and it is the last."""
 
 
 def binding_of(request_header: bytes, first_record: bytes) -> bytes:
@@ -82,18 +86,18 @@ class ResponseBinding(Struct, frozen=True, gc=False):
         return seal_packed(self.aead, self.bound_to, nonce, pack(meta, data, packing))
 
 
-def seal_packed(aead: Aead, bound_to: bytes, nonce: bytes, plaintext: bytes) -> bytes:
+def seal_packed(aead: Aead, bound_to: bytes, nonce: bytes, plaintext: bytes, before: bytes = b"") -> bytes:
     """Return a response of a single record that is packed already.
 
     Args:
         aead, bound_to: as for a `ResponseBinding`.
         nonce: 12 fresh random bytes.
         plaintext: what `records.pack` makes.
+        before: what stands in front of the response.
     """
     header = RESPONSE_START + nonce
-    only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
-    ciphertext = aead.encrypt(only_record, plaintext, header + bound_to)
-    return b"".join((header, WORD.pack(len(ciphertext) | LAST), ciphertext))
+    ciphertext = aead.encrypt(nonce[:-1] + _OF_LAST[nonce[-1]], plaintext, header + bound_to)
+    return b"".join((before, header, WORD.pack(len(ciphertext) | LAST), ciphertext))
 
 
 def _header(nonce: bytes) -> bytes:
@@ -183,7 +187,7 @@ def open_packed(aead: Aead, bound_to: bytes, message: bytes) -> bytes | None:
     start, nonce, word = _SINGLE.unpack_from(message)
     if start != RESPONSE_START or word != len(message) - _RECORD_AT | LAST:
         return None
-    only_record = (int.from_bytes(nonce, "big") ^ 1).to_bytes(RESPONSE_NONCE_BYTES, "big")
+    only_record = nonce[:-1] + _OF_LAST[nonce[-1]]
     try:
         return aead.decrypt(only_record, message[_RECORD_AT:], message[:RESPONSE_HEADER_BYTES] + bound_to)
     except InvalidTag as exc:

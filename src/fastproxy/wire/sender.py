@@ -7,10 +7,13 @@ processes with one session would seal under the same nonces.
 
 from __future__ import annotations
 
+from struct import Struct
+
 from fastproxy.errors import INTERNAL_ERROR, ProxyError
 from fastproxy.wire.ciphers import AES_256_GCM, NONCE_BYTES, TAG_BYTES, Aead, Cipher
 from fastproxy.wire.envelope import (
-    COUNTER_EPOCH_EXPIRY,
+    COUNTER_AT,
+    EPOCH_BYTES,
     INFO_LABEL,
     MAX_COUNTER,
     PSK_ID,
@@ -38,7 +41,7 @@ class SenderSession:
     """Seals requests to one receiver.
 
     good_until_s: as given, for whoever renews sessions, and earlier when it is to end before that.
-    response_aead: what responses are sealed with.
+    response_aead: what responses are sealed with. header_bytes: length of the header of each request.
     """
 
     __slots__ = (
@@ -47,7 +50,9 @@ class SenderSession:
         "_counter",
         "_header_end",
         "_header_start",
+        "_pack_header",
         "good_until_s",
+        "header_bytes",
         "response_aead",
     )
 
@@ -98,6 +103,9 @@ class SenderSession:
             )
         )
         self._header_end = name
+        layout = Struct(f">{COUNTER_AT}sQ{EPOCH_BYTES}sQ{len(name)}s")
+        self._pack_header = layout.pack
+        self.header_bytes = layout.size
         self._counter = 0
         self.good_until_s = good_until_s
 
@@ -116,16 +124,9 @@ class SenderSession:
         if counter > MAX_COUNTER:
             raise ProxyError(INTERNAL_ERROR, "the session has no counter left")
         self._counter = counter + 1
-        header = b"".join(
-            (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
-        )
+        header = self._pack_header(self._header_start, counter, epoch, expiry_ms, self._header_end)
         sealer = MessageSealer(self._aead, self._base_nonce ^ (counter << 40), header, packing)
         return RequestSealer(sealer, header, self.response_aead)
-
-    @property
-    def header_bytes(self) -> int:
-        """Length of the header of each request."""
-        return len(self._header_start) + COUNTER_EPOCH_EXPIRY.size + len(self._header_end)
 
     def opener(self, bound_to: bytes) -> ResponseOpener:
         """Return what opens the answer that is bound to one request of this session."""
@@ -140,9 +141,7 @@ class SenderSession:
         if counter > MAX_COUNTER:
             raise ProxyError(INTERNAL_ERROR, "the session has no counter left")
         self._counter = counter + 1  # before anything is sealed, so that no failure can make one serve twice
-        header = b"".join(
-            (self._header_start, COUNTER_EPOCH_EXPIRY.pack(counter, epoch, expiry_ms), self._header_end)
-        )
+        header = self._pack_header(self._header_start, counter, epoch, expiry_ms, self._header_end)
         nonce = (self._base_nonce ^ (counter << 40 | 1)).to_bytes(NONCE_BYTES, "big")
         return header, self._aead.encrypt(nonce, plaintext, header)
 
