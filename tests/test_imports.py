@@ -54,6 +54,7 @@ NOT_FOR_WORKERS = (
     "jsonschema",
     "prometheus_client",
     "google.protobuf",
+    "opentelemetry",
     "fastproxy.bench",
     "fastproxy.demo",
     "fastproxy.app.profiling",

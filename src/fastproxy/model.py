@@ -239,6 +239,7 @@ class Exchange(Struct):
     caller, service, route: names from the config, "" until they are known.
     phase: where it stands now, a word of the error table.
     status, cause: of the answer; cause is a label of the error table, "" when nothing went wrong.
+    trace_id: of the trace that it belongs to, "" when there is none, or none is looked for.
     inform: passes interim (1xx) answers but 101 on to whoever made the request, until the final one comes.
     waited_s: for how long it was on the short way before it came to the long one.
     """
@@ -257,12 +258,14 @@ class Exchange(Struct):
     attempts: int = 0
     status: int = 0
     cause: str = ""
+    trace_id: str = ""
     inform: Inform | None = None
     waited_s: float = 0.0
 
 
 class TimedExchange(Exchange, kw_only=True):
-    """An exchange that notes when it enters each phase; for the access log, paid only when that is on.
+    """An exchange that notes when it enters each phase; for the access log and traces, paid only when one is
+    on.
 
     clock: monotonic time in seconds. marks: (phase, time it was entered).
     """

@@ -118,7 +118,7 @@ class EnvelopesIn:
         """Make the short way of ordinary calls through this proxy."""
         return InFlow(
             proxy, self._receiver, self._opener, limiter, parts.recorder, _nonces(), time.monotonic,
-            time.time,
+            time.time, parts.make_calls,
         )  # fmt: skip
 
     def settle(self) -> None:

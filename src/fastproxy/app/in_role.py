@@ -210,7 +210,9 @@ def _in_proxy(
             parts.sealed_parser, limits.body_bytes or None, limits.tunnel_idle_timeout_s
         )
         proxy.link_way = WayBack(link_receiver, refusals_over_link, both_ways=True)
-        proxy.link_flow = LinkFlow(proxy, link_receiver, limiter, parts.recorder, time.monotonic)
+        proxy.link_flow = LinkFlow(
+            proxy, link_receiver, limiter, parts.recorder, time.monotonic, parts.make_calls
+        )
     return proxy, envelopes
 
 

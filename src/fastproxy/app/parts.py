@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from functools import partial
 from itertools import count
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from fastproxy import __version__
 from fastproxy.app.descriptors import descriptors
@@ -33,6 +33,7 @@ from fastproxy.policy.balance import Balancer
 from fastproxy.policy.ratelimit import Rate, peer_key
 from fastproxy.proxy.fields import CONTROL, HopFields
 from fastproxy.proxy.forward import NextHop, Recover
+from fastproxy.proxy.known_call import KnownCalls
 from fastproxy.proxy.lanes import LaneRoom
 from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.recorder import Recorder
@@ -42,6 +43,9 @@ from fastproxy.telemetry.log import current_output, output_for
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.compressors import COMPRESSORS
 from fastproxy.wire.records import PLAIN, Packing
+
+if TYPE_CHECKING:
+    from fastproxy.app.tracing import Tracing
 
 MakeService = Callable[[configured.RemoteService], RemoteService]
 """Makes a service of an out proxy, as one way between the proxies reaches it."""
@@ -82,6 +86,7 @@ class Parts:
     sharing: makes what holds rates and limits. access_log: has a line for each exchange.
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
     receiver, come from. pools: connections to them.
+    tracing: traces exchanges; None where that is off.
     has_short_way: whether ordinary calls may take it (`proxy.out_flow`).
     head_limits: for every head. sealed_parser: judges those inside sealed messages.
 
@@ -116,7 +121,9 @@ class Parts:
         self.access_log = self._make_access_log()
         # There, every connection is as good as another.
         self.has_short_way = not config.limits.requests_per_connection
-        self.recorder = Recorder(self.metrics, self.access_log, time.monotonic, time.time)
+        self.tracing: Tracing | None = self._make_tracing(former)
+        tracer = None if self.tracing is None else self.tracing.tracer
+        self.recorder = Recorder(self.metrics, self.access_log, time.monotonic, time.time, tracer)
         self.fields = HopFields(config.name)
         self.head_limits = HeadLimits(
             config.limits.header_bytes,
@@ -169,6 +176,22 @@ class Parts:
             ),
             peer_check(self._snapshot.config.listen.allowed_uids),
         )
+
+    def make_calls(self, parser: HeadParser) -> KnownCalls:
+        """Make what is known of requests that take the in proxy's short ways: none that is recorded does."""
+        tracer = self.recorder.tracer
+        if tracer is None:
+            return KnownCalls(parser)
+        from fastproxy.proxy.untraced import UntracedCalls  # noqa: PLC0415 - loaded only where traces are on
+
+        return UntracedCalls(parser, tracer)
+
+    def _make_tracing(self, former: Parts | None) -> Tracing | None:
+        if self._snapshot.tracing is None:
+            return None
+        from fastproxy.app.tracing import tracing_of  # noqa: PLC0415 - loaded only where traces are on
+
+        return tracing_of(self._snapshot, self.metrics, None if former is None else former.tracing)
 
     def room_in_flight(self) -> Room:
         """Make the limit of exchanges at a time."""
@@ -244,12 +267,19 @@ class Parts:
         await self.endpoints.close()
         for pools in self.pools.values():
             pools.close()
+        await self._end_tracing()
 
     async def close(self) -> None:
         """Cut off what is left."""
         await self.endpoints.close()
         for pools in self.pools.values():
             pools.abort()
+        await self._end_tracing()
+
+    async def _end_tracing(self) -> None:
+        tracing, self.tracing = self.tracing, None
+        if tracing is not None:
+            await tracing.leave()
 
 
 def packing_of(settings: ServiceSettings) -> Packing:

@@ -12,7 +12,7 @@ from typing import Any
 
 import msgspec
 
-from fastproxy.config import schema, schema_compat, schema_link, schema_parts
+from fastproxy.config import schema, schema_compat, schema_link, schema_parts, schema_tracing
 from fastproxy.config.reference_intro import INTRO
 from fastproxy.config.structure import secret_schema
 
@@ -23,7 +23,9 @@ _BOUNDS = (("exclusiveMinimum", "> {}"), ("minimum", "≥ {}"), ("maximum", "≤
 def editor_schema() -> dict[str, Any]:
     """Return one JSON Schema (2020-12) for both roles, with a description and default wherever one exists."""
     both = msgspec.json.schema(schema.OutConfig | schema.InConfig, schema_hook=secret_schema)
-    structs = vars(schema_parts) | vars(schema_link) | vars(schema_compat) | vars(schema)
+    structs = (
+        vars(schema_parts) | vars(schema_link) | vars(schema_compat) | vars(schema_tracing) | vars(schema)
+    )
     for name, definition in both["$defs"].items():
         _complete(definition, both["$defs"], structs[name])
     return {"$schema": "https://json-schema.org/draft/2020-12/schema", "title": "fastproxy config", **both}

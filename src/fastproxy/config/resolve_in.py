@@ -17,6 +17,7 @@ from fastproxy.config.problem import Path
 from fastproxy.config.resolve import NOWHERE, Resolver
 from fastproxy.config.resolve_compat import resolve_compat_in
 from fastproxy.config.resolve_link import check_windows, resolve_peer, resolve_tls
+from fastproxy.config.resolve_tracing import resolve_tracing
 from fastproxy.config.schema import InConfig, InService, Privilege
 from fastproxy.config.snapshot import (
     CallersDir,
@@ -59,6 +60,7 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         resolver.warn(("privileges",), "there are no privileges, so every call is refused")
     if config.enforce == "report":
         resolver.warn(("enforce",), "privileges and rates are reported only: every known caller may call all")
+    tracing = resolve_tracing(config.tracing, config.name, resolver)
     return InSnapshot(
         file=resolver.folder / file,
         config=structs.replace(config, callers={}),
@@ -75,6 +77,7 @@ def resolve_in(config: InConfig, resolver: Resolver, file: str, check_pattern: P
         grants=grants,
         warnings=tuple(resolver.warnings),
         lapsed=tuple(resolver.lapsed),
+        tracing=tracing,
     )
 
 

@@ -7,6 +7,7 @@ from fastproxy.config.problem import Path
 from fastproxy.config.resolve import Resolver
 from fastproxy.config.resolve_compat import resolve_compat_out
 from fastproxy.config.resolve_link import check_windows, resolve_peer, resolve_tls
+from fastproxy.config.resolve_tracing import resolve_tracing
 from fastproxy.config.schema import OutConfig, OutService, Receiver
 from fastproxy.config.snapshot import OutSnapshot, OwnKey, Peer, RemoteService, TlsFiles
 
@@ -39,6 +40,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
     check_windows(config.link, resolver)
     if not resolver.structure.written(("services",)):
         resolver.report(("services",), "no service is configured, so every call would be refused")
+    tracing = resolve_tracing(config.tracing, config.name, resolver)
     return OutSnapshot(
         file=resolver.folder / file,
         config=config,
@@ -53,6 +55,7 @@ def resolve_out(config: OutConfig, resolver: Resolver, file: str) -> OutSnapshot
         center=resolver.center(config.center.url, None, None) if config.center else None,
         warnings=tuple(resolver.warnings),
         lapsed=tuple(resolver.lapsed),
+        tracing=tracing,
     )
 
 

@@ -1,9 +1,10 @@
 """Every setting of the two config files: name, type, default, bounds and meaning, in one place.
 
 The reference page, the JSON Schema for editors and the check of a file all come from these types and from
-those in `schema_parts`, `schema_link` and `schema_compat`. Units stand in the names: `_s` seconds, `_bytes`
-bytes, `_per_s` per second; other numbers are counts. What one field alone can't say (unknown names, two
-settings that exclude each other) is in `resolve_out`, `resolve_in`, `resolve_link` and `resolve_compat`.
+those in `schema_parts`, `schema_link`, `schema_compat` and `schema_tracing`. Units stand in the names: `_s`
+seconds, `_bytes` bytes, `_per_s` per second; other numbers are counts. What one field alone can't say
+(unknown names, two settings that exclude each other) is in `resolve_out`, `resolve_in`, `resolve_link` and
+`resolve_compat`.
 Knows nothing of files, YAML or what the settings are used for.
 """
 
@@ -38,6 +39,7 @@ from fastproxy.config.schema_parts import (
     WorkerHang,
     Workers,
 )
+from fastproxy.config.schema_tracing import InTracing, OutTracing
 
 # --- the out proxy ------------------------------------------------------------------------------------------
 
@@ -204,6 +206,7 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
     limits: OutLimits = field(default_factory=OutLimits)
     discovery: Discovery = field(default_factory=Discovery)
     log: Log = field(default_factory=Log)
+    tracing: Annotated[OutTracing | None, Meta(description="Traces; none are made unless set.")] = None
     drain: Drain = field(default_factory=Drain)
 
 
@@ -370,4 +373,5 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
     limits: InLimits = field(default_factory=InLimits)
     discovery: Discovery = field(default_factory=Discovery)
     log: Log = field(default_factory=Log)
+    tracing: Annotated[InTracing | None, Meta(description="Traces; none are made unless set.")] = None
     drain: Drain = field(default_factory=Drain)

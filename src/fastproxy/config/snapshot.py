@@ -147,6 +147,18 @@ class AdminListener(Struct, frozen=True):
     is_open: bool
 
 
+class Tracing(Struct, frozen=True):
+    """Where spans go, beside what the config says.
+
+    headers: sent with them. authorities: an absolute file name, "" for the system's. resource: attributes of
+    all spans.
+    """
+
+    headers: Mapping[str, Secret]
+    authorities: str
+    resource: Mapping[str, str]
+
+
 class RemoteService(Struct, frozen=True):
     """A service as the out proxy knows it.
 
@@ -215,6 +227,7 @@ class OutSnapshot(Struct, frozen=True):
     center: Center | None
     warnings: tuple[Problem, ...]
     lapsed: tuple[Problem, ...]
+    tracing: Tracing | None = None
 
     @property
     def caller_keys(self) -> Mapping[str, Secret]:
@@ -246,6 +259,7 @@ class InSnapshot(Struct, frozen=True):
     grants: tuple[Grant, ...]
     warnings: tuple[Problem, ...]
     lapsed: tuple[Problem, ...]
+    tracing: Tracing | None = None
 
     @property
     def private_keys(self) -> tuple[Secret, ...]:

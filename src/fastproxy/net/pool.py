@@ -266,7 +266,8 @@ class Pools:
     """
 
     __slots__ = (
-        "_descriptors", "_limits", "_loop", "_opened_before", "_outbox", "_pools", "_wheel", "on_leaving", "parser",
+        "_descriptors", "_limits", "_loop", "_opened_before", "_outbox", "_pools", "_wheel", "on_leaving",
+        "parser",
     )  # fmt: skip
 
     def __init__(

@@ -20,14 +20,20 @@ _UNQUOTED = str.maketrans({"\\": "\\\\", '"': '\\"'})
 
 
 def answer_to(
-    error: ProxyError, *, hop: str, role: str, exchange_id: str, for_original: bool = False
+    error: ProxyError,
+    *,
+    hop: str,
+    role: str,
+    exchange_id: str,
+    trace_id: str = "",
+    for_original: bool = False,
 ) -> Response:
     """Make the response that tells a caller what went wrong.
 
     Args:
         error: what was raised.
         hop: name of this proxy. role: "out" or "in".
-        exchange_id: "" when the request never became an exchange.
+        exchange_id: "" when the request never became an exchange. trace_id: "" when it has none.
         for_original: whether to say it in the header fields of the Go original as well.
 
     Returns:
@@ -47,6 +53,8 @@ def answer_to(
     }
     if exchange_id:
         problem["exchange"] = exchange_id
+    if trace_id:
+        problem["trace_id"] = trace_id
     details = f"{cause.label} in {error.phase}" + (f": {error.detail}" if error.detail else "")
     headers = [
         (b"content-type", b"application/problem+json"),

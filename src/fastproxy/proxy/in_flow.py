@@ -14,7 +14,7 @@ from fastproxy.errors import ProxyError
 from fastproxy.model import Request, RequestHead, Response, ResponseHead
 from fastproxy.net.connection import Connection
 from fastproxy.net.drive import Waiter
-from fastproxy.net.http1 import end_of_head
+from fastproxy.net.http1 import HeadParser, end_of_head
 from fastproxy.policy.ratelimit import Limiter
 from fastproxy.proxy.fields import PLANS_PER_HEAD
 from fastproxy.proxy.http_receiver import ENVELOPE_HEAD, HttpReceiver
@@ -51,6 +51,12 @@ class InFlight(ServiceFlight):
     head: RequestHead
     packed: PackedRequest
 
+    @property
+    def sealed_head(self) -> bytes:
+        """What came in front of the content."""
+        plaintext = self.packed.plaintext
+        return plaintext[: PREFIX_BYTES + PACKED_START.unpack_from(plaintext)[1]]
+
 
 class InFlow(ShortWay):
     """All requests that come in envelopes.
@@ -63,9 +69,10 @@ class InFlow(ShortWay):
         recorder: writes the access log.
         nonces: 12 fresh random bytes each.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
+        make_calls: makes what is known of the requests of one caller from one peer.
     """
 
-    __slots__ = ("_http_receiver", "_nonces", "_proxy", "_receiver", "_unix_clock", "known")
+    __slots__ = ("_http_receiver", "_make_calls", "_nonces", "_proxy", "_receiver", "_unix_clock", "known")
 
     def __init__(
         self,
@@ -77,6 +84,7 @@ class InFlow(ShortWay):
         nonces: Iterator[bytes],
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
+        make_calls: Callable[[HeadParser], KnownCalls] = KnownCalls,
     ) -> None:
         super().__init__(proxy, limiter, recorder, clock)
         self._proxy = proxy
@@ -84,6 +92,7 @@ class InFlow(ShortWay):
         self._http_receiver = http_receiver
         self._nonces = nonces
         self._unix_clock = unix_clock
+        self._make_calls = make_calls
         self.known: dict[tuple[str, str], KnownCalls] = {}
 
     def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
@@ -172,7 +181,7 @@ class InFlow(ShortWay):
         key = (caller, origin.peer)
         known = self.known.get(key)
         if known is None:
-            known = self.known[key] = KnownCalls(self._http_receiver.parser)
+            known = self.known[key] = self._make_calls(self._http_receiver.parser)
         known.keep(kind, call)
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:

@@ -250,7 +250,8 @@ class InProxy:
                 raise ProxyError(UPGRADE_UNSUPPORTED, "the way that it came carries HTTP only")
             # pick an endpoint of the service, forward, wait
             begun = None if taken is None else taken.begun
-            outgoing = plan.outgoing.ending(b"", received.rest)
+            ending = self._recorder.trace(exchange, received.rest, has_left=begun is not None)
+            outgoing = plan.outgoing.ending(b"", ending)
             response = await plan.service.hop.forward(exchange, outgoing, received.content, begun)
             if way.hold is not None:
                 response = await way.hold(response)
@@ -264,9 +265,11 @@ class InProxy:
                 self._note_challenge(exchange)
                 await complete(edge.respond(way.challenge(received.binding)))
                 return
+            self._recorder.find_trace(exchange, received.rest)
             response = way.refusals.answer(exchange, error)
             refusal, packing = exchange.cause, self._packing(received.service)
         except Exception:  # fail closed, and never without an answer
+            self._recorder.find_trace(exchange, received.rest)
             response = way.refusals.answer_mistake(exchange)
             refusal, packing = exchange.cause, self._packing(received.service)
         exchange.status = response.head.status

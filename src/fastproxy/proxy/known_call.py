@@ -233,7 +233,7 @@ class ShortWay:
         if self._recorder.logs:
             self._recorder.short(
                 flight.call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint,
-                status, cause, (bytes_in, bytes_out),
+                status, cause, (bytes_in, bytes_out), flight,
             )  # fmt: skip
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
@@ -267,6 +267,11 @@ class ServiceFlight(Struct, eq=False):
     @property
     def phase(self) -> str:
         return "wait"
+
+    @property
+    def sealed_head(self) -> bytes:
+        """What was sealed in front of the content: the request's head, and more."""
+        raise NotImplementedError
 
     @property
     def interim_to(self) -> Inform | None:

@@ -12,6 +12,7 @@ from typing import Any, Protocol, cast
 from fastproxy.errors import ProxyError
 from fastproxy.model import Inform, Response, ResponseHead
 from fastproxy.net.drive import Waiter
+from fastproxy.net.http1 import HeadParser
 from fastproxy.net.link.received_stream import ReceivedStream
 from fastproxy.net.link.receiver import ReceiverLink, Sealed
 from fastproxy.policy.ratelimit import Limiter
@@ -50,6 +51,11 @@ class LinkFlight(ServiceFlight):
         """Gets the service's interim answers."""
         return self._pass_on
 
+    @property
+    def sealed_head(self) -> bytes:
+        """What came in front of the content."""
+        return self.payload[: len(self.payload) - self.content_bytes]
+
     def _pass_on(self, head: ResponseHead) -> None:
         self.link.inform(self.stream_id, head)
 
@@ -59,9 +65,10 @@ class LinkFlow(ShortWay):
 
     Args: as for `ShortWay`, and
         receiver: judges requests for the long way.
+        make_calls: makes what is known of the requests on one link.
     """
 
-    __slots__ = ("_parser", "_proxy", "_receiver")
+    __slots__ = ("_make_calls", "_parser", "_proxy", "_receiver")
 
     def __init__(
         self,
@@ -70,9 +77,11 @@ class LinkFlow(ShortWay):
         limiter: Limiter,
         recorder: Recorder,
         clock: Callable[[], float],
+        make_calls: Callable[[HeadParser], KnownCalls] = KnownCalls,
     ) -> None:
         super().__init__(proxy, limiter, recorder, clock)
         self._proxy = proxy
+        self._make_calls = make_calls
         self._receiver = receiver
         self._parser = receiver.parser
 
@@ -170,7 +179,7 @@ class LinkFlow(ShortWay):
         if not link.is_served_by(self):  # it was decided by a former config: nobody else may go by it
             return
         if link.known is None or len(link.known) >= KINDS_PER_LINK:
-            link.known = KnownCalls(self._parser)
+            link.known = self._make_calls(self._parser)
         link.known.keep(kind, call)
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:

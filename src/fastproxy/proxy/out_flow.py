@@ -83,6 +83,11 @@ class OutFlight(Struct, eq=False):
         """Gets interim answers."""
         return self.edge.inform
 
+    @property
+    def sealed_head(self) -> bytes:
+        """Of what was sealed, the part that may name a trace."""
+        return self.rest
+
     def answer(self, head: ResponseHead, content: bytes, came_s: float) -> None:
         """An ordinary answer has come, whole and open."""
         try:
@@ -234,7 +239,7 @@ class OutFlow:
         if self._recorder.logs:
             self._recorder.short(
                 self._known, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
-                cause, (bytes_in, bytes_out),
+                cause, (bytes_in, bytes_out), flight,
             )  # fmt: skip
 
     def _plan(self, head: ResponseHead) -> bytes:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping
-from typing import NamedTuple, cast
+from typing import TYPE_CHECKING, NamedTuple, cast
 
 from msgspec import Struct
 
@@ -27,6 +27,10 @@ from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.transport import Begun, Outgoing, OutLane
 from fastproxy.telemetry.metrics import CALLER_GONE
+
+if TYPE_CHECKING:
+    from fastproxy.net.flight import Flow
+    from fastproxy.telemetry.tracing import Tracer
 
 
 class CallerRule(NamedTuple):
@@ -105,6 +109,7 @@ class OutProxy:
         self._own_fields = b"%b%b: " % (fields.via, EXCHANGE)
         self._recorder = recorder
         self._begin = recorder.exchange_type
+        self._tracer = recorder.tracer
         self._room = room
         self._has_short_way = has_short_way
         self._new_id = new_id
@@ -135,11 +140,12 @@ class OutProxy:
                 )
                 connection.set_deadline(exchange)
                 exchange.inform = connection.inform
+                ending = self._recorder.trace(exchange, request.rest, has_left=begun is not None)
                 content = request.content
                 if plan.hold is not None:
                     content = await plan.hold(content)
                 # pick an endpoint, seal and send, wait, open
-                outgoing = plan.outgoing.ending(request.head.framing, request.rest)
+                outgoing = plan.outgoing.ending(request.head.framing, ending)
                 response = await plan.hop.forward(exchange, outgoing, content, begun)
                 if response.head.status < 200:
                     _check_final(request.head.upgrade, response)
@@ -148,8 +154,10 @@ class OutProxy:
                 if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
                     exchange.phase = "answer"
             except ProxyError as error:
+                self._recorder.find_trace(exchange, request.rest)
                 response = self._refusals_of(exchange).answer(exchange, error)
             except Exception:  # fail closed, and never without an answer
+                self._recorder.find_trace(exchange, request.rest)
                 response = self._refusals_of(exchange).answer_mistake(exchange)
             exchange.status = response.head.status
             fields = b"".join((self._own_fields, exchange.id.encode(), b"\r\n"))
@@ -193,7 +201,7 @@ class OutProxy:
         assert exchange.endpoint is not None
         lanes = hop.lanes(plan.caller, plan.outgoing, self._new_id(), exchange.endpoint)
         if lanes is not None:
-            flows[request.peer] = OutFlow(
+            flow = OutFlow(
                 self,
                 hop,
                 cast(Lanes[OutLane], lanes),
@@ -204,6 +212,13 @@ class OutProxy:
                 self._new_id,
                 self._clock,
             )
+            flows[request.peer] = flow if self._tracer is None else self._untraced(flow, self._tracer, plan)
+
+    def _untraced(self, flow: Flow, tracer: Tracer, plan: Plan) -> Flow:
+        """Keep what is to be recorded off a short way."""
+        from fastproxy.proxy.untraced import UntracedFlow  # noqa: PLC0415 - loaded only where traces are on
+
+        return UntracedFlow(flow, tracer, plan.caller, plan.hop.name)
 
     def _deadline(self, exchange: Exchange, plan: Plan) -> float:
         """The deadline, as monotonic time, of a request that says something of it."""

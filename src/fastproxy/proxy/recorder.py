@@ -1,4 +1,4 @@
-"""What is noted of every exchange: metrics, the access log, a log line for what went wrong.
+"""What is noted of every exchange: metrics, the access log, traces, a log line for what went wrong.
 
 Both proxies note the same things in the same words. Nothing here can fail or hold up an exchange, and no log
 call formats anything while nobody listens.
@@ -9,27 +9,53 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Protocol, cast
 
 from fastproxy.errors import ProxyError
-from fastproxy.model import Endpoint, Exchange, TimedExchange
+from fastproxy.model import Endpoint, Exchange, FieldBlock, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.metrics import CALLER_GONE, Metrics, Series
+from fastproxy.telemetry.trace_context import trace_id_in
+
+if TYPE_CHECKING:
+    from fastproxy.telemetry.tracing import TracedExchange, Tracer
 
 _LOG = logging.getLogger("fastproxy.exchange")
+
+
+class ShortFlight(Protocol):
+    """A call on the short way. sealed_head: what names its trace, if anything does, and more."""
+
+    @property
+    def sealed_head(self) -> bytes: ...
 
 
 class Recorder:
     """Notes exchanges of one proxy.
 
-    logs: whether there is an access log.
+    logs: whether there is an access log. tracer: traces exchanges; None where that is off.
+    short: writes the access log's line of an exchange that ended on the short way, which counts it itself;
+    its arguments: an earlier exchange that all but the others are taken from; its own id, start (monotonic
+    time in seconds) and endpoint; status and cause of the answer, 0 and CALLER_GONE when the caller went away
+    before it; bytes of content in and out; and itself.
     exchange_type: makes an exchange of its id, the time (monotonic, seconds) and the peer.
 
     Args:
-        metrics: counts them. access_log: writes a line for each.
+        metrics: counts them. access_log: writes a line for each. tracer: as above.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
-    __slots__ = ("_access_log", "_clock", "_known", "_metrics", "_unix_clock", "exchange_type", "logs")
+    __slots__ = (
+        "_access_log",
+        "_clock",
+        "_known",
+        "_metrics",
+        "_unix_clock",
+        "exchange_type",
+        "logs",
+        "short",
+        "tracer",
+    )
 
     def __init__(
         self,
@@ -37,15 +63,20 @@ class Recorder:
         access_log: AccessLog,
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
+        tracer: Tracer | None = None,
     ) -> None:
         self._metrics = metrics
+        self.tracer = tracer
         self.logs = access_log.on
         self._known = metrics.known
         # its phases are timed only when somebody will read the times
-        self.exchange_type: Callable[[str, float, str], Exchange] = (
-            partial(TimedExchange, clock=clock) if access_log.on else Exchange
-        )
+        self.exchange_type: Callable[[str, float, str], Exchange] = Exchange
+        if tracer is not None:
+            self.exchange_type = partial(tracer.exchange_type, clock=clock)
+        elif access_log.on:
+            self.exchange_type = partial(TimedExchange, clock=clock)
         self._access_log = access_log
+        self.short = self._short if tracer is None else self._short_with_trace
         self._clock = clock
         self._unix_clock = unix_clock
 
@@ -65,7 +96,7 @@ class Recorder:
             exchange.marks.append(("wait", started_s))
         return exchange
 
-    def short(
+    def _short(
         self,
         known: Exchange,
         exchange_id: str,
@@ -74,18 +105,51 @@ class Recorder:
         status: int,
         cause: str,
         sizes: tuple[int, int],
+        flight: ShortFlight,
     ) -> None:
-        """Write the access log's line of an exchange that ended on the short way; it is counted there.
-
-        Args:
-            known: an earlier exchange that all but the other arguments are taken from.
-            exchange_id, endpoint: its own. started_s: monotonic time in seconds.
-            status, cause: of the answer; 0 and CALLER_GONE when the caller went away before it.
-            sizes: bytes of content in and out.
-        """
         self._access_log.write_short(
             known, exchange_id, self._clock() - started_s, self._unix_clock(), endpoint, status, cause, sizes
         )
+
+    def _short_with_trace(
+        self,
+        known: Exchange,
+        exchange_id: str,
+        started_s: float,
+        endpoint: Endpoint,
+        status: int,
+        cause: str,
+        sizes: tuple[int, int],
+        flight: ShortFlight,
+    ) -> None:
+        waited_s, now_unix_s = self._clock() - started_s, self._unix_clock()
+        trace_id = trace_id_in(flight.sealed_head)
+        self._access_log.write_short(
+            known, exchange_id, waited_s, now_unix_s, endpoint, status, cause, sizes, trace_id
+        )
+
+    def trace(self, exchange: Exchange, fields: FieldBlock, *, has_left: bool) -> FieldBlock:
+        """Find out whether an exchange is traced; return the fields of its head for the next hop.
+
+        Args:
+            fields: of the request's head. has_left: the request was sent already, as it came.
+        """
+        if self.tracer is None:
+            return fields
+        return self.tracer.begin(cast("TracedExchange", exchange), fields, may_start=not has_left)
+
+    def find_trace(self, exchange: Exchange, fields: FieldBlock) -> None:
+        """Have what is said of an exchange that went wrong name its trace, however early it did.
+
+        Args:
+            fields: of the request's head.
+        """
+        if exchange.trace_id:
+            return
+        if self.tracer is None:
+            exchange.trace_id = trace_id_in(fields)
+        elif not cast("TracedExchange", exchange).is_judged:
+            self.tracer.begin(cast("TracedExchange", exchange), fields)
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""
@@ -115,6 +179,8 @@ class Recorder:
             series.refuse(exchange.cause)
         if self._access_log.on:
             self._access_log.write(exchange, now_s, self._unix_clock(), bytes_in, bytes_out)
+        if self.tracer is not None:
+            self.tracer.end(cast("TracedExchange", exchange), now_s, self._unix_clock(), bytes_in, bytes_out)
 
     def challenged(self) -> None:
         """A sender asked for this receiver's epoch, or was told of a new one; no exchange took place."""
@@ -129,6 +195,7 @@ class Recorder:
             message,
             extra={
                 "exchange": exchange.id,
+                **({"trace_id": exchange.trace_id} if exchange.trace_id else {}),
                 "cause": error.cause.label,
                 "phase": error.phase,
                 "detail": error.detail,

@@ -50,12 +50,16 @@ class Refusals:
             hop=self._hop,
             role=self._role,
             exchange_id=exchange.id,
+            trace_id=exchange.trace_id,
             for_original=self._for_original,
         )
 
     def answer_mistake(self, exchange: Exchange) -> Response:
         """Answer when an unforeseen exception ended the exchange; call it where that is being handled."""
-        _LOG.exception("a mistake of the proxy", extra={"exchange": exchange.id, "phase": exchange.phase})
+        _LOG.exception(
+            "a mistake of the proxy",
+            extra={"exchange": exchange.id, "trace_id": exchange.trace_id, "phase": exchange.phase},
+        )
         return self.answer(exchange, ProxyError(INTERNAL_ERROR, phase=exchange.phase))
 
     def answer_unread(self, error: ProxyError, peer: str) -> tuple[str, Response]:

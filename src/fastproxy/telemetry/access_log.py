@@ -21,6 +21,7 @@ from fastproxy.telemetry.output import LineOutput
 _MOST_SPELLED = 1024
 """How many are kept: there is one for each head and peer on the short way, mostly."""
 _MILLISECONDS = tuple(b'%03dZ","id":"' % number for number in range(1000))
+_TRACED = b',"trace_id":"%b"}\n'
 _encode = msgspec.json.Encoder().encode
 
 
@@ -48,6 +49,7 @@ class AccessLine(msgspec.Struct, omit_defaults=True):
     endpoint: str = ""
     attempts: int = 0
     peer: str = ""
+    trace_id: str = ""
 
 
 class Spelled(NamedTuple):
@@ -138,6 +140,7 @@ class AccessLog:
             endpoint="" if exchange.endpoint is None else str(exchange.endpoint),
             attempts=exchange.attempts,
             peer=exchange.peer,
+            trace_id=exchange.trace_id,
         )
         self._output.hold(_encode(line) + b"\n")
 
@@ -151,6 +154,7 @@ class AccessLog:
         status: int,
         cause: str,
         sizes: tuple[int, int],
+        trace_id: str = "",
     ) -> None:
         """Write the line for an exchange that ended on the short way, if it is a sampled one.
 
@@ -158,7 +162,7 @@ class AccessLog:
 
         Args:
             known: an earlier exchange that all but the other arguments are taken from.
-            exchange_id, endpoint, status, cause: its own. duration_s: how long it took.
+            exchange_id, endpoint, status, cause, trace_id: its own. duration_s: how long it took.
             now_unix_s: the wall clock, in seconds.
             sizes: bytes of content in and out.
         """
@@ -189,7 +193,7 @@ class AccessLog:
                     _encode(sizes[1]),
                     spelled.phases,
                     waited_ms,
-                    spelled.end,
+                    spelled.end if not trace_id else spelled.end[:-2] + _TRACED % trace_id.encode(),
                 )
             )
         )

@@ -63,6 +63,7 @@ GAUGES = {
     "fastproxy_start_timestamp_seconds": "Since when all this is counted, in Unix time",
     "fastproxy_compat_weaknesses": "Callers over compat whose messages are open to something, by weakness",
     "fastproxy_compat_claimed_callers": "Callers over compat that are taken at their word",
+    "fastproxy_trace_queue": "Traced exchanges whose spans wait to be sent",
 }
 """Values that go up and down and stand in the layers above: name and what it says."""
 
@@ -83,6 +84,8 @@ TALLIES = {
     "fastproxy_link_rekeys": "Changes of the key of one direction of a link",
     "fastproxy_link_window_stalls": "Times that content waited until the other end took more",
     "fastproxy_link_content_bytes": "Content sent over links, before compression",
+    "fastproxy_trace_spans_sent": "Spans that the collector has taken",
+    "fastproxy_trace_spans_dropped": "Spans that were not sent, by why",
     "fastproxy_link_sent_bytes": "Frames sent over links, with content after compression",
 }
 """Values that only go up and stand in the layers above: name and what it says."""
@@ -100,6 +103,7 @@ SPLIT_BY = {
     "fastproxy_compat_weaknesses": "weakness",
     "fastproxy_links_ended": "cause",
     "fastproxy_link_handshake_failures": "cause",
+    "fastproxy_trace_spans_dropped": "cause",
 }
 """What the values of one name are told apart by, where that isn't the service."""
 
