@@ -8,7 +8,14 @@ Knows nothing of HTTP messages, sockets, logs or metrics.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from types import MappingProxyType
+
 from msgspec import Struct
+
+Numbers = Mapping[str, float | str]
+"""What decided an error, by names with units: for operators, never a secret."""
+NO_NUMBERS: Numbers = MappingProxyType({})
 
 
 class Cause(Struct, frozen=True):
@@ -40,6 +47,7 @@ class ProxyError(Exception):
         retry_after_s: when trying again makes sense (429 and 503), in seconds.
         sent: whether a byte of the request may have reached the next hop; decides whether it
             can be repeated.
+        numbers: what decided it, such as a limit; kept with the failure, not told to the caller.
     """
 
     def __init__(
@@ -50,6 +58,7 @@ class ProxyError(Exception):
         phase: str | None = None,
         retry_after_s: float | None = None,
         sent: bool = False,
+        numbers: Numbers = NO_NUMBERS,
     ) -> None:
         super().__init__(cause.label, detail)
         self.cause = cause
@@ -57,14 +66,30 @@ class ProxyError(Exception):
         self.phase = phase or cause.phase
         self.retry_after_s = retry_after_s
         self.sent = sent
+        self.numbers = numbers
 
     def again(self) -> ProxyError:
         """Return its like, for whoever keeps one and raises it: the traceback of what is raised holds all
         frames that it went through, and with them whoever keeps it.
         """
         return ProxyError(
-            self.cause, self.detail, phase=self.phase, retry_after_s=self.retry_after_s, sent=self.sent
+            self.cause,
+            self.detail,
+            phase=self.phase,
+            retry_after_s=self.retry_after_s,
+            sent=self.sent,
+            numbers=self.numbers,
         )
+
+
+def beyond(cause: Cause, limit_bytes: int) -> ProxyError:
+    """The error of what outgrew its limit while it came."""
+    return ProxyError(cause, f"more than {limit_bytes} bytes", numbers={"limit_bytes": limit_bytes})
+
+
+def timed_out(cause: Cause, setting: str, limit_s: float) -> ProxyError:
+    """The error of a peer that said nothing for as long as a setting allows."""
+    return ProxyError(cause, f"{limit_s:g} s without a byte", numbers={setting: limit_s})
 
 
 TABLE: dict[str, Cause] = {}

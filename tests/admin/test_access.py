@@ -6,7 +6,7 @@ import base64
 
 import pytest
 
-from fastproxy.admin.access import FIELDS, Access
+from fastproxy.admin.access import CHANGING, FIELDS, PROFILES, READING, Access
 from fastproxy.admin.answers import AdminError
 from fastproxy.net.http1 import HeadLimits, HeadParser
 
@@ -18,21 +18,21 @@ def basic(user: str, password: str) -> str:
     return f"Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}"
 
 
-def refusal(access: Access, *lines: str, host: str = "127.0.0.1:9090") -> int:
+def refusal(access: Access, *lines: str, host: str = "127.0.0.1:9090", need: str = PROFILES) -> int:
     """Ask; return the status of the refusal, 0 for none."""
     parser = HeadParser(HeadLimits(), FIELDS)
     text = "\r\n".join((f"GET /debug/pprof/ HTTP/1.1\r\nHost: {host}", *lines, "", ""))
     try:
-        access.check(parser.request(text.encode())[0])
+        access.check(parser.request(text.encode())[0], need)
     except AdminError as error:
         return 999 if TOKEN in error.words else error.status
     return 0
 
 
-WITH_TOKEN = Access("127.0.0.1", is_unix=False, token=TOKEN.encode(), is_open=False)
-CLOSED = Access("127.0.0.1", is_unix=False, token=None, is_open=False)
-OPEN = Access("127.0.0.1", is_unix=False, token=None, is_open=True)
-UNIX = Access("/run/admin.sock", is_unix=True, token=None, is_open=False)
+WITH_TOKEN = Access("127.0.0.1", is_unix=False, token=TOKEN.encode())
+CLOSED = Access("127.0.0.1", is_unix=False, token=None)
+OPEN = Access("127.0.0.1", is_unix=False, token=None, open_to_all=[PROFILES])
+UNIX = Access("/run/admin.sock", is_unix=True, token=None)
 
 
 @pytest.mark.parametrize(
@@ -72,7 +72,7 @@ def test_the_refusal_says_what_to_do() -> None:
     parser = HeadParser(HeadLimits(), FIELDS)
     head = parser.request(b"GET /debug/fgprof HTTP/1.1\r\nHost: localhost\r\n\r\n")[0]
     with pytest.raises(AdminError) as caught:
-        CLOSED.check(head)
+        CLOSED.check(head, PROFILES)
     for setting in ("admin.address: unix:", "admin.token", "admin.open: [profiles]"):
         assert setting in caught.value.words
 
@@ -84,9 +84,9 @@ def test_open_and_unix_need_none() -> None:
 
 def test_a_request_without_a_host_is_honest_on_a_unix_socket_only() -> None:
     head = HeadParser(HeadLimits(), FIELDS).request(b"GET /debug/fgprof HTTP/1.0\r\n\r\n")[0]
-    UNIX.check(head)
+    UNIX.check(head, PROFILES)
     with pytest.raises(AdminError):
-        OPEN.check(head)
+        OPEN.check(head, PROFILES)
 
 
 @pytest.mark.parametrize("access", [OPEN, WITH_TOKEN, UNIX])
@@ -118,7 +118,7 @@ def test_another_name_is_refused(access: Access, host: str) -> None:
 
 
 def test_the_listeners_own_name_is_known() -> None:
-    access = Access("proxy.internal", is_unix=False, token=TOKEN.encode(), is_open=False)
+    access = Access("proxy.internal", is_unix=False, token=TOKEN.encode())
     assert refusal(access, BEARER, host="Proxy.Internal.:9090") == 0
     assert refusal(access, BEARER, host="other.internal:9090") == 403
 
@@ -144,3 +144,28 @@ def test_a_page_of_another_origin_is_refused(line: str) -> None:
 )
 def test_this_listeners_own_page_is_not(line: str) -> None:
     assert refusal(OPEN, line) == 0
+
+
+READER = "a-token-that-only-reads"
+READS = f"Authorization: Bearer {READER}"
+WITH_BOTH = Access("127.0.0.1", is_unix=False, token=TOKEN.encode(), reader_token=READER.encode())
+
+
+@pytest.mark.parametrize(
+    ("access", "line", "statuses"),
+    [
+        (WITH_BOTH, BEARER, (0, 0, 0)),
+        (WITH_BOTH, READS, (0, 403, 403)),
+        (WITH_BOTH, f"{READS}x", (401, 401, 401)),
+        (WITH_BOTH, "X: y", (401, 401, 401)),
+        (Access("h", is_unix=False, token=None, reader_token=READER.encode()), READS, (0, 403, 403)),
+        (Access("h", is_unix=False, token=None, reader_token=READER.encode()), "X: y", (401, 403, 403)),
+        (Access("h", is_unix=False, token=None, open_to_all=[READING]), "X: y", (0, 403, 403)),
+        (Access("h", is_unix=False, token=TOKEN.encode(), open_to_all=[READING]), BEARER, (0, 0, 0)),
+        (OPEN, "X: y", (403, 403, 0)),
+        (UNIX, "X: y", (0, 0, 0)),
+    ],
+)
+def test_each_need_has_its_own_proof(access: Access, line: str, statuses: tuple[int, int, int]) -> None:
+    needs = (READING, CHANGING, PROFILES)
+    assert tuple(refusal(access, line, need=need) for need in needs) == statuses

@@ -35,6 +35,7 @@ from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ToService
 from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.failures import Failures
 from fastproxy.telemetry.metrics import Metrics
 from tests.e2e.client import Client
 
@@ -114,7 +115,9 @@ class OneHop:
             time.monotonic,
             LaneRoom(),
         )
-        recorder = Recorder(self.metrics, AccessLog("proxy", 0, None), time.monotonic, time.time)
+        recorder = Recorder(
+            self.metrics, AccessLog("proxy", 0, None), Failures("out"), time.monotonic, time.time
+        )
         ids = map("{:08x}".format, count()).__next__
         refusals = Refusals("proxy", "out", recorder, ids)
         self.proxy = OutProxy(

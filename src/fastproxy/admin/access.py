@@ -1,7 +1,8 @@
-"""Who may see what reveals more than health and metrics.
+"""Who may see what reveals more than health and metrics, and who may change anything.
 
-By a Unix socket, which is made with mode 0600: the proxy's own user. By TCP: whoever has the token, or, where
-the config opens it to the machine, every program on it. In all cases the request must not be a web page's
+By a Unix socket, which is made with mode 0600: the proxy's own user, all of it. By TCP: whoever has the
+token, all of it; whoever has the reader's, what only tells; and where the config opens that, or profiles,
+to the machine, every program on it. In all cases the request must not be a web page's
 doing: the Host header says an IP address, `localhost` or the listener's own name (a page whose name was made
 to lead here, by DNS rebinding, says another), and what browsers tell of the page that asks, says that it is
 this listener's own. They tell nothing of a page that only makes a request, whose answer it can't read, unless
@@ -18,10 +19,13 @@ import hashlib
 import hmac
 import ipaddress
 import re
+from collections.abc import Collection
 
 from fastproxy.admin.answers import AdminError
 from fastproxy.model import RequestHead
 
+READING, CHANGING, PROFILES = "reading", "changing", "profiles"
+"""What is asked for: what only tells, what changes how the proxy works, and profiles, which cost time."""
 FIELDS = frozenset((b"accept", b"authorization", b"origin", b"sec-fetch-site"))
 """What the listener's parser has to keep apart (`HeadParser.control`)."""
 
@@ -31,15 +35,21 @@ _BASIC = re.compile(rb"basic +([A-Za-z0-9+/=]{1,1024})", re.IGNORECASE)
 _CHALLENGE = b'www-authenticate: Basic realm="fastproxy admin"\r\nwww-authenticate: Bearer\r\n'
 _OWN_SITES = (b"", b"none", b"same-origin")
 
-CLOSED = (
-    "this reveals how the proxy works, so it needs one of these in the config: `admin.address: unix:/PATH` "
-    "(for the proxy's own user), `admin.token: {file: FILE}` (for whoever has the token), or "
-    "`admin.open: [profiles]` (for every program of this machine)"
-)
 UNPROVEN = (
-    "this needs the token of `admin.token`: as `Authorization: Bearer TOKEN`, or as the password of Basic, "
-    "as in http://x:TOKEN@HOST:PORT/"
+    "this needs the token of `admin.token`{reader}: as `Authorization: Bearer TOKEN`, or as the password of "
+    "Basic, as in http://x:TOKEN@HOST:PORT/"
 )
+_CLOSED = (
+    "this {why}, so it needs one of these in the config: `admin.address: unix:/PATH` (for the proxy's own "
+    "user){others}"
+)
+_OTHERS = {
+    PROFILES: ", `admin.token: {file: FILE}` (for whoever has the token), or `admin.open: [profiles]` (for "
+    "every program of this machine)",
+    READING: ", `admin.token` or `admin.reader_token: {file: FILE}` (for whoever has the token), or "
+    "`admin.open: [reading]` (for every program of this machine)",
+    CHANGING: " or `admin.token: {file: FILE}` (for whoever has the token)",
+}
 
 
 class Access:
@@ -47,37 +57,56 @@ class Access:
 
     Args:
         host: what the listener was told to listen at. is_unix: whether that is a Unix socket.
-        token: the token that lets in; None where there is none. is_open: whether none is needed.
+        token: the token that lets in; None where there is none. reader_token: one that is for READING alone.
+        open_to_all: what needs none: PROFILES, READING.
     """
 
-    __slots__ = ("_digest", "_host", "_is_open", "_is_unix")
+    __slots__ = ("_digest", "_host", "_is_unix", "_open_to_all", "_reader_digest")
 
-    def __init__(self, host: str, *, is_unix: bool, token: bytes | None, is_open: bool) -> None:
+    def __init__(
+        self,
+        host: str,
+        *,
+        is_unix: bool,
+        token: bytes | None,
+        reader_token: bytes | None = None,
+        open_to_all: Collection[str] = (),
+    ) -> None:
         self._host = _plain(host)
         self._is_unix = is_unix
         self._digest = None if token is None else hashlib.sha256(token).digest()
-        self._is_open = is_open
+        self._reader_digest = None if reader_token is None else hashlib.sha256(reader_token).digest()
+        self._open_to_all = frozenset(open_to_all)
 
-    def check(self, head: RequestHead, *, is_change: bool = False) -> None:
+    def check(self, head: RequestHead, need: str) -> None:
         """Let a request pass.
 
         Args:
-            is_change: it asks for more than profiles, which no config opens to every program.
+            need: what it asks for: READING, CHANGING or PROFILES.
 
         Raises:
             AdminError: it may not.
         """
         self._check_page(head)
-        if self._is_unix or (self._is_open and not is_change):
+        if self._is_unix or need in self._open_to_all:
             return
-        if self._digest is None:
-            raise AdminError(403, CLOSED)
+        reader_digest = self._reader_digest if need == READING else None
+        digests = [digest for digest in (self._digest, reader_digest) if digest is not None]
         authorization = head.control.get(b"authorization", b"")
-        if not authorization:
-            raise AdminError(401, UNPROVEN, _CHALLENGE)
         presented = hashlib.sha256(_presented(authorization)).digest()
-        if not hmac.compare_digest(presented, self._digest):
-            raise AdminError(401, "this is not the token of `admin.token`", _CHALLENGE)
+        if any(hmac.compare_digest(presented, digest) for digest in digests):
+            return
+        reader = "" if reader_digest is None else " or `admin.reader_token`"
+        if self._is_reader(presented):
+            raise AdminError(403, f"the token of `admin.reader_token` only reads; {_closed(need)}")
+        if not digests:
+            raise AdminError(403, _closed(need))
+        if not authorization:
+            raise AdminError(401, UNPROVEN.format(reader=reader), _CHALLENGE)
+        raise AdminError(401, f"this is not the token of `admin.token`{reader}", _CHALLENGE)
+
+    def _is_reader(self, presented: bytes) -> bool:
+        return self._reader_digest is not None and hmac.compare_digest(presented, self._reader_digest)
 
     def _check_page(self, head: RequestHead) -> None:
         if not self._is_own_host(head.host):
@@ -103,7 +132,12 @@ class Access:
         except ValueError:
             return _plain(name) in ("localhost", self._host)
         address = getattr(address, "ipv4_mapped", None) or address
-        return address.is_loopback if self._is_open else not address.is_unspecified
+        return address.is_loopback if self._open_to_all else not address.is_unspecified
+
+
+def _closed(need: str) -> str:
+    why = "changes how the proxy works" if need == CHANGING else "reveals how the proxy works"
+    return _CLOSED.format(why=why, others=_OTHERS[need])
 
 
 def _presented(authorization: bytes) -> bytes:

@@ -2,14 +2,17 @@
 
 No hop of an exchange refuses here, so a refusal carries no cause of the error table. It is plain text in
 words that a person can act on; with the field below, `go tool pprof` shows them instead of a bare status.
+Below `/api/` it is a problem document, for programs.
 """
 
 from __future__ import annotations
 
+import msgspec
+
 from fastproxy.model import Response, ResponseHead
 from fastproxy.net.http1 import REASONS
 
-_REASONS = REASONS | {405: b"Method Not Allowed", 409: b"Conflict"}
+_REASONS = REASONS | {202: b"Accepted", 405: b"Method Not Allowed", 409: b"Conflict"}
 TEXT = b"text/plain; charset=utf-8"
 _SHOWN_BY_PPROF = b"x-go-pprof: 1\r\n"
 
@@ -32,6 +35,18 @@ class AdminError(Exception):
 def refusal(error: AdminError) -> Response:
     """Return the answer that tells of an error."""
     return answer(error.status, TEXT, error.words.encode() + b"\n", error.fields + _SHOWN_BY_PPROF)
+
+
+def problem(error: AdminError) -> Response:
+    """Return the problem document that tells of an error (RFC 9457)."""
+    told = {
+        "type": "about:blank",
+        "title": _REASONS[error.status].decode(),
+        "status": error.status,
+        "detail": error.words,
+    }
+    fields = error.fields + b"cache-control: no-store\r\n"
+    return answer(error.status, b"application/problem+json", msgspec.json.encode(told) + b"\n", fields)
 
 
 def answer(status: int, content_type: bytes, content: bytes, fields: bytes = b"") -> Response:

@@ -1,18 +1,15 @@
-"""The admin address: `/healthz`, `/readyz` and `/metrics` for everybody who reaches it, profiles for some.
-
-Reloading, and what it would change, is for those who may change the proxy: see `access`.
+"""The admin address: `/healthz`, `/readyz` and `/metrics` for everybody who reaches it; profiles, and what is
+below `/api/v1/`, for those who may have it (`access`).
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
-from fastproxy.admin.access import Access
-from fastproxy.admin.answers import TEXT, AdminError, answer, refusal
+from fastproxy.admin.access import PROFILES, Access
+from fastproxy.admin.answers import TEXT, AdminError, answer, problem, refusal
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, RequestHead, Response
 from fastproxy.net.connection import Connection, complete
@@ -21,16 +18,8 @@ from fastproxy.proxy.answer import answer_to
 from fastproxy.telemetry.exposition import format_for
 
 if TYPE_CHECKING:
+    from fastproxy.admin.api.api import Api
     from fastproxy.admin.profiles import Profiles
-
-
-Act = Callable[[], Coroutine[Any, Any, dict[str, Any]]]
-"""Does something, and returns what there is to say of it.
-
-Raises:
-    AdminError: it isn't done.
-"""
-NO_STORE = b"cache-control: no-store\r\n"
 
 
 class AdminHandler:
@@ -40,8 +29,8 @@ class AdminHandler:
         name: of this proxy.
         metrics: returns what `/metrics` shows, in the format of a content type.
         not_ready: says why the proxy should get no traffic now, "" when it may.
-        access: judges who may have profiles, or change anything. make_profiles: makes what takes them, when
-            first asked for. acts: what can be asked for below `/api/v1/`, by method and path.
+        access: judges who may have what. make_profiles, make_api: make what takes profiles, and what answers
+            below `/api/v1/`, when first asked for.
         loop: the event loop.
     """
 
@@ -52,7 +41,7 @@ class AdminHandler:
         not_ready: Callable[[], str],
         access: Access,
         make_profiles: Callable[[], Profiles],
-        acts: Mapping[tuple[bytes, bytes], Act],
+        make_api: Callable[[], Api],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._name = name
@@ -60,8 +49,9 @@ class AdminHandler:
         self._not_ready = not_ready
         self._access = access
         self._make_profiles = make_profiles
-        self._acts = acts
+        self._make_api = make_api
         self._profiles: Profiles | None = None
+        self._api: Api | None = None
         self._loop = loop
 
     async def handle(self, request: Request, connection: Connection) -> None:
@@ -70,29 +60,22 @@ class AdminHandler:
         path, _, query = head.target.partition(b"?")
         try:
             if path.startswith(b"/debug/"):
-                self._access.check(head)
+                self._access.check(head, PROFILES)
                 if self._profiles is None:
                     self._profiles = self._make_profiles()
                 response = await self._profiles.answer(head.method, path, query)
             elif path.startswith(b"/api/"):
-                self._access.check(head, is_change=True)
-                response = await self._act(head.method, path)
+                if self._api is None:
+                    self._api = self._make_api()
+                api = self._api
+                self._access.check(head, api.need(head.method, path))
+                answering = api.answer(head.method, path, query, request.content)
+                response = await until(self._loop.create_task(answering))
             else:
                 response = await self._simple(head, path)
         except AdminError as error:
-            response = refusal(error)
+            response = problem(error) if path.startswith(b"/api/") else refusal(error)
         await complete(connection.respond(response, connection.date_line))
-
-    async def _act(self, method: bytes, path: bytes) -> Response:
-        act = self._acts.get((method, path))
-        if act is None:
-            methods = b", ".join(known for known, where in self._acts if where == path)
-            if methods:
-                raise AdminError(405, f"only {methods.decode()}", b"allow: %b\r\n" % methods)
-            known = ", ".join(where.decode() for _, where in self._acts)
-            raise AdminError(404, f"there are {known} here")
-        told = await until(self._loop.create_task(act()))
-        return answer(200, b"application/json", msgspec.json.encode(told) + b"\n", NO_STORE)
 
     async def _simple(self, head: RequestHead, path: bytes) -> Response:
         if path not in (b"/healthz", b"/readyz", b"/metrics"):

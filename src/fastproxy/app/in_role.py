@@ -95,6 +95,11 @@ class InRole:
         return self._envelopes
 
     @property
+    def callers(self) -> Sequence[Peer]:
+        """The callers that have an identity, with the keys that count now."""
+        return self._known.counting
+
+    @property
     def link_server(self) -> LinkServer | None:
         """What takes links, where they are taken."""
         return None if self.links is None else self.links.server

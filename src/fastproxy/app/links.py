@@ -11,7 +11,7 @@ import random
 import socket
 import time
 from collections import Counter
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import partial
 from hmac import compare_digest
 from typing import TYPE_CHECKING, Protocol, cast
@@ -159,6 +159,11 @@ class CallerLinks:
                 known = LinkPools(way, self._parts(limits=limits))
             self._all[key], self._made_of[key] = known, made_of
         return known
+
+    def all(self) -> Iterator[tuple[str, str, LinkPools]]:
+        """Yield the links of each caller to each receiver: the two names first."""
+        for (caller, receiver), pools in self._all.items():
+            yield caller, receiver, pools
 
     def _way(self, caller: str, receiver: Peer) -> Way:
         params: Params = self._parts.args[0].params
@@ -319,7 +324,7 @@ class ReceiverLinks:
             parts.wheel,
             parts.loop,
             date_line,
-            RefusalLog(parts.loop.time).note,
+            RefusalLog(parts.loop.time, time.time, parts.failures).note,
             parts.sharing.counts("callers"),
             self._note_use,
         )

@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 class OutRole:
     """An out proxy with one config.
 
-    snapshot: that. parts: of this proxy. own_keys: of its callers. proxy: handles requests. edge: what its
+    snapshot: that. parts: of this proxy. own_keys: of its callers. receivers: knows their keys.
+    proxy: handles requests. edge: what its
     listener judges by.
     link_server: what takes links: nothing does here.
 
@@ -55,7 +56,7 @@ class OutRole:
         parts = self.parts
         own_not_after_unix_s = (lambda: inf) if certificates is None else certificates.not_after_unix_s
         dates = KeyDates("receiver", parts.metrics, unix_clock, own_not_after_unix_s)
-        receivers = KnownReceivers(snapshot, dates)
+        self.receivers = receivers = KnownReceivers(snapshot, dates)
         self.own_keys = own_keys = OwnKeys(
             snapshot.own_keys, parts.metrics.key_uses, holds_neighbours=False
         )  # fmt: skip

@@ -39,6 +39,7 @@ from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.failures import Failures
 from fastproxy.telemetry.log import current_output, output_for
 from fastproxy.telemetry.metrics import Metrics
 from fastproxy.wire.compressors import COMPRESSORS
@@ -55,7 +56,8 @@ class Standing:
     """What a proxy keeps for as long as its process runs, whatever its config becomes.
 
     wheel: for timeouts. outbox: has what a turn has made leave together. metrics: what it counts.
-    new_id: makes exchange ids. loop: the event loop. descriptors: knows when they run out.
+    failures: the last ones. new_id: makes exchange ids. loop: the event loop. descriptors: knows when they
+    run out.
     sharing: what it has in common with other processes. in_flight_before: how many exchanges are under way
     with former configs.
 
@@ -76,6 +78,7 @@ class Standing:
         self.wheel = Wheel(loop)
         self.outbox = Outbox(loop.call_soon)
         self.metrics = Metrics(role, __version__)
+        self.failures = Failures(role)
         self.new_id = _exchange_ids()
         self.descriptors = descriptors(loop.time)
 
@@ -84,8 +87,9 @@ class Parts:
     """The parts of one proxy with one config.
 
     sharing: makes what holds rates and limits. access_log: has a line for each exchange.
+    failures: has the last of those that failed.
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
-    receiver, come from. pools: connections to them.
+    receiver, come from. hops: the ways there. pools: connections to them.
     tracing: traces exchanges; None where that is off.
     has_short_way: whether ordinary calls may take it (`proxy.out_flow`).
     head_limits: for every head. sealed_parser: judges those inside sealed messages.
@@ -112,6 +116,7 @@ class Parts:
             snapshot, self.wheel, self.loop, None if former is None else former.endpoints
         )
         self.sources: list[Source] = []
+        self.hops: list[NextHop] = []
         self._lane_room = LaneRoom()
         self.pools: dict[tuple[str, PoolLimits], Pools] = {}
         self.metrics.begin(snapshot.caller_names, snapshot.services)
@@ -123,7 +128,11 @@ class Parts:
         self.has_short_way = not config.limits.requests_per_connection
         self.tracing: Tracing | None = self._make_tracing(former)
         tracer = None if self.tracing is None else self.tracing.tracer
-        self.recorder = Recorder(self.metrics, self.access_log, time.monotonic, time.time, tracer)
+        self.failures = standing.failures
+        self.failures.begin(config.name, config.failures.kept_per_cause)
+        self.recorder = Recorder(
+            self.metrics, self.access_log, self.failures, time.monotonic, time.time, tracer
+        )
         self.fields = HopFields(config.name)
         self.head_limits = HeadLimits(
             config.limits.header_bytes,
@@ -250,6 +259,7 @@ class Parts:
         )
         if pools is not None:
             pools.on_leaving = hop.avoid
+        self.hops.append(hop)
         return hop
 
     def settle(self) -> None:

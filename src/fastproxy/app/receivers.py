@@ -5,10 +5,10 @@ Knows nothing of what is done about a key that has ended.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from fastproxy.app.key_dates import KeyDates
-from fastproxy.config.snapshot import OutSnapshot
+from fastproxy.config.snapshot import OutSnapshot, Peer
 
 
 class KnownReceivers:
@@ -30,6 +30,11 @@ class KnownReceivers:
     def is_lasting(self) -> bool:
         """Whether nothing will ever change."""
         return not any(peer.key_dates for peer in self._peers)
+
+    @property
+    def counting(self) -> Sequence[Peer]:
+        """All receivers, with the keys that count now."""
+        return self._counting
 
     def knows(self, name: str) -> bool:
         """Return whether there is such a receiver."""

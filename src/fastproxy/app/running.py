@@ -35,7 +35,7 @@ Role = OutRole | InRole
 class Proxy:
     """A proxy that can be started, given another config, and drained.
 
-    metrics: what it counts. server: where exchanges come in.
+    metrics: what it counts. failures: the last ones. server: where exchanges come in.
 
     Args:
         snapshot: the config that it begins with.
@@ -58,6 +58,7 @@ class Proxy:
             "out" if isinstance(snapshot, OutSnapshot) else "in", loop, sharing, self._in_flight_before
         )
         self.metrics = standing.metrics
+        self.failures = standing.failures
         self._former: set[Role] = set()  # with exchanges under way
         self._retiring: set[asyncio.Task[None]] = set()
         self._housekeeping: list[asyncio.Task[None]] = []
@@ -197,6 +198,11 @@ class Proxy:
     def snapshot(self) -> Snapshot:
         """Its present config."""
         return self._role.snapshot
+
+    @property
+    def role(self) -> Role:
+        """It with its present config."""
+        return self._role
 
     @property
     def parts(self) -> Parts:

@@ -35,13 +35,17 @@ from fastproxy.control.messages import (
     CHANGE,
     DRAIN,
     FAILED,
+    FAILURES,
+    LEVEL,
     METRICS,
     NARROW,
     PROFILE,
     READY,
+    SHARE,
     STATUS,
     Begin,
     Drain,
+    Share,
     Status,
     Take,
     decode,
@@ -76,6 +80,7 @@ class Worker:
         self._told_to_end = asyncio.Event()
         self._is_alone = asyncio.Event()
         self._changing = asyncio.Lock()
+        self._number = 0
         self._name = ""
         self._slot: Slot | None = None
         self._ledger: Ledger | None = None
@@ -97,7 +102,7 @@ class Worker:
         os.close(begin.snapshot)
         settings = snapshot.config.log
         log.setup(settings.level, settings.format)
-        self._name = f"worker {begin.slot}"
+        self._number, self._name = begin.slot, f"worker {begin.slot}"
         board = Board(begin.board)
         self._slot = board.slot(begin.slot)
         giving, own = [[_socket(fd) for fd in fds] for fds in (begin.giving, begin.inboxes)]
@@ -121,6 +126,7 @@ class Worker:
         self._channel.tell(READY)
         await self._told_to_end.wait()
         await proxy.drain(is_last=self._is_last)
+        self._channel.tell(FAILURES, encode(proxy.failures.all()))
         await self._say_last(METRICS, encode(state_of(proxy.metrics, self._name)))
         return 0
 
@@ -163,8 +169,15 @@ class Worker:
         if topic == NARROW:
             await self._narrow(proxy, handover.unpack(content))
             return b""
+        if topic == LEVEL:
+            logging.getLogger().setLevel(content.decode().upper())
+            return b""
         if topic == STATUS:
             return encode(Status(proxy.not_ready()))
+        if topic == SHARE:
+            from fastproxy.app.shares import share_of  # noqa: PLC0415 - for those who ask
+
+            return share_of(proxy, decode(content, Share), self._number)
         if topic == PROFILE:
             return await self._profiles_of(proxy).take(decode(content, Take))
         raise ChannelError(f"it knows nothing of {topic}")

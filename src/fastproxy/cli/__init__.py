@@ -27,6 +27,7 @@ _COMMANDS = {
     "stop": "fastproxy.cli.stop:stop",
     "upgrade": "fastproxy.cli.upgrade:upgrade",
     "wait": "fastproxy.cli.wait:wait",
+    "why": "fastproxy.cli.why:why",
 }
 
 

@@ -36,12 +36,21 @@ def get(target: Target, path: str) -> bytes:
     Raises:
         click.ClickException: it answers with something else, or not at all.
     """
+    status, content = request(target, path)
+    if status != http.client.OK:
+        raise click.ClickException(f"{target.address} says {status} to {path}")
+    return content
+
+
+def request(target: Target, path: str) -> tuple[int, bytes]:
+    """Return the status and the content that an admin address answers with.
+
+    Raises:
+        click.ClickException: it doesn't answer.
+    """
     with asked(target, path) as connection:
         response = connection.getresponse()
-        content = response.read(_ANSWER_LIMIT_BYTES)
-    if response.status != http.client.OK:
-        raise click.ClickException(f"{target.address} says {response.status} to {path}")
-    return content
+        return response.status, response.read(_ANSWER_LIMIT_BYTES)
 
 
 @contextmanager

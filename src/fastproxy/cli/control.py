@@ -88,6 +88,16 @@ def find(target: str) -> int:
     return found[0]
 
 
+def running() -> list[str]:
+    """Return the ids of the processes that own running proxies of this user; of all, for root."""
+    found = []
+    for pid in _pids():
+        with suppress(OSError, LookupError):
+            config_file(pid)
+            found.append(pid)
+    return [str(pid) for pid in sorted(found)]
+
+
 def config_file(pid: int) -> Path:
     """Return the config file that a proxy's process runs.
 

@@ -119,6 +119,7 @@ def _secrets(snapshot: Snapshot) -> dict[str, list[Secret | None]]:
         found["center.token"] = [snapshot.center.token]
     if snapshot.admin is not None:
         found["admin.token"] = [snapshot.admin.token]
+        found["admin.reader_token"] = [snapshot.admin.reader_token]
     if snapshot.tracing is not None:
         for name, secret in snapshot.tracing.headers.items():
             found[f"tracing.headers.{name}"] = [secret]

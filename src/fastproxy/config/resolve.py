@@ -103,23 +103,27 @@ class Resolver:
         if admin.open and address is not NOWHERE and not address.is_loopback:
             self.report(
                 ("admin", "open"),
-                f"{address} can be reached from other machines: they could have profiles without a token",
+                f"{address} can be reached from other machines: they could have "
+                f"{' and '.join(admin.open)} without a token",
                 "use `token`",
             )
-        return AdminListener(address, self._admin_token(admin, address), bool(admin.open))
+        token = self._admin_token(admin.token, ("admin", "token"), address)
+        reader_token = self._admin_token(admin.reader_token, ("admin", "reader_token"), address)
+        if token is not None and token == reader_token:
+            self.report(("admin", "reader_token"), "this is `admin.token` as well", "make another one")
+        if reader_token is not None and "reading" in admin.open:
+            self.warn(("admin", "reader_token"), "with `open: [reading]` nothing asks for it", "remove it")
+        return AdminListener(address, token, reader_token, tuple(admin.open))
 
-    def _admin_token(self, admin: Admin, address: Address) -> Secret | None:
-        """Resolve the token, and say where it has no effect, or is exposed."""
-        if admin.token is None:
+    def _admin_token(self, source: KeySource | None, path: Path, address: Address) -> Secret | None:
+        """Resolve a token, and say where it has no effect, or is exposed."""
+        if source is None:
             return None
-        path = ("admin", "token")
         if address.is_unix:
             self.warn(path, "a Unix socket asks for no token: its mode is 0600", "remove it")
-        elif admin.open:
-            self.warn(path, "with `open` nothing asks for it", "remove one of them")
         elif address is not NOWHERE and not address.is_loopback:
             self.warn(path, f"it comes to {address} unencrypted")
-        return self._token(admin.token, path)
+        return self._token(source, path)
 
     def endpoints(self, texts: Iterable[str], path: Path) -> tuple[Address, ...]:
         """Resolve addresses to connect to."""

@@ -21,6 +21,7 @@ from fastproxy.config.schema_parts import (
     Count,
     Discovery,
     Drain,
+    Failures,
     InLimits,
     KeySource,
     Log,
@@ -205,6 +206,7 @@ class OutConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="out"):
     link: OutLink = field(default_factory=OutLink)
     limits: OutLimits = field(default_factory=OutLimits)
     discovery: Discovery = field(default_factory=Discovery)
+    failures: Failures = field(default_factory=Failures)
     log: Log = field(default_factory=Log)
     tracing: Annotated[OutTracing | None, Meta(description="Traces; none are made unless set.")] = None
     drain: Drain = field(default_factory=Drain)
@@ -372,6 +374,7 @@ class InConfig(Strict, frozen=True, kw_only=True, tag_field="role", tag="in"):
     link: InLink = field(default_factory=InLink)
     limits: InLimits = field(default_factory=InLimits)
     discovery: Discovery = field(default_factory=Discovery)
+    failures: Failures = field(default_factory=Failures)
     log: Log = field(default_factory=Log)
     tracing: Annotated[InTracing | None, Meta(description="Traces; none are made unless set.")] = None
     drain: Drain = field(default_factory=Drain)

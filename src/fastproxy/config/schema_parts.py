@@ -102,13 +102,13 @@ Psk = Annotated[
 
 
 class Admin(Strict, frozen=True, kw_only=True):
-    """The listener for health, metrics and profiles."""
+    """The listener for health, metrics, profiles and the API."""
 
     address: Annotated[
         str,
         Meta(
-            description="`HOST:PORT` or `unix:/PATH` for `/healthz`, `/readyz`, `/metrics`, `/debug/pprof/`. "
-            "A Unix socket has mode 0600; it shows profiles to the proxy's own user."
+            description="`HOST:PORT` or `unix:/PATH` for `/healthz`, `/readyz`, `/metrics`, `/debug/pprof/`, "
+            "`/api/v1/`. A Unix socket has mode 0600; all of it is for the proxy's own user."
         ),
     ]
     allow_remote: Annotated[
@@ -117,16 +117,21 @@ class Admin(Strict, frozen=True, kw_only=True):
     token: Annotated[
         KeySource | None,
         Meta(
-            description="Token with which profiles are shown: 16 to 512 letters, digits and ._~+/=-, as a "
-            "bearer token or as the password of Basic."
+            description="Token for all of it: 16 to 512 letters, digits and ._~+/=-, as a bearer token or as "
+            "the password of Basic. Whoever has it can change how the proxy works."
         ),
     ] = None
+    reader_token: Annotated[
+        KeySource | None,
+        Meta(description="Another one, for what of `/api/v1/` only tells; it changes nothing."),
+    ] = None
     open: Annotated[
-        list[Literal["profiles"]],
+        list[Literal["profiles", "reading"]],
         Meta(
-            max_length=1,
-            description="`[profiles]` shows profiles without a token to every program of this machine. They "
-            "tell how the proxy works and what it does, and taking them costs it time. Loopback only.",
+            max_length=2,
+            description="What every program of this machine may have without a token: `profiles`, which tell "
+            "how the proxy works and cost it time; `reading`, what of `/api/v1/` only tells: who calls whom, "
+            "what failed, the config without its secrets. Loopback only.",
         ),
     ] = field(default_factory=list)
 
@@ -232,6 +237,20 @@ class Discovery(Strict, frozen=True, kw_only=True):
     failing_s: Annotated[
         Seconds, Meta(description="Time that an endpoint is passed over after a connection to it failed.")
     ] = 5.0
+
+
+class Failures(Strict, frozen=True, kw_only=True):
+    """What is kept of exchanges and links that failed or were refused, for `fastproxy why`."""
+
+    kept_per_cause: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=1000,
+            description="Last ones of each cause that each worker remembers, without headers, content and "
+            "query, within 256 KiB in all; 0: none.",
+        ),
+    ] = 20
 
 
 class Log(Strict, frozen=True, kw_only=True):

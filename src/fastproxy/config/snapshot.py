@@ -139,12 +139,14 @@ class Center(Struct, frozen=True):
 class AdminListener(Struct, frozen=True):
     """The admin listener.
 
-    token: shows profiles; None where there is none. is_open: every program of this machine may have them.
+    token: lets in to all of it; None where there is none. reader_token: to what only tells. open_to_all: what
+    every program of this machine may have: "profiles", "reading".
     """
 
     address: Address
     token: Secret | None
-    is_open: bool
+    reader_token: Secret | None
+    open_to_all: tuple[str, ...]
 
 
 class Tracing(Struct, frozen=True):

@@ -7,6 +7,8 @@ from typing import TypeVar
 import msgspec
 from msgspec import Struct
 
+from fastproxy.telemetry.failures import Wanted
+
 BEGIN = "begin"
 """To a worker, first of all: carry exchanges (`Begin`)."""
 READY = "ready"
@@ -22,6 +24,12 @@ NARROW = "narrow"
 (`handover.content`); answered once it doesn't."""
 METRICS = "metrics"
 """Asked of a worker: all that it counts (`telemetry.state.State`). Told by it when it ends."""
+FAILURES = "failures"
+"""Told by a worker when it ends: what it has kept of failures (`telemetry.failures`), a list of records."""
+SHARE = "share"
+"""Asked of a worker: its share of what the admin API tells (`Share`); what comes is up to the part."""
+LEVEL = "level"
+"""Asked of a worker: log from this level on (its name), until a config says another; answered when done."""
 STATUS = "status"
 """Asked of a worker: how it is (`Status`)."""
 PROFILE = "profile"
@@ -80,6 +88,16 @@ class Take(Struct, frozen=True):
     seconds: float
     file: str = ""
     limit_bytes: int = 0
+
+
+class Share(Struct, frozen=True):
+    """What of a worker is asked for.
+
+    part: of what the admin API tells (`app.shares`). wanted: of failures, which.
+    """
+
+    part: str
+    wanted: Wanted = Wanted()
 
 
 _Content = TypeVar("_Content")

@@ -25,6 +25,7 @@ from fastproxy.errors import (
     TUNNEL_IDLE,
     UPGRADE_UNSUPPORTED,
     ProxyError,
+    timed_out,
 )
 from fastproxy.model import Body, Content, Exchange, Request, RequestHead, Response, ResponseHead
 from fastproxy.net.descriptors import reset_at_end
@@ -166,10 +167,16 @@ class Connection(asyncio.Protocol):
         limits = server.limits
         error: ProxyError | None = None
         if not server.has_room():
-            error = ProxyError(TOO_MANY_CONNECTIONS, f"{limits.connections} allowed")
+            error = ProxyError(
+                TOO_MANY_CONNECTIONS,
+                f"{limits.connections} allowed",
+                numbers={"connections_limit": limits.connections},
+            )
         elif limits.connections_per_peer and of_peer > limits.connections_per_peer:
             error = ProxyError(
-                TOO_MANY_CONNECTIONS, f"{limits.connections_per_peer} allowed from one address"
+                TOO_MANY_CONNECTIONS,
+                f"{limits.connections_per_peer} allowed from one address",
+                numbers={"connections_per_peer_limit": limits.connections_per_peer},
             )
         elif server.allow_peer is not None and not server.allow_peer(_uid(transport)):
             error = ProxyError(PEER_REFUSED)
@@ -658,9 +665,8 @@ class Connection(asyncio.Protocol):
             self._transport.resume_reading()
 
     def _tunnel_idle(self) -> None:
-        self._drive.throw(
-            ProxyError(TUNNEL_IDLE, f"{self._server.limits.tunnel_idle_timeout_s:g} s without a byte")
-        )
+        idle_timeout_s = self._server.limits.tunnel_idle_timeout_s
+        self._drive.throw(timed_out(TUNNEL_IDLE, "tunnel_idle_timeout_s", idle_timeout_s))
 
     def _write(self, data: bytes) -> None:
         if self._transport is not None:
@@ -725,17 +731,18 @@ class Connection(asyncio.Protocol):
             self.abort()
         elif self._body is not None:
             self._closing_after_answer()
-            self._body.fail(
-                ProxyError(BODY_TIMEOUT, f"{self._server.limits.body_timeout_s:g} s without a byte")
-            )
+            self._body.fail(timed_out(BODY_TIMEOUT, "body_timeout_s", self._server.limits.body_timeout_s))
         elif self._awaits_rest:
             self._begin_with_what_came()
         elif self._head is None:
             if self._server.draining and self._has_unread():
                 self._timer.set(self._server.loop.time() + _READ_S)  # then it will have been read
             elif self._buffer not in (b"", b"\r\n"):
+                limit_s = self._server.limits.header_timeout_s
                 self._refuse(
-                    ProxyError(HEADER_TIMEOUT, f"not within {self._server.limits.header_timeout_s:g} s")
+                    ProxyError(
+                        HEADER_TIMEOUT, f"not within {limit_s:g} s", numbers={"header_timeout_s": limit_s}
+                    )
                 )
             else:
                 self.close()

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 
-from fastproxy.errors import BODY_TOO_LARGE, HEADERS_TOO_LARGE, MALFORMED_REQUEST, Cause, ProxyError
+from fastproxy.errors import BODY_TOO_LARGE, HEADERS_TOO_LARGE, MALFORMED_REQUEST, Cause, ProxyError, beyond
 from fastproxy.model import Headers
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import FORBIDDEN_TRAILERS, TRAILER, HeadLimits
@@ -318,7 +318,7 @@ class IncomingBody:
             return
         self._received += len(data)
         if self._limit is not None and self._received > self._limit:
-            self.fail(ProxyError(BODY_TOO_LARGE, f"more than {self._limit} bytes"))
+            self.fail(beyond(BODY_TOO_LARGE, self._limit))
             return
         self._buffer.append(data)
         self._size += len(data)
@@ -332,7 +332,7 @@ class IncomingBody:
         """The last piece has come; the content is complete."""
         self._received += len(data)
         if self._limit is not None and self._received > self._limit:
-            self.fail(ProxyError(BODY_TOO_LARGE, f"more than {self._limit} bytes"))
+            self.fail(beyond(BODY_TOO_LARGE, self._limit))
             return
         self.trailers = trailers
         self._done = True

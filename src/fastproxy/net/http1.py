@@ -32,6 +32,7 @@ from fastproxy.errors import (
     TOO_MANY_HEADERS,
     VERSION_UNSUPPORTED,
     ProxyError,
+    beyond,
 )
 from fastproxy.model import FieldBlock, Headers, RequestHead, ResponseHead
 from fastproxy.net.parting import ORDINARY, TEXT, TOKEN, Parting, rewritten
@@ -261,7 +262,9 @@ class HeadParser:
     def _check_count(self, field_count: int) -> None:
         if field_count > self.limits.header_count:
             raise ProxyError(
-                TOO_MANY_HEADERS, f"{field_count} header fields, {self.limits.header_count} allowed"
+                TOO_MANY_HEADERS,
+                f"{field_count} header fields, {self.limits.header_count} allowed",
+                numbers={"limit": self.limits.header_count, "fields": field_count},
             )
 
     def _judge_deciding(self, head: bytes, field_count: int) -> RequestHead:
@@ -351,7 +354,12 @@ class HeadParser:
             result.content_bytes = -1
         if length is not None:
             if not self.limits.allow_body(length):
-                raise ProxyError(BODY_TOO_LARGE, f"{length} bytes, {self.limits.body_bytes} allowed")
+                limit = self.limits.body_bytes or 0
+                raise ProxyError(
+                    BODY_TOO_LARGE,
+                    f"{length} bytes, {limit} allowed",
+                    numbers={"limit_bytes": limit, "bytes": length},
+                )
             result.content_bytes = length
             result.framing = length_line(length)
         elif result.chunked:
@@ -364,7 +372,11 @@ class HeadParser:
     def _judge_target(self, result: RequestHead) -> None:
         target, limits = result.target, self.limits
         if len(target) > limits.target_bytes:
-            raise ProxyError(TARGET_TOO_LONG, f"{len(target)} bytes, {limits.target_bytes} allowed")
+            raise ProxyError(
+                TARGET_TOO_LONG,
+                f"{len(target)} bytes, {limits.target_bytes} allowed",
+                numbers={"limit_bytes": limits.target_bytes, "bytes": len(target)},
+            )
         if result.method in _UNSUPPORTED_METHODS:
             raise ProxyError(METHOD_UNSUPPORTED, f"{result.method.decode()} is not forwarded")
         if target[0] == 0x2F:  # origin form, RFC 9112 section 3.2.1
@@ -412,7 +424,11 @@ class HeadParser:
             raise _bad_response(f"the header section is refused by the parser: {error}") from error
         fields = collected.fields
         if len(fields) > self.limits.header_count:
-            raise ProxyError(RESPONSE_TOO_LARGE, f"{len(fields)} header fields")
+            raise ProxyError(
+                RESPONSE_TOO_LARGE,
+                f"{len(fields)} header fields",
+                numbers={"limit": self.limits.header_count, "fields": len(fields)},
+            )
         result = ResponseHead(parser.get_status_code(), minor=head[7] - 48, has_date=False)
         headers: Headers = []
         length = coding = connection = upgrade = trailer = None
@@ -603,11 +619,17 @@ def oversized_head(buffered: bytes, limits: HeadLimits) -> ProxyError:
     if len(parts[0]) > _METHOD_BYTES:
         return _malformed("the request line does not begin with a method")
     if len(parts) > 1 and len(parts[1]) > limits.target_bytes:
-        return ProxyError(TARGET_TOO_LONG, f"more than {limits.target_bytes} bytes")
+        return beyond(TARGET_TOO_LONG, limits.target_bytes)
     if rest.count(b"\r\n") > limits.header_count:
-        return ProxyError(TOO_MANY_HEADERS, f"more than {limits.header_count} header fields")
+        return ProxyError(
+            TOO_MANY_HEADERS,
+            f"more than {limits.header_count} header fields",
+            numbers={"limit": limits.header_count},
+        )
     return ProxyError(
-        HEADERS_TOO_LARGE, f"more than {limits.header_bytes} bytes" + ("" if end else " in one line")
+        HEADERS_TOO_LARGE,
+        f"more than {limits.header_bytes} bytes" + ("" if end else " in one line"),
+        numbers={"limit_bytes": limits.header_bytes},
     )
 
 
@@ -633,7 +655,7 @@ def end_of_head(length: int) -> bytes:
 
 def response_overflow(limits: HeadLimits) -> ProxyError:
     """The error for a response whose header section outgrew its limit."""
-    return ProxyError(RESPONSE_TOO_LARGE, f"more than {limits.header_bytes} bytes")
+    return beyond(RESPONSE_TOO_LARGE, limits.header_bytes)
 
 
 REASONS: dict[int, bytes] = {

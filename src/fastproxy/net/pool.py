@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from math import inf
 
 from msgspec import Struct
@@ -128,7 +128,9 @@ class Pool:
                 return await self._connect()
             if len(self._line) >= self._limits.waiting:
                 raise ProxyError(
-                    POOL_EXHAUSTED, f"{self.endpoint}: {self._limits.waiting} exchanges wait already"
+                    POOL_EXHAUSTED,
+                    f"{self.endpoint}: {self._limits.waiting} exchanges wait already",
+                    numbers={"waiting_limit": self._limits.waiting, "connections": self._limits.connections},
                 )
             waiter: Waiter[ClientConnection | None] = Waiter()
             self._line.append(waiter)
@@ -153,7 +155,9 @@ class Pool:
             connected = not connection.closed
         except TimeoutError as error:
             raise ProxyError(
-                CONNECT_TIMEOUT, f"{endpoint}: no answer within {self._limits.connect_timeout_s:g} s"
+                CONNECT_TIMEOUT,
+                f"{endpoint}: no answer within {self._limits.connect_timeout_s:g} s",
+                numbers={"connect_timeout_s": self._limits.connect_timeout_s},
             ) from error
         except OSError as error:
             if error.errno in SHORTAGES:
@@ -308,6 +312,10 @@ class Pools:
     def opened(self) -> int:
         """Number of connections opened so far."""
         return self._opened_before + sum(pool.opened for pool in self._pools.values())
+
+    def known(self) -> Collection[Pool]:
+        """Return the pools that there are now."""
+        return self._pools.values()
 
     def pool(self, endpoint: Endpoint) -> Pool | None:
         """Return the pool of an endpoint, if there is one."""

@@ -52,7 +52,11 @@ def set_deadline(
     if dead_time is not None:
         left_s = min(left_s, _whole_number(dead_time, DEAD_TIME_HEADER) - now_unix_s)
     if left_s <= 0:
-        raise ProxyError(DEADLINE_EXCEEDED, "the deadline had passed when the request arrived")
+        raise ProxyError(
+            DEADLINE_EXCEEDED,
+            "the deadline had passed when the request arrived",
+            numbers={"timeout_s": timeout_s, "budget_left_s": left_s},
+        )
     return now_s + left_s
 
 

@@ -118,7 +118,7 @@ class RateLimiter:
         ahead_s = due_s - now_s - rate.tolerance_s
         if ahead_s > 0:
             self._new[key] = due_s
-            raise ProxyError(self._cause, f"the rate is {rate.per_s:g} per second", retry_after_s=ahead_s)
+            raise over_rate(self._cause, rate, ahead_s)
         self._new[key] = due_s + rate.interval_s
 
     def ahead_s(self, key: Key, now_s: float) -> float:
@@ -135,6 +135,20 @@ class RateLimiter:
         self._old = self._new
         self._new = {}
         self._turn_s = now_s + self._recovery_s
+
+
+def over_rate(cause: Cause, rate: Rate, ahead_s: float) -> ProxyError:
+    """The error of a request that came so many seconds before its time.
+
+    Args:
+        cause: the limiter's.
+    """
+    return ProxyError(
+        cause,
+        f"the rate is {rate.per_s:g} per second",
+        retry_after_s=ahead_s,
+        numbers={"per_s": rate.per_s, "burst": rate.burst, "retry_after_s": ahead_s},
+    )
 
 
 def peer_key(address: str) -> str:

@@ -9,9 +9,9 @@ needs it next. Each number is one aligned word, so that who is killed leaves the
 from __future__ import annotations
 
 from fastproxy.bounds import Part
-from fastproxy.errors import RATE_LIMITED, Cause, ProxyError
+from fastproxy.errors import RATE_LIMITED, Cause
 from fastproxy.policy.places import BUCKET_PLACES, Places, bucket_count
-from fastproxy.policy.ratelimit import Key, Rate
+from fastproxy.policy.ratelimit import Key, Rate, over_rate
 
 _WORD_BYTES = 8
 _KNOWN_KEYS = 4096
@@ -98,7 +98,7 @@ class SharedRateLimiter:
         if place == self._crowd:
             ahead_s = self._count_crowd(rate, now_s)
         if ahead_s > 0:
-            raise ProxyError(self._cause, f"the rate is {rate.per_s:g} per second", retry_after_s=ahead_s)
+            raise over_rate(self._cause, rate, ahead_s)
 
     def ahead_s(self, key: Key, now_s: float) -> float:
         """See `RateLimiter.ahead_s`. Takes no lock: what changes meanwhile is true a moment later."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import cast
 
-from fastproxy.errors import BODY_TOO_LARGE, OVERLOADED, RESPONSE_BODY_TOO_LARGE, Cause, ProxyError
+from fastproxy.errors import BODY_TOO_LARGE, OVERLOADED, RESPONSE_BODY_TOO_LARGE, Cause, ProxyError, beyond
 from fastproxy.model import Body, Content
 
 HELD_BODIES = 16
@@ -64,30 +64,31 @@ class HeldBodies:
     async def _whole(self, content: Content, limit_bytes: int, too_large: Cause) -> bytes:
         if type(content) is bytes:
             if len(content) > limit_bytes:
-                raise _beyond(limit_bytes, too_large)
+                raise beyond(too_large, limit_bytes)
             return content
         body = cast(Body, content)
         held = bytearray()  # not a list: a sender of single bytes would fill it with forty times as much
         try:
             if (body.length or 0) > limit_bytes:
-                raise _beyond(limit_bytes, too_large)
+                raise beyond(too_large, limit_bytes)
             while piece := await body.read():
                 held += piece
                 self.held_bytes += len(piece)
                 if len(held) > limit_bytes:
-                    raise _beyond(limit_bytes, too_large)
+                    raise beyond(too_large, limit_bytes)
                 if self.held_bytes > self._held_limit:
-                    raise ProxyError(OVERLOADED, "too many bodies are held at a time", retry_after_s=1)
+                    raise ProxyError(
+                        OVERLOADED,
+                        "too many bodies are held at a time",
+                        retry_after_s=1,
+                        numbers={"held_limit_bytes": self._held_limit, "held_bytes": self.held_bytes},
+                    )
         except BaseException:
             body.close()
             raise
         finally:
             self.held_bytes -= len(held)
         return bytes(held)
-
-
-def _beyond(limit_bytes: int, too_large: Cause) -> ProxyError:
-    return ProxyError(too_large, f"more than {limit_bytes} bytes")
 
 
 def _sealed_limit_bytes(limit_bytes: int) -> int:

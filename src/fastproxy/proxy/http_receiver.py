@@ -158,7 +158,11 @@ class HttpReceiver:
         if head.length is not None and head.length != received_bytes:
             raise ProxyError(MESSAGE_BROKEN, "the body has another length than its head says")
         if self._limit is not None and received_bytes > self._limit:
-            raise ProxyError(BODY_TOO_LARGE, f"{received_bytes} bytes, {self._limit} allowed")
+            raise ProxyError(
+                BODY_TOO_LARGE,
+                f"{received_bytes} bytes, {self._limit} allowed",
+                numbers={"limit_bytes": self._limit, "bytes": received_bytes},
+            )
 
     def challenge(self, binding: ResponseBinding) -> Response:
         """The answer to a request for another epoch: the present one, sealed and bound to that request."""

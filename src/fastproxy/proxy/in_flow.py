@@ -29,7 +29,6 @@ from fastproxy.proxy.known_call import (
 )
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun
-from fastproxy.telemetry.metrics import CALLER_GONE
 from fastproxy.wire.envelope import PACKED_START, is_token
 from fastproxy.wire.receiver import PackedRequest, Receiver
 from fastproxy.wire.records import MAX_DATA_BYTES, PREFIX_BYTES
@@ -213,4 +212,4 @@ class InFlow(ShortWay):
 
     def forget(self, flight: ServiceFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, cast(InFlight, flight).packed.length, 0, self._clock(), CALLER_GONE)
+        self._forsake(flight, cast(InFlight, flight).packed.length)

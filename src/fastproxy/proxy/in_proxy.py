@@ -8,7 +8,6 @@ answer made is up to the way that it came (`way_in.py`).
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol, cast
 
@@ -43,7 +42,6 @@ from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.proxy.way_in import Received, ShortWayIn, WayBack, WayIn
-from fastproxy.telemetry.metrics import CALLER_GONE
 from fastproxy.wire.records import PLAIN, Packing
 
 _CHALLENGED = "challenged"
@@ -184,7 +182,7 @@ class InProxy:
                 return
             await self._serve(exchange, way.back, received, connection, taken, outer, self.flow)
         except BaseException as error:
-            self._note_end(exchange, error)
+            self._recorder.broke_off(exchange, error)
             raise
         finally:
             self._end_exchange(exchange, connection)
@@ -196,7 +194,7 @@ class InProxy:
         try:
             await self._serve(exchange, self.link_way, taken.received, stream, taken, stream, self.link_flow)
         except BaseException as error:
-            self._note_end(exchange, error)
+            self._recorder.broke_off(exchange, error)
             raise
         finally:
             self._end_exchange(exchange, stream)
@@ -207,13 +205,6 @@ class InProxy:
         if begun is None:
             return self._begin("", self._clock(), peer)
         return self._recorder.resume("", begun.started_s, peer)
-
-    def _note_end(self, exchange: Exchange, error: BaseException) -> None:
-        """An exchange was broken off when its answer had begun, or nobody waited for it any more."""
-        if isinstance(error, ProxyError):
-            exchange.cause = exchange.cause or error.cause.label
-        elif isinstance(error, asyncio.CancelledError):
-            exchange.cause = exchange.cause or CALLER_GONE
 
     def _end_exchange(self, exchange: Exchange, edge: Edge) -> None:
         self.in_flight -= 1
@@ -371,7 +362,12 @@ class InProxy:
         """There are more exchanges than this process may have of itself: see whether there may be more."""
         self.in_flight_limit = self._room.raised(self.in_flight)
         if self.in_flight > self.in_flight_limit:
-            raise ProxyError(OVERLOADED, f"{self._room.total} allowed", retry_after_s=1)
+            raise ProxyError(
+                OVERLOADED,
+                f"{self._room.total} allowed",
+                retry_after_s=1,
+                numbers={"in_flight_limit": self._room.total},
+            )
 
     def trim(self) -> None:
         """Give back what isn't needed of the limit on exchanges."""

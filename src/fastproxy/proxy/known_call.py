@@ -24,7 +24,7 @@ from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Begun
 from fastproxy.proxy.way_in import Received
-from fastproxy.telemetry.metrics import Series
+from fastproxy.telemetry.metrics import CALLER_GONE, Series
 
 KNOWN_CALLS = 256
 """Bounds memory: each takes up to 8 KiB with lanes to four endpoints; `lanes.LANES` bounds all lanes."""
@@ -235,6 +235,17 @@ class ShortWay:
                 flight.call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint,
                 status, cause, (bytes_in, bytes_out), flight,
             )  # fmt: skip
+
+    def _forsake(self, flight: ServiceFlight, bytes_in: int) -> None:
+        """Note a call whose caller is gone."""
+        self._end(flight, 0, bytes_in, 0, self._clock(), CALLER_GONE)
+        self._recorder.short_forsaken(
+            flight.call.exchange,
+            flight.exchange_id.decode(),
+            flight.started_s,
+            flight.deadline,
+            flight.lane.endpoint,
+        )
 
     def land(self, flight: ServiceFlight, head: ResponseHead, content: bytes) -> bool:
         """Send an answer back; False when it is not an ordinary one, or its connection isn't."""

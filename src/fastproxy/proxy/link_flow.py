@@ -20,7 +20,6 @@ from fastproxy.proxy.known_call import KnownCall, KnownCalls, LongWay, ServiceFl
 from fastproxy.proxy.link_receiver import PACKED_START_BYTES, LinkReceiver
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.transport import Begun
-from fastproxy.telemetry.metrics import CALLER_GONE
 from fastproxy.wire.envelope import is_token
 from fastproxy.wire.link.frames import END, HEADER, LENGTH_BITS, MAX_DATA_BYTES, RESPONSE
 
@@ -210,4 +209,4 @@ class LinkFlow(ShortWay):
 
     def forget(self, flight: ServiceFlight) -> None:
         """Note a call whose caller is gone."""
-        self._end(flight, 0, cast(LinkFlight, flight).content_bytes, 0, self._clock(), CALLER_GONE)
+        self._forsake(flight, cast(LinkFlight, flight).content_bytes)

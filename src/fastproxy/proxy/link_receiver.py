@@ -71,7 +71,11 @@ class LinkReceiver:
         if head.length is not None and head.length != received_bytes:
             raise ProxyError(MESSAGE_BROKEN, "the body has another length than its head says")
         if self._limit is not None and received_bytes > self._limit:
-            raise ProxyError(BODY_TOO_LARGE, f"{received_bytes} bytes, {self._limit} allowed")
+            raise ProxyError(
+                BODY_TOO_LARGE,
+                f"{received_bytes} bytes, {self._limit} allowed",
+                numbers={"limit_bytes": self._limit, "bytes": received_bytes},
+            )
 
     def seal(
         self, binding: None, method: bytes, response: Response, fields: bytes, packing: Packing, refusal: str

@@ -262,3 +262,6 @@ class OutFlow:
     def forget(self, flight: OutFlight) -> None:
         """Note a call whose caller is gone."""
         self._end(flight, 0, 0, self.clock(), CALLER_GONE)
+        self._recorder.short_forsaken(
+            self._known, flight.exchange_id.decode(), flight.started_s, flight.deadline, flight.lane.endpoint
+        )

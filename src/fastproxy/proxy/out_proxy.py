@@ -6,7 +6,6 @@ way to its receiver, where the request is sealed and the answer opened.
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable, Mapping
 from typing import TYPE_CHECKING, NamedTuple, cast
 
@@ -26,7 +25,6 @@ from fastproxy.proxy.out_flow import OutFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
 from fastproxy.proxy.transport import Begun, Outgoing, OutLane
-from fastproxy.telemetry.metrics import CALLER_GONE
 
 if TYPE_CHECKING:
     from fastproxy.net.flight import Flow
@@ -151,7 +149,10 @@ class OutProxy:
                     _check_final(request.head.upgrade, response)
                 if known is not None and self._has_short_way and not exchange.cause:
                     self._compile(exchange, request, plan)
-                if not exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
+                if exchange.cause:  # a refusal of the in proxy keeps the phase in which it was learned of
+                    exchange.status = response.head.status
+                    self._recorder.refused_by_next_hop(exchange, response.content)
+                else:
                     exchange.phase = "answer"
             except ProxyError as error:
                 self._recorder.find_trace(exchange, request.rest)
@@ -166,11 +167,8 @@ class OutProxy:
             rest = connection.respond(response, fields)
             if rest is not None:
                 await rest
-        except ProxyError as error:
-            exchange.cause = exchange.cause or error.cause.label
-            raise
-        except asyncio.CancelledError:
-            exchange.cause = exchange.cause or CALLER_GONE
+        except BaseException as error:
+            self._recorder.broke_off(exchange, error)
             raise
         finally:
             self.in_flight -= 1
@@ -181,7 +179,12 @@ class OutProxy:
         """There are more exchanges than this process may have of itself: see whether there may be more."""
         self.in_flight_limit = self._room.raised(self.in_flight)
         if self.in_flight > self.in_flight_limit:
-            raise ProxyError(OVERLOADED, f"{self._room.total} allowed", retry_after_s=1)
+            raise ProxyError(
+                OVERLOADED,
+                f"{self._room.total} allowed",
+                retry_after_s=1,
+                numbers={"in_flight_limit": self._room.total},
+            )
 
     def trim(self) -> None:
         """Give back what isn't needed of the limit on exchanges."""

@@ -1,4 +1,4 @@
-"""What is noted of every exchange: metrics, the access log, traces, a log line for what went wrong.
+"""What is noted of every exchange: metrics, the access log, traces; of what failed a log line and a record.
 
 Both proxies note the same things in the same words. Nothing here can fail or hold up an exchange, and no log
 call formats anything while nobody listens.
@@ -7,18 +7,33 @@ call formats anything while nobody listens.
 from __future__ import annotations
 
 import logging
+from asyncio import CancelledError
 from collections.abc import Callable
 from functools import partial
 from typing import TYPE_CHECKING, Protocol, cast
 
-from fastproxy.errors import ProxyError
-from fastproxy.model import Endpoint, Exchange, FieldBlock, TimedExchange
+import msgspec
+from msgspec import Struct
+
+from fastproxy.errors import RECEIVER_REFUSED, ProxyError
+from fastproxy.model import Content, Endpoint, Exchange, FieldBlock, TimedExchange
 from fastproxy.telemetry.access_log import AccessLog
+from fastproxy.telemetry.failures import (
+    NEXT_HOP,
+    Failure,
+    Failures,
+    failure_of,
+    failure_without_words,
+    known_cause,
+)
 from fastproxy.telemetry.metrics import CALLER_GONE, Metrics, Series
 from fastproxy.telemetry.trace_context import trace_id_in
 
 if TYPE_CHECKING:
     from fastproxy.telemetry.tracing import TracedExchange, Tracer
+
+_PROBLEM_BYTES = 16_384
+"""Of a refusal of the next hop, what is read to the end for its words."""
 
 _LOG = logging.getLogger("fastproxy.exchange")
 
@@ -28,6 +43,13 @@ class ShortFlight(Protocol):
 
     @property
     def sealed_head(self) -> bytes: ...
+
+
+class _Problem(Struct):
+    """What is kept of the document in which the next hop tells of its refusal (`answer.py`)."""
+
+    phase: str = ""
+    detail: str = ""
 
 
 class Recorder:
@@ -41,13 +63,15 @@ class Recorder:
     exchange_type: makes an exchange of its id, the time (monotonic, seconds) and the peer.
 
     Args:
-        metrics: counts them. access_log: writes a line for each. tracer: as above.
+        metrics: counts them. access_log: writes a line for each. failures: keeps those that failed.
+        tracer: as above.
         clock: monotonic time in seconds. unix_clock: seconds since 1970.
     """
 
     __slots__ = (
         "_access_log",
         "_clock",
+        "_failures",
         "_known",
         "_metrics",
         "_unix_clock",
@@ -61,11 +85,13 @@ class Recorder:
         self,
         metrics: Metrics,
         access_log: AccessLog,
+        failures: Failures,
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
         tracer: Tracer | None = None,
     ) -> None:
         self._metrics = metrics
+        self._failures = failures
         self.tracer = tracer
         self.logs = access_log.on
         self._known = metrics.known
@@ -154,11 +180,68 @@ class Recorder:
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""
         self._log("refused" if error.cause.status < 500 else "failed", exchange, error)
+        failure = failure_of(exchange, error, self._clock(), self._unix_clock())
+        if error.cause.label == RECEIVER_REFUSED.label:
+            failure.origin = NEXT_HOP
+        self._failures.add(failure)
+
+    def refused_by_next_hop(self, exchange: Exchange, content: Content) -> None:
+        """The in proxy refuses the exchange, and says so in an answer that it has sealed.
+
+        Args:
+            exchange: has the cause. content: of that answer.
+        """
+        failure = self._of_now(exchange, known_cause(exchange.cause))
+        failure.origin = NEXT_HOP
+        if type(content) is bytes and len(content) <= _PROBLEM_BYTES:
+            try:
+                problem = msgspec.json.decode(content, type=_Problem)
+            except (msgspec.DecodeError, UnicodeDecodeError):
+                problem = _Problem()  # to HEAD it has none
+            failure.phase, failure.detail = problem.phase or exchange.phase, problem.detail
+        self._failures.add(failure)
+
+    def broke_off(self, exchange: Exchange, error: BaseException) -> None:
+        """The answer had begun, or nobody waits for it any more: the exchange can't be told how it ended.
+
+        What was noted of it already stays as it is. Mistakes of this proxy are reported elsewhere.
+        """
+        if exchange.cause:
+            return
+        if isinstance(error, ProxyError):
+            exchange.cause = error.cause.label
+            self._log("broken off", exchange, error)
+            failure = failure_of(exchange, error, self._clock(), self._unix_clock())
+            failure.phase, failure.status = exchange.phase, exchange.status
+            self._failures.add(failure)
+        elif isinstance(error, CancelledError):
+            exchange.cause = CALLER_GONE
+            self._failures.add(self._of_now(exchange, CALLER_GONE))
+
+    def short_forsaken(
+        self, known: Exchange, exchange_id: str, started_s: float, deadline: float, endpoint: Endpoint
+    ) -> None:
+        """Keep that nobody waits any more for an exchange on the short way, which is counted there.
+
+        Args:
+            known: an earlier exchange that all but the other arguments are taken from. deadline: its own.
+        """
+        exchange = Exchange(
+            exchange_id, started_s, known.peer, deadline, known.caller, known.service, known.route,
+            known.method, known.path, "wait", endpoint, 1,
+        )  # fmt: skip
+        self._failures.add(self._of_now(exchange, CALLER_GONE))
+
+    def _of_now(self, exchange: Exchange, cause: str) -> Failure:
+        return failure_without_words(exchange, cause, self._clock(), self._unix_clock())
 
     def would_refuse(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop lets pass what it will refuse once refusals are enforced."""
         self._metrics.series(exchange.caller, exchange.service, exchange.route).report(error.cause.label)
         self._log("would refuse, once refusals are enforced", exchange, error)
+        failure = failure_of(exchange, error, self._clock(), self._unix_clock())
+        failure.is_enforced = False
+        self._failures.add(failure)
 
     def end(self, exchange: Exchange, bytes_in: int, bytes_out: int, waited_s: float = 0.0) -> None:
         """The answer is through, or has broken off.
@@ -199,6 +282,7 @@ class Recorder:
                 "cause": error.cause.label,
                 "phase": error.phase,
                 "detail": error.detail,
+                "numbers": dict(error.numbers),
                 "caller": exchange.caller,
                 "service": exchange.service,
                 "endpoint": str(exchange.endpoint) if exchange.endpoint else "",

@@ -9,7 +9,7 @@ from __future__ import annotations
 from contextlib import suppress
 from typing import Protocol
 
-from fastproxy.errors import Cause, ProxyError
+from fastproxy.errors import Cause, ProxyError, beyond
 from fastproxy.model import Body, Headers
 from fastproxy.net.framing import ParseTrailers
 from fastproxy.net.http1 import write_fields
@@ -191,7 +191,7 @@ class OpenedBody:
         data = chunks[0].data if len(chunks) == 1 else b"".join([chunk.data for chunk in chunks])
         received = self._received + len(data)
         if self._limit is not None and received > self._limit:
-            raise ProxyError(self._too_large, f"more than {self._limit} bytes")
+            raise beyond(self._too_large, self._limit)
         last = chunks[-1]
         if self.length is not None:
             if received > self.length or (last.last and received != self.length):

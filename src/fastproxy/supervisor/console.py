@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from fastproxy.admin.access import FIELDS, Access
-from fastproxy.admin.server import Act, AdminHandler
+from fastproxy.admin.server import AdminHandler
 from fastproxy.config.snapshot import Snapshot
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.listener import bind
@@ -18,6 +18,7 @@ from fastproxy.supervisor.tally import Tally
 from fastproxy.telemetry.exposition import render
 
 if TYPE_CHECKING:
+    from fastproxy.admin.api.api import Api
     from fastproxy.admin.profiles import Profiles
 
 _CONNECTIONS = 256
@@ -37,7 +38,7 @@ class Console:
         snapshot: the config. tally: what the workers count.
         not_ready: says why the proxy should get no traffic now, "" when it may.
         make_profiles: makes what takes profiles, when first asked for.
-        acts: what can be asked for below `/api/v1/`, by method and path.
+        make_api: makes what answers below `/api/v1/`, likewise.
         loop: the event loop.
     """
 
@@ -47,7 +48,7 @@ class Console:
         tally: Tally,
         not_ready: Callable[[], str],
         make_profiles: Callable[[], Profiles],
-        acts: Mapping[tuple[bytes, bytes], Act],
+        make_api: Callable[[], Api],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._admin = admin = snapshot.admin
@@ -59,10 +60,13 @@ class Console:
             admin.address.host if admin else "",
             is_unix=admin is not None and admin.address.is_unix,
             token=admin.token.reveal() if admin is not None and admin.token is not None else None,
-            is_open=admin is not None and admin.is_open,
+            reader_token=(
+                admin.reader_token.reveal() if admin is not None and admin.reader_token is not None else None
+            ),
+            open_to_all=admin.open_to_all if admin is not None else (),
         )
         name = snapshot.config.name
-        handler = AdminHandler(name, self._metrics, not_ready, access, make_profiles, acts, loop)
+        handler = AdminHandler(name, self._metrics, not_ready, access, make_profiles, make_api, loop)
         limits = ServerLimits(connections=_CONNECTIONS)
         self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
 

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Coroutine
+from collections import deque
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from fastproxy.admin.server import Act
 from fastproxy.config.snapshot import InSnapshot, Snapshot
 from fastproxy.control import board, handover
 from fastproxy.control.board import Board
@@ -22,6 +22,7 @@ from fastproxy.supervisor.errands import Errands
 from fastproxy.supervisor.inboxes import Inboxes
 from fastproxy.supervisor.legacy import Particulars
 from fastproxy.supervisor.listeners import Listeners
+from fastproxy.supervisor.log_level import LogLevels
 from fastproxy.supervisor.process import WorkerProcess
 from fastproxy.supervisor.slots import Slots
 from fastproxy.supervisor.surroundings import Place, Surroundings
@@ -29,7 +30,11 @@ from fastproxy.supervisor.tally import Tally
 from fastproxy.supervisor.terms import close_new, terms_for
 
 if TYPE_CHECKING:
+    from fastproxy.admin.api.api import Api
     from fastproxy.admin.profiles import Profiles
+
+_GONE = 4
+"""Workers that have ended whose failures are kept; of each 256 KiB at most."""
 
 _Done = TypeVar("_Done")
 
@@ -41,7 +46,9 @@ class Owned:
     workers: all that there are, by the ids of their processes. tally: what they have counted.
     crew: the workers that serve, once it has started. leaving: those of former configs, while they drain.
     shared: what all of them share. unknown: what holds former workers whose format nobody here knows.
-    console: what listens at the admin address. acts: what can be asked for there. door: for commands.
+    console: what listens at the admin address. make_api: makes what answers there below `/api/`, when first
+        asked for. door: for commands.
+    levels: how much is logged. gone: what workers that have ended kept of failures.
     errands: processes for a while. tasks: what is done to its end. changing: held by who changes any of it.
     is_told_to_end, is_draining: how far its end has come.
 
@@ -72,7 +79,9 @@ class Owned:
         self.leaving: set[Crew] = set()
         self.unknown: tuple[int, ...] = ()
         self.console: Console
-        self.acts: dict[tuple[bytes, bytes], Act] = {}
+        self.make_api: Callable[[], Api]
+        self.levels = LogLevels(self.workers.values)
+        self.gone: deque[bytes] = deque(maxlen=_GONE)
         self.door = Door()
         self.errands = Errands(loop)
         self.tasks: set[asyncio.Task[Any]] = set()
@@ -144,7 +153,8 @@ class Owned:
 
     def made_console(self, snapshot: Snapshot) -> Console:
         """Return what listens at the admin address of a config; it doesn't yet."""
-        return Console(snapshot, self.tally, self.not_ready, self._make_profiles, self.acts, self.loop)
+        make_profiles, make_api = self._make_profiles, self.make_api
+        return Console(snapshot, self.tally, self.not_ready, make_profiles, make_api, self.loop)
 
     def _make_profiles(self) -> Profiles:
         from fastproxy.supervisor.profiling import profiles_of  # noqa: PLC0415 - for those who ask
@@ -173,4 +183,6 @@ class Owned:
     def _ended(self, worker: WorkerProcess, status: int) -> None:
         if self.workers.get(worker.pid) is worker:
             del self.workers[worker.pid]
+        if worker.failures:
+            self.gone.append(worker.failures)
         self.tally.keep(worker, status)  # at once, so that no scrape finds less than the one before

@@ -21,6 +21,7 @@ from fastproxy.control.messages import (
     CHANGE,
     DRAIN,
     FAILED,
+    FAILURES,
     METRICS,
     NARROW,
     READY,
@@ -66,6 +67,7 @@ class WorkerProcess:
     ended: is done with its exit status (negative: the signal) when the process is gone, and all that it said
     is heard.
     is_leaving: it was told to end. state: what it had counted when it was asked last.
+    failures: what it had kept of them when it ended, as `messages.FAILURES` has it; b"" before.
     left: exchanges that were under way when it ended, as it showed last.
 
     Args:
@@ -96,6 +98,7 @@ class WorkerProcess:
         self.ended: asyncio.Future[int] = loop.create_future()
         self.is_leaving = False
         self.state: State | None = None
+        self.failures = b""
         self.left = 0
         self._words = ""
         self._status = status
@@ -255,6 +258,8 @@ class WorkerProcess:
             self._words = content.decode()
         elif topic == METRICS:
             self.state = decode(content, State)
+        elif topic == FAILURES:
+            self.failures = content
 
 
 def started(begin: Begin, slot: Slot, loop: asyncio.AbstractEventLoop) -> WorkerProcess:

@@ -67,14 +67,14 @@ async def at_the_door(reload: Reload, asked: Asked) -> dict[str, Any]:
         raise RefusedError("\n".join((words, *error.problems))) from error
 
 
-async def over_http(reload: Reload) -> dict[str, Any]:
-    """Answer a request.
+async def over_http(reload: Reload) -> Reloaded:
+    """Reload, or preview, for a request.
 
     Raises:
         AdminError: the config can't be used.
     """
     try:
-        return _told(await reload())
+        return await reload()
     except ReloadError as error:
         raise AdminError(409, "\n".join(error.problems)) from error
 

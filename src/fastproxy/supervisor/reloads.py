@@ -20,7 +20,7 @@ from fastproxy.net.listener import StartError
 from fastproxy.supervisor.console import Console
 from fastproxy.supervisor.owned import Owned
 from fastproxy.supervisor.process import WorkerError
-from fastproxy.supervisor.reloading import Reloaded, ReloadError, at_the_door, over_http, way_to
+from fastproxy.supervisor.reloading import Reloaded, ReloadError, at_the_door, way_to
 from fastproxy.telemetry import log
 
 _SHOWN = 50
@@ -30,7 +30,7 @@ _LOG = logging.getLogger("fastproxy")
 
 
 class Reloads:
-    """Reloads a proxy, at the door and at the admin address as well.
+    """Reloads a proxy; at the door as well.
 
     due: how many wait for their turn.
 
@@ -44,8 +44,6 @@ class Reloads:
         self.due = 0
         owned.door.register("reload", partial(at_the_door, self.reload))
         owned.door.register("diff", partial(at_the_door, self.preview))
-        owned.acts[b"POST", b"/api/v1/reload"] = partial(over_http, self.reload)
-        owned.acts[b"GET", b"/api/v1/diff"] = partial(over_http, self.preview)
 
     async def reload(self) -> Reloaded:
         """Load the config anew and go on with it; once begun it isn't given up, whoever waits for it no more.
@@ -126,6 +124,7 @@ class Reloads:
         newer = handover.content(self._owned.crew.terms.snapshot_fd)
         await asyncio.gather(*(crew.narrow(newer) for crew in self._owned.leaving))
         log.setup(snapshot.config.log.level, snapshot.config.log.format)
+        self._owned.levels.forget()
         for warning in (*snapshot.warnings, *snapshot.lapsed):
             _LOG.warning(str(warning))
         return Reloaded(way, found)

@@ -18,11 +18,12 @@ import os
 import signal
 from collections.abc import Callable
 from functools import partial
+from typing import TYPE_CHECKING, Any
 
 from fastproxy import __version__
 from fastproxy.config.snapshot import Snapshot
 from fastproxy.net.listener import StartError
-from fastproxy.supervisor.door import NOBODY
+from fastproxy.supervisor.door import NOBODY, Asked
 from fastproxy.supervisor.legacy import Legacy, particulars_of, release_signals
 from fastproxy.supervisor.owned import Owned
 from fastproxy.supervisor.process import WorkerError
@@ -31,6 +32,10 @@ from fastproxy.supervisor.succession import Succession
 from fastproxy.supervisor.surroundings import Surroundings
 from fastproxy.supervisor.terms import inherited_listeners, terms_for
 from fastproxy.supervisor.watch import FileWatch
+
+if TYPE_CHECKING:
+    from fastproxy.admin.api.api import Api
+    from fastproxy.supervisor.overview import Overview
 
 LOOK_EVERY_S = 1.0
 """How often workers are looked at, and asked what they have counted."""
@@ -63,6 +68,8 @@ class Supervisor:
         self._reloads = Reloads(owned, load)
         asker = NOBODY if legacy is None else legacy.asker
         self._succession = Succession(owned, self._reloads, known, asker, self._reap)
+        owned.make_api = self._make_api
+        owned.door.register("exchange", self._tell_of_exchange)
         self._file = FileWatch(snapshot.file)
         self._stop = asyncio.Event()
         self._cut = asyncio.Event()
@@ -188,6 +195,13 @@ class Supervisor:
         for worker in owned.workers.values():
             worker.kill()
 
+    def _end_if_not_told(self) -> bool:
+        """End as at SIGTERM; returns whether it was told so before, and then does nothing."""
+        was_told = self._owned.is_told_to_end
+        if not was_told:
+            self._stop_or_cut(signal.SIGTERM)
+        return was_told
+
     async def _watch(self) -> None:
         while True:
             try:
@@ -203,12 +217,42 @@ class Supervisor:
         if self._file.has_changed() and owned.snapshot.config.watch:
             owned.soon(self._reloads.reload_quietly())
         owned.tell_if_alone()
+        await owned.levels.look()
         await owned.tally.look()
         owned.surroundings.look(owned.not_ready())
 
     def _is_fine(self) -> bool:
         owned = self._owned
         return owned.is_draining or (owned.crew is not None and owned.crew.is_fine)
+
+    # --- the API of the admin address -------------------------------------------------------------------
+
+    def _make_api(self) -> Api:
+        from fastproxy.supervisor.overview import api_of  # noqa: PLC0415 - for those who ask
+
+        return api_of(self._overview())
+
+    async def _tell_of_exchange(self, asked: Asked) -> dict[str, Any]:
+        from fastproxy.supervisor.overview import at_the_door as exchange_of  # noqa: PLC0415 - as above
+
+        return await exchange_of(self._overview(), asked)
+
+    def _overview(self) -> Overview:
+        from fastproxy.supervisor.overview import Overview, Standing  # noqa: PLC0415 - as above
+
+        owned = self._owned
+        standing = Standing(
+            owned.workers.values,
+            owned.gone,
+            owned.tally,
+            owned.levels,
+            lambda: owned.snapshot,
+            owned.not_ready,
+            self._reloads.reload,
+            self._reloads.preview,
+            self._end_if_not_told,
+        )
+        return Overview(standing)
 
     # --- processes --------------------------------------------------------------------------------------
 

@@ -44,7 +44,8 @@ class Tally:
     """Adds up.
 
     role: of the proxy. reloads, upgrades: by outcome. not_ready: why it should get no traffic, "" when it
-    may, as its workers said last.
+    may, as its workers said last. start_unix_s: since when it is counted.
+    loaded_unix_s: when the config in force was taken.
 
     Args:
         role: as above. workers: those that there are now. kept: of the tally to go on with; None for none.
@@ -57,18 +58,18 @@ class Tally:
         self.not_ready = ""
         self._workers = workers
         self._ended = State(role, __version__) if kept is None else kept.ended
-        self._start_unix_s = time.time() if kept is None else kept.start_unix_s
+        self.start_unix_s = time.time() if kept is None else kept.start_unix_s
         self._endings: Counter[str] = Counter({} if kept is None else kept.endings)
         self.reloads: Counter[str] = Counter({} if kept is None else kept.reloads)
         self.upgrades: Counter[str] = Counter({} if kept is None else kept.upgrades)
-        self._loaded_unix_s = time.time()
+        self.loaded_unix_s = time.time()
         self._looks = 0
 
     @property
     def kept(self) -> Kept:
         """What another program needs to go on."""
         return Kept(
-            self._ended, dict(self._endings), dict(self.reloads), self._start_unix_s, dict(self.upgrades)
+            self._ended, dict(self._endings), dict(self.reloads), self.start_unix_s, dict(self.upgrades)
         )
 
     async def look(self) -> None:
@@ -101,7 +102,7 @@ class Tally:
     def note_reload(self) -> None:
         """Another config is in force."""
         self.reloads["done"] += 1
-        self._loaded_unix_s = time.time()
+        self.loaded_unix_s = time.time()
 
     def keep(self, worker: WorkerProcess, status: int) -> None:
         """Keep what a worker has counted that has ended, with this exit status."""
@@ -130,8 +131,8 @@ class Tally:
         own.tallies["fastproxy_workers_ended"] = {how: self._endings[how] for how in _ENDINGS}
         own.tallies["fastproxy_reloads"] = {outcome: self.reloads[outcome] for outcome in _OUTCOMES}
         own.tallies["fastproxy_upgrades"] = {outcome: self.upgrades[outcome] for outcome in _OUTCOMES}
-        own.levels["fastproxy_start_timestamp_seconds"] = {"": self._start_unix_s}
-        own.levels["fastproxy_config_loaded_timestamp_seconds"] = {"": self._loaded_unix_s}
+        own.levels["fastproxy_start_timestamp_seconds"] = {"": self.start_unix_s}
+        own.levels["fastproxy_config_loaded_timestamp_seconds"] = {"": self.loaded_unix_s}
         if (resident := resident_bytes()) is not None:
             own.resident_bytes["supervisor"] = resident
         return own

@@ -18,6 +18,7 @@ import msgspec
 from fastproxy.telemetry.output import LineOutput
 
 Format = Literal["json", "text"]
+Level = Literal["debug", "info", "warning", "error"]
 
 _BUILT_IN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _encoder = msgspec.json.Encoder(enc_hook=repr)

@@ -27,7 +27,6 @@ from fastproxy.errors import (
     EPOCH_MISMATCH,
     IDENTITY_UNPROVEN,
     MESSAGE_BROKEN,
-    Cause,
     ProxyError,
 )
 from fastproxy.wire.ciphers import CIPHERS, NONCE_BYTES, TAG_BYTES
@@ -138,12 +137,21 @@ class ProvenRefusalError(ProxyError):
     With EPOCH_MISMATCH the answer is a `Challenge`; with all others a `Refusal`.
 
     caller: whose key it was. binding: what seals the answer.
+
+    Args:
+        error: why.
     """
 
-    def __init__(self, cause: Cause, detail: str, caller: CallerKey, binding: ResponseBinding) -> None:
-        super().__init__(cause, detail)
+    def __init__(self, error: ProxyError, caller: CallerKey, binding: ResponseBinding) -> None:
+        super().__init__(error.cause, error.detail, numbers=error.numbers)
         self.caller = caller
         self.binding = binding
+
+
+def _out_of_time(detail: str, late_ms: int, limits: ReceiverLimits) -> ProxyError:
+    """The error of an envelope that came so long after its expiry; below zero, so far before it."""
+    numbers = {"late_s": late_ms / 1000, "max_clock_skew_s": limits.max_clock_skew_ms / 1000}
+    return ProxyError(ENVELOPE_EXPIRED, detail, numbers=numbers)
 
 
 def unpacked(request: PackedRequest) -> OpenedRequest:
@@ -157,7 +165,7 @@ def unpacked(request: PackedRequest) -> OpenedRequest:
     try:
         chunk = unpack(request.plaintext, True, REQUEST_FAULTS)
     except ProxyError as exc:
-        raise ProvenRefusalError(exc.cause, exc.detail, session.caller, binding) from exc
+        raise ProvenRefusalError(exc, session.caller, binding) from exc
     return OpenedRequest(session, request.base_nonce, chunk, request.length, binding)
 
 
@@ -368,7 +376,7 @@ class Receiver:
                 raise ProxyError(ENVELOPE_REPLAYED)
             chunk = unpack(plaintext, bool(last), REQUEST_FAULTS)
         except ProxyError as exc:
-            raise ProvenRefusalError(exc.cause, exc.detail, session.caller, binding) from exc
+            raise ProvenRefusalError(exc, session.caller, binding) from exc
         return OpenedRequest(session, base_nonce, chunk, end, binding)
 
     def _head_end(self, buffer: bytes | bytearray) -> int | None:
@@ -430,9 +438,9 @@ class Receiver:
     def _check_time(self, expiry_ms: int, now_ms: int) -> None:
         limits = self._limits
         if now_ms > expiry_ms + limits.max_clock_skew_ms:
-            raise ProxyError(ENVELOPE_EXPIRED, "its expiry has passed")
+            raise _out_of_time("its expiry has passed", now_ms - expiry_ms, limits)
         if expiry_ms - now_ms > limits.max_age_ms + limits.max_clock_skew_ms:
-            raise ProxyError(ENVELOPE_EXPIRED, "its expiry lies too far ahead")
+            raise _out_of_time("its expiry lies too far ahead", now_ms - expiry_ms, limits)
         if expiry_ms <= self._sessions.floor_ms:  # of a session that has come back as well: see there
             raise ProxyError(ENVELOPE_EXPIRED, CLOCK_SET_BACK)
 

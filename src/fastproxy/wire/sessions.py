@@ -130,7 +130,7 @@ class SessionTable:
         owner = session.caller.key_id
         count = self._counts.get(owner, 0)
         if count >= self._per_key:
-            raise ProxyError(SESSIONS_EXHAUSTED)
+            raise ProxyError(SESSIONS_EXHAUSTED, numbers={"sessions_per_caller_limit": self._per_key})
         self._counts[owner] = count + 1
         session.window = ReplayWindow(self._width)
         self.live[session_key] = session

@@ -113,13 +113,15 @@ class SharedWindows:
         if used == self.capacity or self._count(owner) >= per_owner:
             self.sweep(expired_ms)
             if self._count(owner) >= per_owner:
-                raise ProxyError(SESSIONS_EXHAUSTED)
+                raise ProxyError(SESSIONS_EXHAUSTED, numbers={"sessions_per_caller_limit": per_owner})
         used = self._header[_USED]
         latest_ms = self.latest_ms[:used].tolist()
         if 0 in latest_ms:
             return latest_ms.index(0)
         if used == self.capacity:
-            raise ProxyError(SESSIONS_EXHAUSTED, "those of all callers together")
+            raise ProxyError(
+                SESSIONS_EXHAUSTED, "those of all callers together", numbers={"sessions_limit": self.capacity}
+            )
         self._header[_USED] = used + 1
         return used
 

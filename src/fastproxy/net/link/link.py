@@ -292,6 +292,11 @@ class Link(asyncio.BufferedProtocol):
     # --- sending ------------------------------------------------------------------------------------------
 
     @property
+    def socket(self) -> Any:
+        """Its connection's, None when that is gone."""
+        return None if self._transport is None else self._transport.get_extra_info("socket")
+
+    @property
     def held(self) -> int:
         """Number of contents and answers that wait: for credit, for their turn, for a peer that reads."""
         return len(self._held) + len(self._turns)
@@ -511,7 +516,8 @@ class Link(asyncio.BufferedProtocol):
         """The timer: is the peer there, is a key old, is anybody using this link?"""
         now_s, settings = self._loop.time(), self.settings
         if not self.born_s:
-            self.fail(LinkError("timeout", "the handshake took too long"))
+            limit_s = settings.handshake_timeout_s
+            self.fail(LinkError("timeout", "the handshake took too long", {"handshake_timeout_s": limit_s}))
             return
         if not self._heard_s:
             self._heard_s = now_s

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence, Set
 from typing import TYPE_CHECKING
 
 from msgspec import Struct
@@ -20,9 +20,11 @@ from fastproxy.errors import (
     CONNECT_TIMEOUT,
     DESCRIPTORS_EXHAUSTED,
     LINK_REFUSED,
+    NO_NUMBERS,
     POOL_EXHAUSTED,
     RECEIVER_KEY_ENDED,
     Cause,
+    Numbers,
     ProxyError,
 )
 from fastproxy.model import Endpoint, ResponseHead
@@ -153,6 +155,11 @@ class LinkPool:
         return len(self._links)
 
     @property
+    def links(self) -> Set[CallerLink]:
+        """All of them."""
+        return self._links
+
+    @property
     def streams(self) -> int:
         """Number of streams that are under way."""
         return sum(len(link.streams) for link in self._links)
@@ -179,7 +186,10 @@ class LinkPool:
             return None
         if len(link.streams) >= link.max_streams:
             raise ProxyError(
-                POOL_EXHAUSTED, f"{self.endpoint}: {link.max_streams} streams are open", retry_after_s=1
+                POOL_EXHAUSTED,
+                f"{self.endpoint}: {link.max_streams} streams are open",
+                retry_after_s=1,
+                numbers={"streams_limit": link.max_streams},
             )
         return link
 
@@ -206,7 +216,9 @@ class LinkPool:
             self._opening = parts.loop.create_task(self._open())
         if len(self._line) >= parts.limits.waiting:
             raise ProxyError(
-                POOL_EXHAUSTED, f"{self.endpoint}: {parts.limits.waiting} exchanges wait already"
+                POOL_EXHAUSTED,
+                f"{self.endpoint}: {parts.limits.waiting} exchanges wait already",
+                numbers={"waiting_limit": parts.limits.waiting},
             )
         waiter: Waiter[None] = Waiter()
         self._line.append(waiter)
@@ -234,8 +246,11 @@ class LinkPool:
             if link is None:
                 self._note_failure()
                 self._is_refused = cause is LINK_REFUSED and not self._has_stood
+                numbers: Numbers = NO_NUMBERS
+                if cause is CONNECT_TIMEOUT:
+                    numbers = {"connect_timeout_s": self._parts.limits.connect_timeout_s}
                 for waiter in line:
-                    waiter.fail(ProxyError(cause, f"{self.endpoint}: {detail}"))
+                    waiter.fail(ProxyError(cause, f"{self.endpoint}: {detail}", numbers=numbers))
             else:
                 self._failures = 0
                 self._down_since_s = 0.0
@@ -465,6 +480,10 @@ class LinkPools:
                     del self._pools[unused]
             pool = self._pools[endpoint] = LinkPool(endpoint, self._way, self._parts)
         return pool
+
+    def known(self) -> Collection[LinkPool]:
+        """Return the pools that there are now."""
+        return self._pools.values()
 
     def change(self, way: Way) -> None:
         """Make links in another way from now on; those that are there stay."""

@@ -12,6 +12,7 @@ from fastproxy.errors import (
     MESSAGE_BROKEN,
     TUNNEL_IDLE,
     ProxyError,
+    timed_out,
 )
 from fastproxy.model import Body, Content, Exchange, Headers, Response, ResponseHead
 from fastproxy.net.drive import Drive
@@ -298,7 +299,7 @@ class ReceivedStream:
     def throw(self, error: ProxyError) -> None:
         """Its time is up."""
         if self._idle_timeout_s:
-            error = ProxyError(TUNNEL_IDLE, f"{self._idle_timeout_s:g} s without a byte")
+            error = timed_out(TUNNEL_IDLE, "tunnel_idle_timeout_s", self._idle_timeout_s)
         self._exchange = None
         self._until_s = self._link.answer_until()  # told once more when what answers in its place can't leave
         self._drive.throw(error)

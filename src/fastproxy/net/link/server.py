@@ -135,7 +135,8 @@ def _within_rate(admit: Callable[[str], None], peer: str) -> None:
     try:
         admit(peer)
     except ProxyError as error:
-        raise LinkError("rate", "this address makes links faster than allowed") from error
+        words = "this address makes links faster than allowed"
+        raise LinkError("rate", words, error.numbers) from error
 
 
 class LinkServer:
@@ -345,7 +346,11 @@ class LinkServer:
             # ones, so that nobody who lets theirs hang, from however many addresses, keeps others out.
             busiest: dict[ReceiverLink, None] = max(self._unproven.values(), key=len)
             next(iter(busiest)).fail(
-                LinkError("half_open", f"{self._limits.handshakes} handshakes are under way")
+                LinkError(
+                    "half_open",
+                    f"{self._limits.handshakes} handshakes are under way",
+                    {"handshakes_limit": self._limits.handshakes},
+                )
             )
 
     def proven(self, link: ReceiverLink) -> None:
@@ -357,7 +362,9 @@ class LinkServer:
         self._settle(link)
         self._note_use(link, True)
         if self._by_caller.add(link.caller) > self._limits.links_per_caller:
-            error = LinkError("links", f"{self._limits.links_per_caller} links of this caller are open")
+            limit = self._limits.links_per_caller
+            words = f"{limit} links of this caller are open"
+            error = LinkError("links", words, {"links_per_caller_limit": limit})
             self.note_refusal(link.peer, error)
             raise error
         if self._draining:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from fastproxy.errors import CONNECTION_LOST, Cause, ProxyError
+from fastproxy.errors import CONNECTION_LOST, Cause, ProxyError, beyond
 from fastproxy.model import Content, Headers
 from fastproxy.net.drive import Waiter
 from fastproxy.net.http1 import write_fields
@@ -277,7 +277,7 @@ class LinkBody:
         received = self._received = self._received + size_bytes
         if self._limit is not None and received > self._limit:
             self._consumed(size_bytes)
-            self.fail(ProxyError(self._too_large, f"more than {self._limit} bytes"))
+            self.fail(beyond(self._too_large, self._limit))
         elif self.length is not None and received > self.length:
             self._consumed(size_bytes)
             self._fail_length()
