@@ -90,6 +90,8 @@ def test_a_service_dies_under_a_call(make: Maker) -> None:
     assert [line["cause"] for line in lines if line.get("cause")] == ["connection_lost"]
     assert [line["attempts"] for line in lines if line["attempts"] > 1] == [2]
     assert short_ones(lines) > 2 * CALLS - 10
+    told = [line["cause"] for line in logged(pair.out, 2 * CALLS + 4) if line.get("cause")]
+    assert told == ["connection_lost"]  # the in proxy's refusal is known as one
     check_nothing_is_under_way(pair)
 
 

@@ -113,11 +113,8 @@ class OutFlight(Struct, eq=False):
         self.flow.divert(self, Waiter(done=True, result=Response(head, content)))
 
     def set(self, value: Response) -> None:
-        """The answer has come in pieces, or its head has."""
-        if type(value.content) is bytes:
-            self.set_whole(value.head, value.content)
-        else:
-            self.flow.divert(self, Waiter(done=True, result=value))
+        """The answer has come, and is no ordinary one, or only its head has."""
+        self.flow.divert(self, Waiter(done=True, result=value))
 
     def fail(self, error: BaseException) -> None:
         """There will be no answer."""
