@@ -17,6 +17,7 @@ from fastproxy.net.drive import Drive, Waiter
 from fastproxy.net.framing import Chunked, Framing, IncomingBody, Sized, UntilClose
 from fastproxy.net.http1 import HeadParser, response_overflow, write_fields
 from fastproxy.net.outbox import AT_ONCE, Outbox
+from fastproxy.net.pull import pull
 from fastproxy.net.upgrade import check_switch
 
 INTERIM_LIMIT = 16
@@ -399,7 +400,9 @@ class ClientConnection(asyncio.Protocol):
             self._end_answer()
             waiter.set(Response(head, rest))
             return
-        body = self._body = IncomingBody(head.length, None, self._pause, self._resume, self.abort)
+        body = self._body = IncomingBody(
+            head.length, None, self._pause, self._resume, self.abort, pull=self._pull
+        )
         if rest and not self._feed_body(rest):
             return  # the exchange has got the error instead of half an answer
         if self._waiter is waiter:
@@ -419,6 +422,8 @@ class ClientConnection(asyncio.Protocol):
         if not framing.done:
             body.push(content)
             return True
+        if body.paused:  # the reader has pulled the end itself
+            self._resume()
         self._framing = self._body = None
         if rest:
             self._reusable = False
@@ -461,3 +466,10 @@ class ClientConnection(asyncio.Protocol):
     def _resume(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
+
+    def _pull(self) -> bool:
+        """The reader wants more of a body that is paused: feed it what waits."""
+        data = pull(self._transport)
+        if data:
+            self._feed_body(data)
+        return bool(data)

@@ -41,6 +41,7 @@ from fastproxy.net.http1 import (
     write_fields,
 )
 from fastproxy.net.listener import peer_uid
+from fastproxy.net.pull import pull
 from fastproxy.net.timers import Timer
 from fastproxy.net.tunnel import Tunnel
 from fastproxy.net.waiting import is_waiting
@@ -420,7 +421,7 @@ class Connection(asyncio.Protocol):
     def _incoming(self, length: int | None) -> IncomingBody:
         return IncomingBody(
             length, self._server.limits.head.body_bytes, self._pause_reading, self._resume_reading,
-            self._body_unwanted, self._ask_for_body if self._continue else None,
+            self._body_unwanted, self._ask_for_body if self._continue else None, self._pull,
         )  # fmt: skip
 
     def _feed_body(self, data: bytes) -> None:
@@ -437,14 +438,24 @@ class Connection(asyncio.Protocol):
         self.bytes_in += len(content)
         self._continue = False
         if framing.done:
+            if body.paused and self._transport is not None:  # the reader has pulled the end itself
+                self._transport.resume_reading()
             self._framing = None
             self._body = None
             self._buffer = rest
             self._timer.unset()
             body.finish(content, framing.trailers)
         else:
-            self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+            if not body.paused:
+                self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
             body.push(content)
+
+    def _pull(self) -> bool:
+        """The reader wants more of a body that is paused: feed it what waits."""
+        data = pull(self._transport)
+        if data:
+            self._feed_body(data)
+        return bool(data)
 
     def _ask_for_body(self) -> None:
         if self._continue:

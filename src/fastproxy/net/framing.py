@@ -20,6 +20,10 @@ from fastproxy.net.http1 import FORBIDDEN_TRAILERS, TRAILER, HeadLimits
 BUFFER_BYTES = 262144
 """A body whose reader is slow is buffered up to this size before its connection stops reading."""
 
+_PULLS = 16
+"""So many pieces a reader takes itself in a row; then the loop has its turn, and whoever else waits."""
+_AHEAD_BYTES = 65_536
+"""A piece of this size that nobody waited for stops the reading where the reader can pull the next one."""
 _CHUNK_LINE_BYTES = 256
 _TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]++"
 _CHUNK_LINE = re.compile(
@@ -233,6 +237,9 @@ class IncomingBody:
         limit_bytes: refuse more than this; None for no limit.
         pause, resume: stop and restart reading from the connection.
         on_close: called when the reader doesn't want the rest.
+        on_read: called once, when it is first read, if nothing has come yet.
+        pull: take a piece that waits at the connection, which is paused, and push it here; False: there is
+            none, or it can't tell. What is read when it is wanted is still in the caches when it goes on.
     """
 
     __slots__ = (
@@ -245,6 +252,8 @@ class IncomingBody:
         "_on_read",
         "_pause",
         "_paused",
+        "_pull",
+        "_pulls",
         "_received",
         "_resume",
         "_size",
@@ -262,11 +271,14 @@ class IncomingBody:
         resume: Callable[[], None],
         on_close: Callable[[], None],
         on_read: Callable[[], None] | None = None,
+        pull: Callable[[], bool] | None = None,
     ) -> None:
         self.length = length
         self.started = False
         self.trailers: Headers = []
         self._limit = limit_bytes
+        self._pull = pull
+        self._pulls = 0
         self._pause = pause
         self._resume = resume
         self._on_close = on_close
@@ -291,7 +303,7 @@ class IncomingBody:
             if self._on_read is not None:
                 self._on_read()  # whoever waits for a 100 (Continue) gets it now
                 self._on_read = None
-            if self._paused:
+            if self._paused and not self._pulled():
                 self._paused = False
                 self._resume()
             if not self._buffer and not self._done and self._error is None:
@@ -307,10 +319,20 @@ class IncomingBody:
         data = self._buffer[0] if len(self._buffer) == 1 else b"".join(self._buffer)
         self._buffer.clear()
         self._size = 0
-        if self._paused:
+        if self._paused and self._pull is None:
             self._paused = False
             self._resume()
         return data
+
+    def _pulled(self) -> bool:
+        """Take what waits at the connection, without a turn of the loop."""
+        if self._pull is None:
+            return False
+        self._pulls += 1
+        if self._pulls > _PULLS or not self._pull():
+            self._pulls = 0
+            return False
+        return True
 
     def push(self, data: bytes) -> None:
         """More content has come."""
@@ -322,11 +344,17 @@ class IncomingBody:
             return
         self._buffer.append(data)
         self._size += len(data)
-        if self._size > BUFFER_BYTES and not self._paused:
-            self._paused = True
-            self._pause()
         if self._waiter is not None:
             self._waiter.set(None)
+        if self._waiter is None and not self._paused and self._is_ahead(len(data)):
+            self._paused = True
+            self._pause()
+
+    def _is_ahead(self, come_bytes: int) -> bool:
+        """Whether more comes than is wanted now."""
+        if self._pull is None:
+            return self._size > BUFFER_BYTES
+        return max(come_bytes, self._size) >= _AHEAD_BYTES
 
     def finish(self, data: bytes, trailers: Headers) -> None:
         """The last piece has come; the content is complete."""

@@ -238,6 +238,27 @@ def test_bodies_take_turns_piece_by_piece() -> None:
     assert streams == [1, 1, 1, 2, 3, 1, 2, 3, 2, 3, 2, 3]  # two each turn; the first one began alone
 
 
+def test_a_body_is_read_when_its_turn_has_come() -> None:
+    """What is read before lies about, 128 KiB for each body on its way, and is copied cold."""
+    end = Calling()
+    huge = Pieces(bytes(16 * MAX_DATA_BYTES))
+    end.call(huge)
+    waiting = [Pieces(bytes(1000)) for _ in range(3)]
+    for body in waiting:
+        end.call(body)
+    assert not any(body.started for body in waiting)
+    assert content_bytes(end.peer.hear()) == {1: 16 * MAX_DATA_BYTES, 2: 1000, 3: 1000, 4: 1000}
+
+
+def test_the_end_of_content_needs_no_credit() -> None:
+    end = Calling(peer_params=Params(MIB, 150_000, 0))
+    for size_bytes in (140_000, 50_000, 0):
+        end.call(Pieces(bytes(size_bytes)) if size_bytes else Pieces())
+    frames = [each for each in end.peer.hear() if each.kind & ~END == DATA]
+    assert content_bytes(frames) == {1: 140_000, 2: 10_000, 3: 0}
+    assert [each.stream for each in frames if each.kind & END] == [3, 1]  # they waited behind the second
+
+
 # --- a receiver's end and a caller made by hand -------------------------------------------------------------
 
 

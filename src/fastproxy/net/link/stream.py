@@ -115,33 +115,50 @@ class ContentSender:
             link.send(frame(DATA | END, self._stream_id, b""))
             return 0
         size_bytes = 0
-        while data := await content.read():  # type: ignore[union-attr]
-            size_bytes += len(data)
-            await self._send_pieces(data, 0)
+        while True:
+            if link.has_queue:
+                await link.reading_turn()  # what is read when it may leave is still in the caches then
+            data = await content.read()  # type: ignore[union-attr]
+            if not data:
+                break
+            data_bytes = len(data)
+            size_bytes += data_bytes
+            if data_bytes <= _PIECE_BYTES and data_bytes <= self.window and link.has_room(data_bytes):
+                self._send_piece(data, 0)
+            else:
+                await self._send_pieces(data, 0, has_turn=link.has_room(1))
         trailers = write_fields(content.trailers)  # type: ignore[union-attr]
         link.send(frame((TRAILERS if trailers else DATA) | END, self._stream_id, trailers))
         return size_bytes
 
-    async def _send_pieces(self, data: bytes, end: int) -> None:
-        """Send `data`; the last piece carries the flag `end`."""
+    async def _send_pieces(self, data: bytes, end: int, *, has_turn: bool = False) -> None:
+        """Send `data`; the last piece carries the flag `end`. has_turn: the first has had its turn."""
         link, at = self._link, 0
         while at < len(data):
             while self.window <= 0 and not link.closed:
                 await self._wait_for_credit()
-            await link.turn()
+                has_turn = False
+            if not has_turn:
+                await link.turn()
+            has_turn = False
             if link.closed:
                 raise ProxyError(CONNECTION_LOST, "the link has ended", sent=True)
             size_bytes = min(len(data) - at, _PIECE_BYTES, self.window, link.credit)
-            self.window -= size_bytes
-            link.credit -= size_bytes
-            flag = 0
-            piece: bytes | memoryview = memoryview(data)[at : at + size_bytes]
-            if self._packing.compressor is not None:
-                flag, piece = pack_content(bytes(piece), self._packing)
+            piece = memoryview(data)[at : at + size_bytes]
             at += size_bytes
-            kind = DATA | flag | (end if at == len(data) else 0)
-            header = HEADER.pack(kind << LENGTH_BITS | len(piece), self._stream_id)
-            link.send_content(header, piece, self._packing.pad_to_bytes)
+            self._send_piece(piece, end if at == len(data) else 0)
+
+    def _send_piece(self, piece: bytes | memoryview, end: int) -> None:
+        """Send what is one frame, in its turn, and has the credit for it."""
+        link, size_bytes = self._link, len(piece)
+        self.window -= size_bytes
+        link.credit -= size_bytes
+        kind = DATA | end
+        if self._packing.compressor is not None:
+            flag, piece = pack_content(bytes(piece), self._packing)
+            kind |= flag
+        header = HEADER.pack(kind << LENGTH_BITS | len(piece), self._stream_id)
+        link.send_content(header, piece, self._packing.pad_to_bytes)
 
     async def _wait_for_credit(self) -> None:
         self._link.counters.stalls += 1
