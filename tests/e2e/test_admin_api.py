@@ -7,6 +7,7 @@ import os
 import shutil
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -113,6 +114,11 @@ def test_it_tells_of_traffic_and_limits(pair: Pair) -> None:
     good = next(one for one in row["outcomes"] if one["outcome"] == "2xx")
     assert sum(good["buckets"]) == good["count"] >= 1
     assert len(good["buckets"]) == len(traffic["bounds_s"]) + 1
+    own = next(own for own in traffic["own"] if own["service"] == "api")
+    assert sum(own["buckets"]) == own["count"] >= good["count"]
+    assert len(own["buckets"]) == len(traffic["own_bounds_s"]) + 1
+    assert 0 < own["duration_s_sum"] < time.time() - told(pair.inner, "proxy")["started_unix_s"]
+    assert abs(traffic["at_unix_s"] - time.time()) < 60
     limits = told(pair.inner, "limits")
     (rate,) = limits["rates"]
     assert (rate["caller"], rate["service"], rate["per_s"], rate["burst"]) == ("web", "api", 1000.0, 100)

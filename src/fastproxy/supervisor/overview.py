@@ -7,6 +7,7 @@ A worker that doesn't answer in time is left out: what it has is asked for again
 from __future__ import annotations
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import Any, TypeVar
@@ -32,6 +33,7 @@ from fastproxy.admin.api.model import (
     Links,
     LogLevel,
     OutcomeCounted,
+    OwnShareRow,
     ProcessesNow,
     ProxyNow,
     RateNow,
@@ -56,7 +58,7 @@ from fastproxy.supervisor.reloading import Reload, over_http
 from fastproxy.supervisor.tally import Tally
 from fastproxy.telemetry.failure_words import with_words
 from fastproxy.telemetry.failures import Failure, Wanted, newest
-from fastproxy.telemetry.metrics import DURATION_BOUNDS_S
+from fastproxy.telemetry.metrics import DURATION_BOUNDS_S, OWN_BOUNDS_S, OWN_SHARE
 from fastproxy.telemetry.state import State, limits_in_use
 
 _PATIENCE_S = 2.0
@@ -157,7 +159,18 @@ class Overview:
             for one in state.series
             if one.outcomes
         ]
-        return Traffic(list(DURATION_BOUNDS_S), rows[:MOST_ROWS], len(rows) > MOST_ROWS)
+        own = [
+            OwnShareRow(service, sum(one.counts), one.sum_s, one.counts)
+            for service, one in state.histograms.get(OWN_SHARE, {}).items()
+        ]
+        return Traffic(
+            time.time(),
+            list(DURATION_BOUNDS_S),
+            rows[:MOST_ROWS],
+            list(OWN_BOUNDS_S),
+            own[:MOST_ROWS],
+            max(len(rows), len(own)) > MOST_ROWS,
+        )
 
     async def callers(self) -> Callers:
         """The callers; all workers know the same ones."""

@@ -137,11 +137,30 @@ class TrafficRow(Struct, frozen=True):
     outcomes: list[OutcomeCounted]
 
 
-class Traffic(Struct, frozen=True):
-    """Who has called what since `started_unix_s` of the proxy. bounds_s: upper ones of the buckets."""
+class OwnShareRow(Struct, frozen=True):
+    """What this proxy itself has spent on exchanges with a service, without waiting for others; only goes up.
 
+    buckets: how many took how long, one more than there are `own_bounds_s`. duration_s_sum: of all of them.
+    """
+
+    service: str
+    count: int
+    duration_s_sum: float
+    buckets: list[int]
+
+
+class Traffic(Struct, frozen=True):
+    """Who has called what since `started_unix_s` of the proxy.
+
+    at_unix_s: when that was so. bounds_s, own_bounds_s: upper ones of the buckets. own: this proxy's own
+    share of it, by service.
+    """
+
+    at_unix_s: float
     bounds_s: list[float]
     rows: list[TrafficRow]
+    own_bounds_s: list[float]
+    own: list[OwnShareRow]
     truncated: bool
 
 
