@@ -16,6 +16,7 @@ needed=(
     slowhttptest:slowhttptest
     faketime:faketime
     prometheus:promtool
+    chromium:chromium
 )
 # 450 MiB, for one test.
 [ "${1:-}" != long ] || needed+=(golang-go:go)

@@ -1,5 +1,6 @@
 """The admin address: `/healthz`, `/readyz` and `/metrics` for everybody who reaches it; profiles, and what is
-below `/api/v1/`, for those who may have it (`access`).
+below `/api/v1/`, for those who may have it (`access`). The dashboard's page is for everybody as well: what it
+shows it has to ask for.
 """
 
 from __future__ import annotations
@@ -78,10 +79,15 @@ class AdminHandler:
         await complete(connection.respond(response, connection.date_line))
 
     async def _simple(self, head: RequestHead, path: bytes) -> Response:
-        if path not in (b"/healthz", b"/readyz", b"/metrics"):
-            raise AdminError(404, "there are /healthz, /readyz, /metrics, /debug/pprof/ and /api/v1/ here")
+        is_dashboard = path == b"/" or path.startswith(b"/assets/")
+        if not is_dashboard and path not in (b"/healthz", b"/readyz", b"/metrics"):
+            raise AdminError(404, "there are /, /healthz, /readyz, /metrics, /debug/pprof/ and /api/v1/ here")
         if head.method not in (b"GET", b"HEAD"):
             raise AdminError(405, "only GET and HEAD", b"allow: GET, HEAD\r\n")
+        if is_dashboard:
+            from fastproxy.admin.dashboard.files import hand_out  # noqa: PLC0415 - for those who look
+
+            return hand_out(path)
         if path == b"/metrics":
             content_type = format_for(head.control.get(b"accept", b""))
             text = await until(self._loop.create_task(self._metrics(content_type)))
