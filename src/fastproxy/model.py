@@ -242,6 +242,7 @@ class Exchange(Struct):
     trace_id: of the trace that it belongs to, "" when there is none, or none is looked for.
     inform: passes interim (1xx) answers but 101 on to whoever made the request, until the final one comes.
     waited_s: for how long it was on the short way before it came to the long one.
+    seen: what taps have seen of it so far (`proxy.seen`), None while nobody taps.
     """
 
     id: str
@@ -261,6 +262,7 @@ class Exchange(Struct):
     trace_id: str = ""
     inform: Inform | None = None
     waited_s: float = 0.0
+    seen: object = None
 
 
 class TimedExchange(Exchange, kw_only=True):

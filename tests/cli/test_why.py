@@ -7,7 +7,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from fastproxy.cli.why import _harmless, _is_address, story
+from fastproxy.cli.admin_target import is_address
+from fastproxy.cli.terminal import harmless
+from fastproxy.cli.why import story
 from fastproxy.telemetry.failure_words import with_words
 from fastproxy.telemetry.failures import Failure
 
@@ -77,15 +79,15 @@ def test_a_trace_is_named() -> None:
 
 
 def test_nothing_that_a_peer_wrote_steers_the_terminal() -> None:
-    assert _harmless("a\x1b[2Jb\n\u202ec") == "a\\x1b[2Jb\\n\\u202ec"
+    assert harmless("a\x1b[2Jb\n\u202ec") == "a\\x1b[2Jb\\n\\u202ec"
 
 
 @pytest.mark.parametrize(
-    ("target", "is_address"),
+    ("target", "is_one"),
     [
         ("http://127.0.0.1:1", True), ("unix:/run/x", True), ("localhost:9034", True), ("[::1]:9034", True),
         ("123", False), ("out.yaml", False), ("/etc/a:b.yaml", False),
     ],
 )  # fmt: skip
-def test_addresses_are_told_from_files_and_processes(target: str, is_address: bool) -> None:
-    assert _is_address(target) == is_address
+def test_addresses_are_told_from_files_and_processes(target: str, is_one: bool) -> None:
+    assert is_address(target) == is_one

@@ -20,6 +20,7 @@ import hmac
 import ipaddress
 import re
 from collections.abc import Collection
+from typing import NamedTuple
 
 from fastproxy.admin.answers import AdminError
 from fastproxy.model import RequestHead
@@ -52,6 +53,13 @@ _OTHERS = {
 }
 
 
+class Asker(NamedTuple):
+    """Who asks. peer: address, or unix. role: READING or CHANGING, which is all that it may have."""
+
+    peer: str
+    role: str
+
+
 class Access:
     """Judges requests for what reveals.
 
@@ -78,24 +86,29 @@ class Access:
         self._reader_digest = None if reader_token is None else hashlib.sha256(reader_token).digest()
         self._open_to_all = frozenset(open_to_all)
 
-    def check(self, head: RequestHead, need: str) -> None:
+    def check(self, head: RequestHead, need: str) -> str:
         """Let a request pass.
 
         Args:
             need: what it asks for: READING, CHANGING or PROFILES.
 
+        Returns:
+            What whoever asks may have: CHANGING, which is all of it, or what was asked for.
+
         Raises:
             AdminError: it may not.
         """
         self._check_page(head)
-        if self._is_unix or need in self._open_to_all:
-            return
+        if self._is_unix:
+            return CHANGING
+        if need in self._open_to_all:
+            return need
         reader_digest = self._reader_digest if need == READING else None
         digests = [digest for digest in (self._digest, reader_digest) if digest is not None]
         authorization = head.control.get(b"authorization", b"")
         presented = hashlib.sha256(_presented(authorization)).digest()
         if any(hmac.compare_digest(presented, digest) for digest in digests):
-            return
+            return READING if self._is_reader(presented) else CHANGING
         reader = "" if reader_digest is None else " or `admin.reader_token`"
         if self._is_reader(presented):
             raise AdminError(403, f"the token of `admin.reader_token` only reads; {_closed(need)}")

@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
-from fastproxy.admin.access import PROFILES, Access
+from fastproxy.admin.access import PROFILES, Access, Asker
 from fastproxy.admin.answers import TEXT, AdminError, answer, problem, refusal
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, RequestHead, Response
@@ -69,8 +69,9 @@ class AdminHandler:
                 if self._api is None:
                     self._api = self._make_api()
                 api = self._api
-                self._access.check(head, api.need(head.method, path))
-                answering = api.answer(head.method, path, query, request.content)
+                role = self._access.check(head, api.need(head.method, path, query))
+                asker = Asker(request.peer, role)
+                answering = api.answer(head.method, path, query, request.content, asker)
                 response = await until(self._loop.create_task(answering))
             else:
                 response = await self._simple(head, path)

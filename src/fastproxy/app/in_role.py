@@ -84,6 +84,7 @@ class InRole:
         self.proxy, self._envelopes = _in_proxy(
             self.snapshot, parts, self.own_keys, self.limiter, None if former is None else former.envelopes
         )
+        parts.taps.cover(self.proxy)
         known.on_change(self._take_callers)
         control = frozenset() if snapshot.compat is None else CONTROL | {_caller_field(snapshot)}
         self.edge = parts.edge(snapshot.config.limits, control, is_plain=False)

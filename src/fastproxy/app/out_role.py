@@ -64,6 +64,7 @@ class OutRole:
             snapshot, parts, own_keys, receivers, certificates, None if former is None else former.links
         )
         self.proxy = _out_proxy(snapshot, parts, self.links, own_keys, receivers)
+        parts.taps.cover(self.proxy)
         control = CONTROL | {self.proxy.caller_rule.header, _caller_field(snapshot)} - {b""}
         self.edge = parts.edge(snapshot.config.limits, control, is_plain=True)
 

@@ -37,6 +37,7 @@ from fastproxy.proxy.known_call import KnownCalls
 from fastproxy.proxy.lanes import LaneRoom
 from fastproxy.proxy.out_proxy import RemoteService
 from fastproxy.proxy.recorder import Recorder
+from fastproxy.proxy.taps import Taps
 from fastproxy.proxy.transport import Transport
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.failures import Failures
@@ -56,8 +57,8 @@ class Standing:
     """What a proxy keeps for as long as its process runs, whatever its config becomes.
 
     wheel: for timeouts. outbox: has what a turn has made leave together. metrics: what it counts.
-    failures: the last ones. new_id: makes exchange ids. loop: the event loop. descriptors: knows when they
-    run out.
+    failures: the last ones. taps: see exchanges. new_id: makes exchange ids.
+    loop: the event loop. descriptors: knows when they run out.
     sharing: what it has in common with other processes. in_flight_before: how many exchanges are under way
     with former configs.
 
@@ -79,6 +80,7 @@ class Standing:
         self.outbox = Outbox(loop.call_soon)
         self.metrics = Metrics(role, __version__)
         self.failures = Failures(role)
+        self.taps = Taps()
         self.new_id = _exchange_ids()
         self.descriptors = descriptors(loop.time)
 
@@ -87,7 +89,7 @@ class Parts:
     """The parts of one proxy with one config.
 
     sharing: makes what holds rates and limits. access_log: has a line for each exchange.
-    failures: has the last of those that failed.
+    failures: has the last of those that failed. taps: see exchanges.
     endpoints: finds them, and registers this proxy's own. sources: where those of each service, or of its
     receiver, come from. hops: the ways there. pools: connections to them.
     tracing: traces exchanges; None where that is off.
@@ -111,6 +113,7 @@ class Parts:
         self._outbox = standing.outbox
         self.metrics = standing.metrics
         self.new_id = standing.new_id
+        self.taps = standing.taps
         self._descriptors = standing.descriptors
         self.endpoints: Endpoints = Endpoints(
             snapshot, self.wheel, self.loop, None if former is None else former.endpoints

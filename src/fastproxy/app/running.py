@@ -35,7 +35,7 @@ Role = OutRole | InRole
 class Proxy:
     """A proxy that can be started, given another config, and drained.
 
-    metrics: what it counts. failures: the last ones. server: where exchanges come in.
+    metrics: what it counts. failures: the last ones. taps: see exchanges. server: where exchanges come in.
 
     Args:
         snapshot: the config that it begins with.
@@ -59,6 +59,7 @@ class Proxy:
         )
         self.metrics = standing.metrics
         self.failures = standing.failures
+        self.taps = standing.taps
         self._former: set[Role] = set()  # with exchanges under way
         self._retiring: set[asyncio.Task[None]] = set()
         self._housekeeping: list[asyncio.Task[None]] = []

@@ -43,11 +43,14 @@ from fastproxy.control.messages import (
     READY,
     SHARE,
     STATUS,
+    TAP,
+    TAP_END,
     Begin,
     Drain,
     Share,
     Status,
     Take,
+    TapAsk,
     decode,
     encode,
 )
@@ -58,6 +61,7 @@ from fastproxy.telemetry.state import state_of
 
 if TYPE_CHECKING:
     from fastproxy.app.profiling import WorkerProfiles
+    from fastproxy.app.tapping import Tapping
     from fastproxy.control.ledger import Ledger
 
 BEAT_S = 0.5
@@ -88,6 +92,7 @@ class Worker:
         self._spreading: Spreading | None = None
         self._proxy: Proxy | None = None
         self._profiles: WorkerProfiles | None = None
+        self._tapping: Tapping | None = None
         self._lag: LoopLag | None = None
         self._due_s = 0.0  # of the next beat; monotonic time
 
@@ -156,6 +161,8 @@ class Worker:
             self._ledger.locks.have_all()
         elif topic == ACCOMPANIED and self._ledger is not None:
             self._ledger.locks.share()
+        elif topic == TAP_END and self._tapping is not None:
+            self._tapping.end(decode(content, int))
 
     async def _answer(self, topic: str, content: bytes) -> bytes:
         proxy = self._proxy
@@ -178,6 +185,8 @@ class Worker:
             from fastproxy.app.shares import share_of  # noqa: PLC0415 - for those who ask
 
             return share_of(proxy, decode(content, Share), self._number)
+        if topic == TAP:
+            return await self._tapping_of(proxy).answer(decode(content, TapAsk))
         if topic == PROFILE:
             return await self._profiles_of(proxy).take(decode(content, Take))
         raise ChannelError(f"it knows nothing of {topic}")
@@ -207,6 +216,14 @@ class Worker:
 
             self._profiles = WorkerProfiles(proxy, self._told_to_end, self._loop)
         return self._profiles
+
+    def _tapping_of(self, proxy: Proxy) -> Tapping:
+        if self._tapping is None:
+            from fastproxy.app.tapping import Tapping  # noqa: PLC0415 - for those who ask
+
+            role = "in" if isinstance(proxy.snapshot, InSnapshot) else "out"
+            self._tapping = Tapping(proxy.taps, proxy.snapshot.config.name, role, self._loop)
+        return self._tapping
 
     def _lost(self) -> None:
         self._is_alone.set()

@@ -25,6 +25,7 @@ _COMMANDS = {
     "reload": "fastproxy.cli.reload:reload",
     "run": "fastproxy.cli.run:run",
     "stop": "fastproxy.cli.stop:stop",
+    "tap": "fastproxy.cli.tap:tap",
     "upgrade": "fastproxy.cli.upgrade:upgrade",
     "wait": "fastproxy.cli.wait:wait",
     "why": "fastproxy.cli.why:why",

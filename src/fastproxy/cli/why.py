@@ -12,8 +12,10 @@ from urllib.parse import quote
 import click
 
 from fastproxy.cli.admin_request import read_token, request
+from fastproxy.cli.admin_target import AT_HELP, is_address
 from fastproxy.cli.control import ask, running
 from fastproxy.cli.profile_target import Target, find_target
+from fastproxy.cli.terminal import harmless
 
 Failure = dict[str, Any]
 _PATIENCE_S = 10.0
@@ -32,11 +34,7 @@ None of the proxies that were asked ({asked}) keeps anything of exchange {exchan
 
 @click.command()
 @click.argument("exchange", metavar="EXCHANGE-ID")
-@click.option(
-    "--at", "targets", multiple=True, metavar="TARGET",
-    help="A proxy to ask: its config file, the id of its process, or its admin address (URL, HOST:PORT or "
-    "unix:/PATH). Repeat it for each. Without it, all of yours that run on this machine.",
-)  # fmt: skip
+@click.option("--at", "targets", multiple=True, metavar="TARGET", help=AT_HELP)
 @click.option("--token-file", metavar="FILE", help="File with the token of the admin addresses.")
 @click.option("--json", "as_json", is_flag=True, help="Answer in JSON, for programs.")
 def why(exchange: str, targets: tuple[str, ...], token_file: str | None, as_json: bool) -> None:
@@ -64,10 +62,10 @@ def why(exchange: str, targets: tuple[str, ...], token_file: str | None, as_json
     if as_json:
         click.echo(json.dumps({"exchange": exchange, "asked": asked, "failures": found}, indent=2))
     elif found:
-        click.echo("\n".join(map(_harmless, story(exchange, found))))
+        click.echo("\n".join(map(harmless, story(exchange, found))))
     else:
         names = ", ".join(asked)
-        click.echo(_harmless(_UNKNOWN_WORDS.format(asked=names, exchange=exchange), "\n"))
+        click.echo(harmless(_UNKNOWN_WORDS.format(asked=names, exchange=exchange), "\n"))
     sys.exit(_TOLD if found else _UNKNOWN)
 
 
@@ -77,7 +75,7 @@ def _ask(target: str, exchange: str, token: str) -> list[Failure]:
     Raises:
         click.ClickException: it can't be asked.
     """
-    if not _is_address(target):
+    if not is_address(target):
         return list(ask(target, "exchange", {"id": exchange}, _PATIENCE_S)["failures"])
     admin = find_target(target)
     status, content = request(
@@ -93,13 +91,6 @@ def _ask(target: str, exchange: str, token: str) -> list[Failure]:
     except (ValueError, LookupError, TypeError):
         words = "it is no proxy of this version"
     raise click.ClickException(f"it says {status}: {words}")
-
-
-def _is_address(target: str) -> bool:
-    if target.startswith(("http://", "unix:")):
-        return True
-    _, _, port = target.rpartition(":")
-    return port != target and port.isdigit()
 
 
 # --- the story ----------------------------------------------------------------------------------------------
@@ -186,13 +177,3 @@ def _seconds(duration_s: float) -> str:
 
 def _number(value: float | str) -> str:
     return f"{value:.6g}" if isinstance(value, float) else str(value)
-
-
-def _harmless(text: str, kept: str = "") -> str:
-    """Escape what could steer a terminal: peers have had a hand in it."""
-    return "".join(
-        character
-        if character.isprintable() or character in kept
-        else character.encode("unicode_escape").decode()
-        for character in text
-    )

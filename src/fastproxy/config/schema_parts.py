@@ -134,6 +134,15 @@ class Admin(Strict, frozen=True, kw_only=True):
             "what failed, the config without its secrets. Loopback only.",
         ),
     ] = field(default_factory=list)
+    taps: Annotated[
+        int,
+        Meta(
+            ge=0,
+            le=256,
+            description="How many may tap at a time (`/api/v1/tap`); 0: nobody. Each takes up to 1 MiB, and "
+            "0.5 MiB in each worker. While there is one, exchanges cost about three times as much.",
+        ),
+    ] = 16
 
 
 class Limits(Strict, frozen=True, kw_only=True):

@@ -32,6 +32,10 @@ LEVEL = "level"
 """Asked of a worker: log from this level on (its name), until a config says another; answered when done."""
 STATUS = "status"
 """Asked of a worker: how it is (`Status`)."""
+TAP = "tap"
+"""Asked of a worker: the next lines of a tap (`TapAsk`), which the first question begins; `TapShare`."""
+TAP_END = "tap end"
+"""To a worker: end a tap (`TapAsk.number`)."""
 PROFILE = "profile"
 """Asked of a worker: a profile of it (`Take`). It answers when the time is over, or when it is told to end:
 with what it has seen (`telemetry.profiling.profile.Profile`), with nothing where that went into a file."""
@@ -98,6 +102,25 @@ class Share(Struct, frozen=True):
 
     part: str
     wanted: Wanted = Wanted()
+
+
+class TapAsk(Struct, frozen=True):
+    """Which tap is asked for lines.
+
+    number: of the tap. terms: what it shows (`telemetry.tapped.TapTerms`, encoded as well).
+    most_bytes: how much there is room for; with 0 the answer comes at once.
+    """
+
+    number: int
+    terms: bytes
+    most_bytes: int
+
+
+class TapShare(Struct, frozen=True):
+    """What a tap has seen in one worker: lines of JSON. dropped: exchanges that there was no room for."""
+
+    lines: list[bytes]
+    dropped: int
 
 
 _Content = TypeVar("_Content")

@@ -481,7 +481,14 @@ _REMEMBERED_BYTES = 1024
 head takes up to 3 KiB: 0.3 MiB. A proxy has one parser whose heads get plans, and two beside it: 2 MiB,
 however many services it has."""
 
-_CREDENTIAL = re.compile(rb"\r\n[^:\r]*(?:auth|cookie|token|secret|password|api-?key)[^:\r]*:", re.IGNORECASE)
+_SECRET_NAME = rb"(?:auth|cookie|token|secret|password|api-?key)"
+_CREDENTIAL = re.compile(rb"\r\n[^:\r]*" + _SECRET_NAME + rb"[^:\r]*:", re.IGNORECASE)
+_has_secret_name = re.compile(_SECRET_NAME, re.IGNORECASE).search
+
+
+def may_be_secret(name: bytes) -> bool:
+    """Whether a field is a secret by its name."""
+    return _has_secret_name(name) is not None
 
 
 def may_remember(head: bytes) -> bool:

@@ -39,6 +39,7 @@ from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.link_flow import LinkFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
+from fastproxy.proxy.taps import Watching
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.proxy.way_in import Received, ShortWayIn, WayBack, WayIn
@@ -150,7 +151,8 @@ class InProxy:
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
-        self.in_flight_limit = room.begin()
+        self._watch: Watching | None = None
+        self._share = self.in_flight_limit = room.begin()
         self.flow: ShortWayIn | None = None
         self.link_flow: LinkFlow | None = None
         self.rate_uses = RateUses(limiter)
@@ -230,6 +232,9 @@ class InProxy:
         """
         exchange.id, exchange.caller = received.exchange_id or self._new_id(), received.caller
         refusal = ""
+        watch = self._watch
+        if watch is not None and received.head is not None:
+            received.content = watch.request(exchange, received.head, received.rest, received.content)
         try:
             is_counted = taken is not None and taken.is_counted
             # which service, privilege, rate, deadline
@@ -264,6 +269,8 @@ class InProxy:
             response = way.refusals.answer_mistake(exchange)
             refusal, packing = exchange.cause, self._packing(received.service)
         exchange.status = response.head.status
+        if watch is not None:
+            watch.answer(exchange, response)
         fields = self._via if response.head.has_date else self._via + edge.date_line
         # whatever comes of a request whose sender is proven, its receiver makes the answer
         rest = edge.respond(
@@ -283,6 +290,8 @@ class InProxy:
         self, flow: ShortWayIn, exchange: Exchange, origin: Any, received: Received, plan: Plan
     ) -> None:
         """Let the next request of this kind take the short way."""
+        if exchange.seen is not None:
+            return
         head, hop = cast(RequestHead, received.head), plan.service.hop
         known = flow.recall(origin, received.caller, received.kind)
         if known is not None and known.endpoints is hop.source.endpoints:
@@ -360,8 +369,9 @@ class InProxy:
 
     def _ask_for_room(self) -> None:
         """There are more exchanges than this process may have of itself: see whether there may be more."""
-        self.in_flight_limit = self._room.raised(self.in_flight)
-        if self.in_flight > self.in_flight_limit:
+        if self.in_flight > self._share:
+            self._have(self._room.raised(self.in_flight))
+        if self.in_flight > self._share:
             raise ProxyError(
                 OVERLOADED,
                 f"{self._room.total} allowed",
@@ -371,7 +381,19 @@ class InProxy:
 
     def trim(self) -> None:
         """Give back what isn't needed of the limit on exchanges."""
-        self.in_flight_limit = self._room.trimmed(self.in_flight)
+        self._have(self._room.trimmed(self.in_flight))
+
+    def _have(self, share: int) -> None:
+        """Have such a share of the limit; while exchanges are watched, the short ways find none of it."""
+        self._share = share
+        self.in_flight_limit = share if self._watch is None else 0
+
+    def be_watched(self, watch: Watching | None) -> None:
+        """Have all exchanges go the long way and be seen; see `Watchable`."""
+        self._watch = watch
+        self._recorder.be_watched(watch)
+        self._begin = self._recorder.exchange_type
+        self._have(self._share)
 
     def _deadline(self, exchange: Exchange, plan: Plan, sealed_budget_ms: int) -> float:
         """The deadline as monotonic time, from all who have a say in it."""

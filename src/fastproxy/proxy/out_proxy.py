@@ -24,6 +24,7 @@ from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.out_flow import OutFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
+from fastproxy.proxy.taps import Watching
 from fastproxy.proxy.transport import Begun, Outgoing, OutLane
 
 if TYPE_CHECKING:
@@ -114,7 +115,8 @@ class OutProxy:
         self._clock = clock
         self._unix_clock = unix_clock
         self.in_flight = 0
-        self.in_flight_limit = room.begin()
+        self._watch: Watching | None = None
+        self._share = self.in_flight_limit = room.begin()
 
     async def handle(self, request: Request, connection: Connection, begun: Begun | None = None) -> None:
         """Answer one request of a caller; `begun` when it left on the short way (`out_flow`)."""
@@ -123,6 +125,9 @@ class OutProxy:
         else:
             exchange = self._recorder.resume(begun.exchange_id, begun.started_s, request.peer)
         self.in_flight += 1
+        watch = self._watch
+        if watch is not None:
+            request.content = watch.request(exchange, request.head, request.rest, request.content)
         try:
             try:
                 if begun is None and self.in_flight > self.in_flight_limit:  # before any work is done for it
@@ -161,6 +166,8 @@ class OutProxy:
                 self._recorder.find_trace(exchange, request.rest)
                 response = self._refusals_of(exchange).answer_mistake(exchange)
             exchange.status = response.head.status
+            if watch is not None:
+                watch.answer(exchange, response)
             fields = b"".join((self._own_fields, exchange.id.encode(), b"\r\n"))
             if not response.head.has_date:
                 fields += connection.date_line
@@ -177,8 +184,9 @@ class OutProxy:
 
     def _ask_for_room(self) -> None:
         """There are more exchanges than this process may have of itself: see whether there may be more."""
-        self.in_flight_limit = self._room.raised(self.in_flight)
-        if self.in_flight > self.in_flight_limit:
+        if self.in_flight > self._share:
+            self._have(self._room.raised(self.in_flight))
+        if self.in_flight > self._share:
             raise ProxyError(
                 OVERLOADED,
                 f"{self._room.total} allowed",
@@ -188,7 +196,19 @@ class OutProxy:
 
     def trim(self) -> None:
         """Give back what isn't needed of the limit on exchanges."""
-        self.in_flight_limit = self._room.trimmed(self.in_flight)
+        self._have(self._room.trimmed(self.in_flight))
+
+    def _have(self, share: int) -> None:
+        """Have such a share of the limit; while exchanges are watched, the short ways find none of it."""
+        self._share = share
+        self.in_flight_limit = share if self._watch is None else 0
+
+    def be_watched(self, watch: Watching | None) -> None:
+        """Have all exchanges go the long way and be seen; see `Watchable`."""
+        self._watch = watch
+        self._recorder.be_watched(watch)
+        self._begin = self._recorder.exchange_type
+        self._have(self._share)
 
     def _refusals_of(self, exchange: Exchange) -> Refusals:
         service = self._services.get(exchange.service)
@@ -197,7 +217,7 @@ class OutProxy:
     def _compile(self, exchange: Exchange, request: Request, plan: Plan) -> None:
         """Let the next request with this head take the short way."""
         head, hop, flows = request.head, plan.hop, request.head.flows
-        if not head.is_plain or head.content_bytes < 0 or plan.is_dated:
+        if not head.is_plain or head.content_bytes < 0 or plan.is_dated or exchange.seen is not None:
             return
         if request.peer in flows or len(flows) >= PLANS_PER_HEAD:
             return

@@ -17,6 +17,7 @@ from msgspec import Struct
 
 from fastproxy.errors import RECEIVER_REFUSED, ProxyError
 from fastproxy.model import Content, Endpoint, Exchange, FieldBlock, TimedExchange
+from fastproxy.proxy.taps import Watching
 from fastproxy.telemetry.access_log import AccessLog
 from fastproxy.telemetry.failures import (
     NEXT_HOP,
@@ -75,6 +76,8 @@ class Recorder:
         "_known",
         "_metrics",
         "_unix_clock",
+        "_usual_type",
+        "_watch",
         "exchange_type",
         "logs",
         "short",
@@ -101,10 +104,19 @@ class Recorder:
             self.exchange_type = partial(tracer.exchange_type, clock=clock)
         elif access_log.on:
             self.exchange_type = partial(TimedExchange, clock=clock)
+        self._usual_type = self.exchange_type
+        self._watch: Watching | None = None
         self._access_log = access_log
         self.short = self._short if tracer is None else self._short_with_trace
         self._clock = clock
         self._unix_clock = unix_clock
+
+    def be_watched(self, watch: Watching | None) -> None:
+        """Have exchanges seen by taps from now on, with the times of their phases; with None, no more."""
+        self._watch = watch
+        self.exchange_type = self._usual_type
+        if watch is not None and self._usual_type is Exchange:
+            self.exchange_type = partial(TimedExchange, clock=self._clock)
 
     def series(self, caller: str, service: str, route: str = "") -> Series:
         """Find where the exchanges of a caller on a route of a service are counted."""
@@ -264,6 +276,8 @@ class Recorder:
             self._access_log.write(exchange, now_s, self._unix_clock(), bytes_in, bytes_out)
         if self.tracer is not None:
             self.tracer.end(cast("TracedExchange", exchange), now_s, self._unix_clock(), bytes_in, bytes_out)
+        if self._watch is not None:
+            self._watch.end(exchange, now_s, self._unix_clock(), bytes_in, bytes_out)
 
     def challenged(self) -> None:
         """A sender asked for this receiver's epoch, or was told of a new one; no exchange took place."""

@@ -16,6 +16,7 @@ import msgspec
 from msgspec import Struct
 
 from fastproxy import __version__
+from fastproxy.admin.access import Asker
 from fastproxy.admin.answers import AdminError
 from fastproxy.admin.api.api import Api
 from fastproxy.admin.api.model import (
@@ -56,10 +57,12 @@ from fastproxy.supervisor.merging import both_services, with_uses
 from fastproxy.supervisor.process import WorkerProcess
 from fastproxy.supervisor.reloading import Reload, over_http
 from fastproxy.supervisor.tally import Tally
+from fastproxy.supervisor.taps import Tap, Taps
 from fastproxy.telemetry.failure_words import with_words
 from fastproxy.telemetry.failures import Failure, Wanted, newest
 from fastproxy.telemetry.metrics import DURATION_BOUNDS_S, OWN_BOUNDS_S, OWN_SHARE
 from fastproxy.telemetry.state import State, limits_in_use
+from fastproxy.telemetry.tapped import TapTerms
 
 _PATIENCE_S = 2.0
 """How long a worker has for its share."""
@@ -100,6 +103,7 @@ class Overview:
 
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
+        self._taps = Taps(standing.workers, self._most_taps, asyncio.get_running_loop())
 
     async def proxy(self) -> ProxyNow:
         """The proxy and its processes."""
@@ -227,6 +231,14 @@ class Overview:
         )
         found = newest((*(failure for share in shares for failure in share), *gone), asked)
         return FailuresKept(found[: wanted.limit], len(found) > wanted.limit)
+
+    async def tap(self, terms: TapTerms, asker: Asker) -> Tap:
+        """Exchanges of all workers as they end."""
+        return await self._taps.begin(terms, asker)
+
+    def _most_taps(self) -> int:
+        admin = self._standing.snapshot().config.admin
+        return 0 if admin is None else admin.taps
 
     async def log_level(self) -> LogLevel:
         """How much is logged."""

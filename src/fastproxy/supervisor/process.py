@@ -193,9 +193,9 @@ class WorkerProcess:
         except ChannelError as error:
             raise WorkerError(f"worker {self.number} can't give up trust: {error}") from error
 
-    def tell(self, topic: str) -> None:
+    def tell(self, topic: str, content: bytes = b"") -> None:
         """Tell it something."""
-        self._channel.tell(topic)
+        self._channel.tell(topic, content)
 
     def drain(self, *, is_last: bool) -> None:
         """Have it end, with what is under way; at once where it has taken nothing yet.

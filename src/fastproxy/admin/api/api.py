@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 import msgspec
 from msgspec import Struct
 
-from fastproxy.admin.access import CHANGING, READING
+from fastproxy.admin.access import CHANGING, READING, Asker
 from fastproxy.admin.answers import AdminError, answer
 from fastproxy.admin.api.operations import PREFIX, Asked, Operation, Source
 from fastproxy.model import Body, Content, Response
@@ -20,6 +20,9 @@ from fastproxy.model import Body, Content, Response
 JSON, LINES = b"application/json", b"application/x-ndjson"
 BODY_BYTES = 65_536
 """What a request may say at most."""
+_NOBODY = Asker("", READING)
+_NO = ("", "0", "false")
+"""Values of a parameter that ask for nothing more."""
 _FIELDS = b"cache-control: no-store\r\nx-content-type-options: nosniff\r\n"
 _encode = msgspec.json.Encoder().encode
 
@@ -37,12 +40,19 @@ class Api:
         self._operations = operations
         self._source = source
 
-    def need(self, method: bytes, path: bytes) -> str:
-        """Return what whoever asks for this must be allowed: READING, where it changes nothing."""
-        changes = any(one.changes for one, _ in self._find(path) if one.method.encode() == method)
-        return CHANGING if changes else READING
+    def need(self, method: bytes, path: bytes, query: bytes = b"") -> str:
+        """Return what whoever asks for this must be allowed: READING, where it changes nothing, and doesn't
+        reveal more than that may."""
+        given = dict(_parameters(query))
+        for one, _ in self._find(path):
+            reveals = any(given.get(name, "") not in _NO for name in one.reveals)
+            if one.method.encode() == method and (one.changes or reveals):
+                return CHANGING
+        return READING
 
-    async def answer(self, method: bytes, path: bytes, query: bytes, content: Content) -> Response:
+    async def answer(
+        self, method: bytes, path: bytes, query: bytes, content: Content, asker: Asker = _NOBODY
+    ) -> Response:
         """Answer a request; what it asks for is done once this is called.
 
         Raises:
@@ -57,7 +67,7 @@ class Api:
         if operation is None:
             methods = ", ".join(one.method for one, _ in found)
             raise AdminError(405, f"only {methods}", f"allow: {methods}\r\n".encode())
-        asked = Asked(name, _query(operation, query), await _said(operation, content))
+        asked = Asked(name, _query(operation, query), await _said(operation, content), asker)
         told = await operation.tell(self._source, asked)
         if isinstance(told, Struct | dict):
             return answer(operation.status, JSON, _encode(told) + b"\n", _FIELDS)
@@ -96,7 +106,7 @@ def _query(operation: Operation, query: bytes) -> Struct | None:
     Raises:
         AdminError: it has what the operation doesn't know, or can't be read.
     """
-    fields = parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
+    fields = _parameters(query)
     given = dict(fields)
     kind = operation.query
     if len(given) < len(fields):
@@ -111,6 +121,10 @@ def _query(operation: Operation, query: bytes) -> Struct | None:
         known = ", ".join(kind.__struct_encode_fields__)
         raise AdminError(400, f"the query has {known}: {error}") from error
     return found
+
+
+def _parameters(query: bytes) -> list[tuple[str, str]]:
+    return parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
 
 
 async def _said(operation: Operation, content: Content) -> Struct | None:

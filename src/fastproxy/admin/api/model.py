@@ -14,6 +14,8 @@ from fastproxy.config.changes import Change
 from fastproxy.telemetry.failures import Failure
 from fastproxy.telemetry.log import Level
 
+CONTENT_BYTES = 16_384
+"""Of each content, that a tap shows at most."""
 MOST_ROWS = 1000
 """Of any list."""
 
@@ -338,3 +340,30 @@ class FailuresQuery(Struct, frozen=True, forbid_unknown_fields=True):
     service: Annotated[str, Meta(description="Name of the service.")] = ""
     trace: Annotated[str, Meta(description="A trace id.")] = ""
     limit: Annotated[int, Meta(ge=1, le=MOST_ROWS, description="How many at most.")] = 50
+
+
+class TapQuery(Struct, frozen=True, forbid_unknown_fields=True):
+    """Which exchanges a tap shows, and how."""
+
+    caller: Annotated[str, Meta(description="Name of the caller.")] = ""
+    service: Annotated[str, Meta(description="Name of the service.")] = ""
+    route: Annotated[str, Meta(description="The route, as metrics and the access log have it.")] = ""
+    method: Annotated[str, Meta(description="The method.")] = ""
+    status: Annotated[
+        str,
+        Meta(
+            pattern="^([1-5][0-9][0-9]|[1-5]xx|0)?$",
+            description="The status, its hundred as in 5xx, or 0 where the caller went away before it.",
+        ),
+    ] = ""
+    cause: Annotated[
+        str, Meta(description="A label of the error table, caller_gone, or * for whatever didn't go well.")
+    ] = ""
+    trace: Annotated[str, Meta(description="A trace id.")] = ""
+    content: Annotated[
+        int,
+        Meta(
+            ge=0, le=CONTENT_BYTES, description="So many first bytes of contents; needs the right to change."
+        ),
+    ] = 0
+    unredacted: Annotated[bool, Meta(description="Secret fields as well; needs the right to change.")] = False

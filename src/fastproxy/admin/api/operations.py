@@ -11,6 +11,7 @@ from typing import Any, Protocol, cast
 
 from msgspec import Struct
 
+from fastproxy.admin.access import Asker
 from fastproxy.admin.answers import AdminError
 from fastproxy.admin.api.model import (
     Callers,
@@ -26,10 +27,12 @@ from fastproxy.admin.api.model import (
     ProxyNow,
     ReloadOutcome,
     Services,
+    TapQuery,
     Traffic,
 )
 from fastproxy.model import Body
 from fastproxy.telemetry.failures import Wanted
+from fastproxy.telemetry.tapped import Tapped, TapTerms, TapWanted
 
 PREFIX = "/api/v1/"
 
@@ -46,6 +49,7 @@ class Source(Protocol):
     async def identities(self) -> Identities: ...
     async def limits(self) -> Limits: ...
     async def failures(self, wanted: Wanted) -> FailuresKept: ...
+    async def tap(self, terms: TapTerms, asker: Asker) -> Body: ...
     async def log_level(self) -> LogLevel: ...
     async def set_log_level(self, level: LogLevel) -> LogLevel: ...
     async def reload(self) -> ReloadOutcome: ...
@@ -55,12 +59,13 @@ class Source(Protocol):
 
 class Asked(Struct, frozen=True):
     """What a request asks for. name: what stands in the path for its parameter, "" where there is none.
-    query, said: as the operation has them.
+    query, said: as the operation has them. asker: who asks.
     """
 
     name: str
     query: Struct | None
     said: Struct | None
+    asker: Asker
 
 
 Told = Struct | dict[str, Any] | Body
@@ -73,7 +78,8 @@ class Operation(Struct, frozen=True):
     path: with its parameter, if it has one, as the last segment. name: in the document, and for clients that
     are made from it. words: what it is for. answers: the type of what is told; of a line, where `is_stream`.
     tell: asks the source. query, said: what may be asked, and what comes with the request.
-    changes: it changes how the proxy works. status: of the answer.
+    changes: it changes how the proxy works. reveals: parameters that need the same right, since by them it
+    tells more than whoever may read is to know. status: of the answer.
     """
 
     method: str
@@ -87,6 +93,7 @@ class Operation(Struct, frozen=True):
     changes: bool = False
     status: int = 200
     is_stream: bool = False
+    reveals: tuple[str, ...] = ()
 
 
 async def _failures(source: Source, asked: Asked) -> FailuresKept:
@@ -106,6 +113,20 @@ async def _exchange(source: Source, asked: Asked) -> ExchangeStory:
             "a line of each exchange",
         )
     return ExchangeStory(asked.name, found)
+
+
+async def _tap(source: Source, asked: Asked) -> Body:
+    query = cast(TapQuery, asked.query)
+    wanted = TapWanted(
+        query.caller,
+        query.service,
+        query.route,
+        query.method.upper(),
+        query.status,
+        query.cause,
+        query.trace,
+    )
+    return await source.tap(TapTerms(wanted, query.content, query.unredacted), asked.asker)
 
 
 async def _document(source: Source, asked: Asked) -> dict[str, Any]:
@@ -157,6 +178,12 @@ OPERATIONS = (
     Operation(
         "GET", "/api/v1/exchanges/{id}", "getExchange", "What is known of one exchange that failed",
         ExchangeStory, _exchange,
+    ),
+    Operation(
+        "GET", "/api/v1/tap", "tap",
+        "Exchanges as they end, a line for each that fits, with the heads of request and answer; "
+        '{"dropped": N} in between where so many were not shown, being too many at a time',
+        Tapped, _tap, query=TapQuery, is_stream=True, reveals=("unredacted", "content"),
     ),
     Operation(
         "GET", "/api/v1/log-level", "getLogLevel", "The lowest level that is logged",
