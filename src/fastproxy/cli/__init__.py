@@ -26,6 +26,7 @@ _COMMANDS = {
     "run": "fastproxy.cli.run:run",
     "stop": "fastproxy.cli.stop:stop",
     "tap": "fastproxy.cli.tap:tap",
+    "top": "fastproxy.cli.top:top",
     "upgrade": "fastproxy.cli.upgrade:upgrade",
     "wait": "fastproxy.cli.wait:wait",
     "why": "fastproxy.cli.why:why",
