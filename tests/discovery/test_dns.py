@@ -31,6 +31,18 @@ class Resolver:
             answer.set_result(reply)
 
 
+def test_why_nothing_is_known_is_told_by_name() -> None:
+    async def play() -> None:
+        resolver = Resolver()
+        source = source_of(resolver, name("api.test"))
+        assert "api.test" in source.missing
+        await start(source, resolver, OSError(-2, "Name or service not known"))
+        assert source.missing == "api.test:80 doesn't resolve: [Errno -2] Name or service not known"
+        await source.close()
+
+    run(play)
+
+
 def hosts(source: DnsSource) -> list[str]:
     return [endpoint.host for endpoint in source.endpoints]
 

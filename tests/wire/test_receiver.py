@@ -268,7 +268,7 @@ def test_a_refusal_after_proof_can_be_sealed() -> None:
     message, opener = make_session().seal_single(EPOCH, NOW_MS - 100_000, META, b"body")
     refused = refusal(receiver, message)
     assert isinstance(refused, ProvenRefusalError)
-    assert refused.caller == CALLER
+    assert (refused.caller, refused.meta) == (CALLER, META)
     head = Refusal(refused.cause.label, b"HTTP/1.1 401 Unauthorized\r\n\r\n")
     (first,) = open_response(opener, refused.binding.seal_single(NONCE, build_response_head(head), b"why"))
     assert parse_response_head(first) == head

@@ -92,6 +92,13 @@ class CenterSource:
         self._keeper: asyncio.Task[None] | None = None
         self.endpoints: tuple[Endpoint, ...] = ()
 
+    @property
+    def missing(self) -> str:
+        """See `Source.missing`."""
+        if self._confirmed_s is None:
+            return f"the center has not said yet where {self._name} is"
+        return f"the center knows no endpoint of {self._name}"
+
     async def start(self) -> None:
         """Ask, then watch; returns with the first answer, or without it when that takes too long.
 

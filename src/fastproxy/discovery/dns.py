@@ -65,6 +65,11 @@ class DnsSource:
         self.endpoints: tuple[Endpoint, ...] = ()
         self._gather()
 
+    @property
+    def missing(self) -> str:
+        """See `Source.missing`: each name, with what the resolver says of it."""
+        return "; ".join(f"{name.text} doesn't resolve: {name.reason}" for name in self._names())
+
     async def start(self) -> None:
         """Resolve all names for the first time, then keep them up to date."""
         names = self._names()
@@ -104,11 +109,19 @@ class DnsSource:
 
 
 class _Name:
-    """One name: its last known endpoints, and when it was last resolved (the loop's clock, in seconds)."""
+    """One name: its last known endpoints, and when it was last resolved (the loop's clock, in seconds).
 
-    __slots__ = ("_address", "_failed", "_lookup", "_resolve", "_timeout_s", "endpoints", "resolved_s")
+    text: as the config has it. reason: why it didn't resolve when that was last tried in vain.
+    """
+
+    __slots__ = (
+        "_address", "_failed", "_lookup", "_resolve", "_timeout_s", "endpoints", "reason", "resolved_s",
+        "text",
+    )  # fmt: skip
 
     def __init__(self, address: Address, timeout_s: float, resolve: Resolve) -> None:
+        self.text = address.text
+        self.reason = "it wasn't looked up yet"
         self._address = address
         self._timeout_s = timeout_s
         self._resolve = resolve
@@ -158,6 +171,7 @@ class _Name:
         return True
 
     def _note_failure(self, reason: str) -> None:
+        self.reason = reason
         if self._failed:
             return  # said once; the age of what is known says the rest
         self._failed = True

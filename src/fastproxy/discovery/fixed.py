@@ -17,6 +17,11 @@ class FixedSource:
     def __init__(self, endpoints: tuple[Endpoint, ...]) -> None:
         self.endpoints = tuple(dict.fromkeys(endpoints))
 
+    @property
+    def missing(self) -> str:
+        """See `Source.missing`."""
+        return "none is configured"
+
     async def start(self) -> None:
         """Nothing to look up."""
 

@@ -20,6 +20,11 @@ class Source(Protocol):
 
     endpoints: tuple[Endpoint, ...]
 
+    @property
+    def missing(self) -> str:
+        """Why none is known, in words; what it says means nothing while one is."""
+        ...
+
     async def start(self) -> None:
         """Look the endpoints up for the first time, and keep them up to date from then on.
 

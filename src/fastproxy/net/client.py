@@ -20,6 +20,8 @@ from fastproxy.net.outbox import AT_ONCE, Outbox
 from fastproxy.net.pull import pull
 from fastproxy.net.upgrade import check_switch
 
+_HTTP = b"HTTP/"
+"""How every answer begins."""
 INTERIM_LIMIT = 16
 """Interim (1xx) answers that one request may get; a service that sends them without end holds nobody up."""
 
@@ -457,7 +459,14 @@ class ClientConnection(asyncio.Protocol):
 
     def _break(self, how: str) -> None:
         if self._waiter is not None or self._framing is not None:
-            self._fail(ProxyError(CONNECTION_LOST, f"{self.endpoint}: {how}", sent=True))
+            cause, when = CONNECTION_LOST, "before it answered"
+            if self._framing is not None:
+                when = "inside the content of its answer"
+            elif self._buffer and _HTTP.startswith(self._buffer[: len(_HTTP)]):
+                when = "inside the head of its answer"
+            elif self._buffer:  # a program of another kind, which ends with its greeting
+                cause, when = RESPONSE_MALFORMED, "after what is no HTTP"
+            self._fail(ProxyError(cause, f"{self.endpoint}: {how} {when}", sent=True))
 
     def _pause(self) -> None:
         if self._transport is not None:

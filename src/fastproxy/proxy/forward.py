@@ -9,7 +9,14 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Protocol, cast
 
-from fastproxy.errors import CONNECT_REFUSED, CONNECT_TIMEOUT, LINK_REFUSED, STREAM_REFUSED, ProxyError
+from fastproxy.errors import (
+    CONNECT_REFUSED,
+    CONNECT_TIMEOUT,
+    LINK_REFUSED,
+    NO_ENDPOINT,
+    STREAM_REFUSED,
+    ProxyError,
+)
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response
 from fastproxy.policy.balance import Balancer
 from fastproxy.policy.deadline import deadline_passed
@@ -31,6 +38,11 @@ class Endpoints(Protocol):
     @property
     def endpoints(self) -> tuple[Endpoint, ...]:
         """All that are known now."""
+        ...
+
+    @property
+    def missing(self) -> str:
+        """Why none is known, where none is."""
         ...
 
 
@@ -135,6 +147,8 @@ class NextHop:
             if begun is not None:
                 endpoint: Endpoint | None = begun.lane.endpoint
             else:
+                if not self.source.endpoints:
+                    raise ProxyError(NO_ENDPOINT, self.source.missing)
                 endpoint = balancer.pick(self.source.endpoints, tried, now_s)
             if endpoint is None:
                 assert failure is not None

@@ -89,7 +89,7 @@ class HttpReceiver:
         try:
             return self._received(unpacked(packed), b"", NO_MORE)
         except ProvenRefusalError as refusal:
-            return Received(refusal.caller.name, refusal.binding, error=refusal)
+            return _refused(refusal)
 
     async def receive(self, outer: Request) -> Received:
         """Open a request as far as its head.
@@ -115,7 +115,7 @@ class HttpReceiver:
                     buffer += piece
                     opened = self._open(buffer, outer.peer, complete=not piece)
         except ProvenRefusalError as refusal:
-            return Received(refusal.caller.name, refusal.binding, error=refusal)
+            return _refused(refusal)
         return self._received(opened, buffer[opened.consumed_bytes :], more)
 
     def _received(self, opened: OpenedRequest, behind: bytes, more: Body) -> Received:
@@ -215,3 +215,15 @@ class HttpReceiver:
         if head.length is not None and head.has_date:  # else the next answer has another length, or date
             head.plan = pack(meta, b"", PLAIN)
         return meta
+
+
+def _refused(refusal: ProvenRefusalError) -> Received:
+    """What is known of a request that is refused for its envelope: who asks, and which exchange it is, by
+    which both proxies tell of it.
+    """
+    caller, binding = refusal.caller.name, refusal.binding
+    try:
+        head = parse_request_head(refusal.meta)
+    except ProxyError:
+        return Received(caller, binding, error=refusal)
+    return Received(caller, binding, head.exchange_id, head.service, head.budget_ms, error=refusal)

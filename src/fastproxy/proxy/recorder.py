@@ -191,7 +191,7 @@ class Recorder:
 
     def failed(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop refuses the exchange, or could not carry it through."""
-        self._log("refused" if error.cause.status < 500 else "failed", exchange, error)
+        self._log("refused" if error.cause.status < 500 else "failed", exchange, error, error.phase)
         failure = failure_of(exchange, error, self._clock(), self._unix_clock())
         if error.cause.label == RECEIVER_REFUSED.label:
             failure.origin = NEXT_HOP
@@ -222,7 +222,7 @@ class Recorder:
             return
         if isinstance(error, ProxyError):
             exchange.cause = error.cause.label
-            self._log("broken off", exchange, error)
+            self._log("broken off", exchange, error, exchange.phase)
             failure = failure_of(exchange, error, self._clock(), self._unix_clock())
             failure.phase, failure.status = exchange.phase, exchange.status
             self._failures.add(failure)
@@ -250,7 +250,7 @@ class Recorder:
     def would_refuse(self, exchange: Exchange, error: ProxyError) -> None:
         """This hop lets pass what it will refuse once refusals are enforced."""
         self._metrics.series(exchange.caller, exchange.service, exchange.route).report(error.cause.label)
-        self._log("would refuse, once refusals are enforced", exchange, error)
+        self._log("would refuse, once refusals are enforced", exchange, error, error.phase)
         failure = failure_of(exchange, error, self._clock(), self._unix_clock())
         failure.is_enforced = False
         self._failures.add(failure)
@@ -283,7 +283,7 @@ class Recorder:
         """A sender asked for this receiver's epoch, or was told of a new one; no exchange took place."""
         self._metrics.challenges += 1
 
-    def _log(self, message: str, exchange: Exchange, error: ProxyError) -> None:
+    def _log(self, message: str, exchange: Exchange, error: ProxyError, phase: str) -> None:
         level = logging.WARNING if error.cause.status >= 500 else logging.INFO
         if not _LOG.isEnabledFor(level):
             return
@@ -294,7 +294,7 @@ class Recorder:
                 "exchange": exchange.id,
                 **({"trace_id": exchange.trace_id} if exchange.trace_id else {}),
                 "cause": error.cause.label,
-                "phase": error.phase,
+                "phase": phase,
                 "detail": error.detail,
                 "numbers": dict(error.numbers),
                 "caller": exchange.caller,

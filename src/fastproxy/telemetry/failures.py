@@ -27,6 +27,8 @@ TEXT_CHARACTERS = 300
 LIMIT_BYTES = 262_144
 """Of all records of a process; of a cause with the most records the oldest make way."""
 _MOST_NUMBERS = 12
+_DIGITS = 6
+"""Behind the point of seconds that come of subtracting: what follows is noise."""
 
 
 class Failure(Struct, kw_only=True):
@@ -165,8 +167,8 @@ def failure_without_words(exchange: Exchange, cause: str, now_s: float, now_unix
     """Return what is kept of an exchange that failed, of which only the cause is known; as above."""
     numbers: dict[str, float | str] = {}
     if exchange.deadline < float("inf"):
-        numbers["timeout_s"] = exchange.deadline - exchange.started
-        numbers["budget_left_s"] = exchange.deadline - now_s
+        numbers["timeout_s"] = round(exchange.deadline - exchange.started, _DIGITS)
+        numbers["budget_left_s"] = round(exchange.deadline - now_s, _DIGITS)
     return Failure(
         exchange=exchange.id,
         trace_id=exchange.trace_id,

@@ -57,6 +57,7 @@ from fastproxy.wire.records import (
     WORD_BYTES,
     Chunk,
     MessageOpener,
+    meta_of,
     unpack,
 )
 from fastproxy.wire.replay import CLOCK_SET_BACK, DEFAULT_WIDTH
@@ -136,16 +137,17 @@ class ProvenRefusalError(ProxyError):
 
     With EPOCH_MISMATCH the answer is a `Challenge`; with all others a `Refusal`.
 
-    caller: whose key it was. binding: what seals the answer.
+    caller: whose key it was. binding: what seals the answer. meta: of the first record, as it came.
 
     Args:
         error: why.
     """
 
-    def __init__(self, error: ProxyError, caller: CallerKey, binding: ResponseBinding) -> None:
+    def __init__(self, error: ProxyError, caller: CallerKey, binding: ResponseBinding, meta: bytes) -> None:
         super().__init__(error.cause, error.detail, numbers=error.numbers)
         self.caller = caller
         self.binding = binding
+        self.meta = meta
 
 
 def _out_of_time(detail: str, late_ms: int, limits: ReceiverLimits) -> ProxyError:
@@ -165,7 +167,7 @@ def unpacked(request: PackedRequest) -> OpenedRequest:
     try:
         chunk = unpack(request.plaintext, True, REQUEST_FAULTS)
     except ProxyError as exc:
-        raise ProvenRefusalError(exc, session.caller, binding) from exc
+        raise ProvenRefusalError(exc, session.caller, binding, meta_of(request.plaintext)) from exc
     return OpenedRequest(session, request.base_nonce, chunk, request.length, binding)
 
 
@@ -359,7 +361,9 @@ class Receiver:
                 message[:word_at],
             )
         except InvalidTag as exc:
-            raise ProxyError(IDENTITY_UNPROVEN) from exc
+            raise ProxyError(
+                IDENTITY_UNPROVEN, numbers={"unfit_caller_key_id": session.caller.key_id.hex()}
+            ) from exc
 
         binding = ResponseBinding(session.response_aead, binding_of(message[:word_at], message))
         try:
@@ -376,7 +380,7 @@ class Receiver:
                 raise ProxyError(ENVELOPE_REPLAYED)
             chunk = unpack(plaintext, bool(last), REQUEST_FAULTS)
         except ProxyError as exc:
-            raise ProvenRefusalError(exc, session.caller, binding) from exc
+            raise ProvenRefusalError(exc, session.caller, binding, meta_of(plaintext)) from exc
         return OpenedRequest(session, base_nonce, chunk, end, binding)
 
     def _head_end(self, buffer: bytes | bytearray) -> int | None:
@@ -413,8 +417,12 @@ class Receiver:
             raise ProxyError(ENVELOPE_MALFORMED, "unknown cipher")
         caller = self._callers.get(session_key[SENDER_AT - AEAD_AT : RECEIVER_AT - AEAD_AT])
         private_key = self._private_keys.get(session_key[RECEIVER_AT - AEAD_AT : ENC_AT - AEAD_AT])
-        if caller is None or private_key is None:
-            raise ProxyError(IDENTITY_UNPROVEN)
+        if caller is None:  # in the answer all this looks the same; the numbers are for the operator
+            key_id = session_key[SENDER_AT - AEAD_AT : RECEIVER_AT - AEAD_AT].hex()
+            raise ProxyError(IDENTITY_UNPROVEN, numbers={"unknown_caller_key_id": key_id})
+        if private_key is None:
+            key_id = session_key[RECEIVER_AT - AEAD_AT : ENC_AT - AEAD_AT].hex()
+            raise ProxyError(IDENTITY_UNPROVEN, numbers={"unknown_receiver_key_id": key_id})
         return caller, private_key
 
     def _derive(self, session_key: bytes) -> Session:

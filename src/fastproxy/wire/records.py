@@ -121,6 +121,12 @@ def unpack(plaintext: bytes, last: bool, faults: Faults) -> Chunk:
     return Chunk(plaintext[PREFIX_BYTES:meta_end], plaintext[meta_end:], last)
 
 
+def meta_of(plaintext: bytes) -> bytes:
+    """Return the meta block alone of an authentic plaintext, cut where the plaintext ends before it does."""
+    _, meta_bytes = PREFIX.unpack_from(plaintext)
+    return plaintext[PREFIX_BYTES : PREFIX_BYTES + meta_bytes]
+
+
 def _unpack(plaintext: bytes, meta_end: int, last: bool, faults: Faults) -> Chunk:
     data = _unpack_data(plaintext, meta_end, faults)
     if len(data) > MAX_DATA_BYTES or meta_end > PREFIX_BYTES + MAX_META_BYTES:
