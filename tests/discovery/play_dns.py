@@ -18,6 +18,15 @@ from tests.discovery.addresses import ip, name
 REFRESH_S = 0.01
 
 
+def dnsmasq(records: Path) -> list[str]:
+    """The command of a DNS server at 127.0.0.1 with these records; it names the file when it has read it."""
+    return [
+        "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--user=root", "--conf-file=/dev/null",
+        "--pid-file=", "--no-hosts", "--no-resolv", "--listen-address=127.0.0.1", "--bind-interfaces",
+        "--local=/test/", f"--addn-hosts={records}",
+    ]  # fmt: skip
+
+
 class Server:
     """dnsmasq with a hosts file that can be changed while it runs."""
 
@@ -26,12 +35,7 @@ class Server:
 
     async def start(self, *records: str) -> None:
         self._write(records)
-        self._process = await asyncio.create_subprocess_exec(
-            "dnsmasq", "--keep-in-foreground", "--log-facility=-", "--user=root", "--conf-file=/dev/null",
-            "--pid-file=", "--no-hosts", "--no-resolv", "--listen-address=127.0.0.1", "--bind-interfaces",
-            "--local=/test/", f"--addn-hosts={self._records}",
-            stderr=subprocess.PIPE,
-        )  # fmt: skip
+        self._process = await asyncio.create_subprocess_exec(*dnsmasq(self._records), stderr=subprocess.PIPE)
         await self._has_read()
 
     async def change(self, *records: str) -> None:

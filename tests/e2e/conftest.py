@@ -35,6 +35,7 @@ class Maker:
         out: Config | None = None,
         inner: Config | None = None,
         relay: Relay | None = None,
+        inner_first: str = "true",
     ) -> Pair:
         """Start a pair of proxies; see `Pair`. relay: stands between them."""
         pair = Pair(
@@ -43,6 +44,7 @@ class Maker:
             out=out,
             inner=inner,
             between=relay.lead_to if relay else None,
+            inner_first=inner_first,
         )
         return self._stack.enter_context(pair)
 

@@ -195,6 +195,12 @@ class ProxyProcess:
         while self.metrics().total(name, **labels) != value:
             pass
 
+    def wait_for_count(self, cause: str, count: float) -> None:
+        """Scrape until a cause was counted so often, which is when its exchange is over, and no oftener."""
+        while (counted := self.metrics().refusals(cause)) < count:
+            pass
+        assert counted == count
+
     def memory_bytes(self, row: str) -> int:
         """A row of its only worker's /proc/PID/status: VmRSS for resident memory now, VmHWM for its peak."""
         return memory_bytes(self.worker, row)

@@ -11,11 +11,13 @@ from tests.e2e.conftest import Maker
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import Pair
 
-_PLACES = (
+FAKETIME_LIBRARIES = (
     *Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"),
     *map(Path, filter(None, [os.environ.get("LIBFAKETIME")])),
 )
-pytestmark = pytest.mark.skipif(not _PLACES, reason="libfaketime is not installed (or named by LIBFAKETIME)")
+pytestmark = pytest.mark.skipif(
+    not FAKETIME_LIBRARIES, reason="libfaketime is not installed (or named by LIBFAKETIME)"
+)
 
 
 class Clock:
@@ -25,7 +27,7 @@ class Clock:
         self._file = file
         self.set("+0")
         for name, value in {
-            "LD_PRELOAD": str(_PLACES[0]),
+            "LD_PRELOAD": str(FAKETIME_LIBRARIES[0]),
             "FAKETIME_TIMESTAMP_FILE": str(file),
             "FAKETIME_NO_CACHE": "1",
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",

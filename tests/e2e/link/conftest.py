@@ -29,10 +29,15 @@ class LinkMaker(Maker):
         out: Config | None = None,
         inner: Config | None = None,
         relay: Relay | None = None,
+        inner_first: str = "true",
     ) -> Pair:
         """Start a pair of proxies; see `Maker.pair`."""
         return super().pair(
-            services, out=_laid_over(OVER_LINK, out), inner=_laid_over(LINKS_ONLY, inner), relay=relay
+            services,
+            out=_laid_over(OVER_LINK, out),
+            inner=_laid_over(LINKS_ONLY, inner),
+            relay=relay,
+            inner_first=inner_first,
         )
 
     def in_proxy(self, services: Mapping[str, Sequence[str]], changes: Config) -> ProxyProcess:
