@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import secrets
 import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
 
@@ -13,31 +14,57 @@ import click
 from rich.console import Console
 
 from fastproxy.bench.processes import StartError
+from fastproxy.demo.breakages import BREAKAGES
+from fastproxy.demo.broken import set_up_broken
 from fastproxy.demo.scene import Scene
 from fastproxy.demo.scenes import SCENES, play
-from fastproxy.demo.show import make_console, show_introduction, show_outcome, show_scene, show_what_to_try
-from fastproxy.demo.stage import Stage, set_up
+from fastproxy.demo.show import (
+    make_console,
+    show_broken,
+    show_introduction,
+    show_outcome,
+    show_scene,
+    show_truth,
+    show_what_to_try,
+)
+from fastproxy.demo.stage import set_up
 
 _CHECK_S = 0.5
+ANY = "any"
+"""In place of a name of what is broken: one of them."""
 
 
 @click.command()
 @click.option("--keep", is_flag=True, help="Leave it running, with commands to try, until Ctrl-C.")
+@click.option(
+    "--break",
+    "broken",
+    type=click.Choice([*BREAKAGES, ANY]),
+    metavar="NAME",
+    help="Instead, run a pair with something broken in it, until Ctrl-C, for you to find out what: "
+    f"{', '.join(BREAKAGES)}; or {ANY}, which picks one and doesn't say which.",
+)
+@click.option("--reveal", is_flag=True, help="With --break, say what is broken.")
 @click.option(
     "--enforce",
     type=click.Choice(["enforce", "report"]),
     default="enforce",
     hidden=True,  # shows that the demo fails when the in proxy lets pass what it should refuse
 )
-def demo(keep: bool, enforce: str) -> None:
+def demo(keep: bool, broken: str | None, reveal: bool, enforce: str) -> None:
     """Show services call others through both proxies, and what is refused on the way.
 
     Everything runs on this machine's loopback, on ports that the system picks and in a temporary folder;
     nothing is left behind. Exit status: 0 only if every scene went as it should.
     """
+    if reveal and broken is None:
+        raise click.UsageError("--reveal needs --break NAME")
     console = make_console()
     try:
         with _ending_in_order():
+            if broken is not None:
+                _break(console, secrets.choice([*BREAKAGES]) if broken == ANY else broken, reveal)
+                return
             went_well = _perform(console, keep, enforce)
     except StartError as error:
         raise click.ClickException(str(error)) from error
@@ -55,18 +82,30 @@ def _perform(console: Console, keep: bool, enforce: str) -> bool:
         show_outcome(console, scenes)
         if keep:
             show_what_to_try(console, stage)
-            _await_interrupt(console, stage)
+            _await_interrupt(console, lambda: all(proxy.is_running() for proxy in stage.proxies()))
     return not any(scene.wrong for scene in scenes)
 
 
-def _await_interrupt(console: Console, stage: Stage) -> None:
+def _break(console: Console, name: str, reveal: bool) -> None:
+    console.print("Starting services, an out proxy and an in proxy, and breaking something …\n")
+    with set_up_broken(BREAKAGES[name]) as broken:
+        show_broken(console, broken, BREAKAGES[name])
+        if reveal:
+            show_truth(console, name, BREAKAGES[name])
+        console.print("Ctrl-C ends everything and leaves nothing behind.")
+        _await_interrupt(console, broken.is_running)
+    if not reveal:
+        console.print(f"To be told what it was: fastproxy demo --break {name} --reveal")
+
+
+def _await_interrupt(console: Console, are_running: Callable[[], bool]) -> None:
     try:
-        while all(proxy.is_running() for proxy in stage.proxies()):
+        while are_running():
             time.sleep(_CHECK_S)
     except KeyboardInterrupt:
         console.print("\nStopping.")
     else:
-        raise StartError(f"a proxy has ended by itself; its log was in {stage.folder}")
+        raise StartError("a proxy has ended by itself")
 
 
 @contextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import time
 from io import TextIOWrapper
 from textwrap import wrap
 
@@ -10,6 +11,8 @@ from rich.console import Console
 from rich.rule import Rule
 from rich.text import Text
 
+from fastproxy.demo.breakages import Breakage
+from fastproxy.demo.broken import BrokenDemo
 from fastproxy.demo.scene import Scene
 from fastproxy.demo.stage import Stage
 
@@ -47,6 +50,23 @@ The demo keeps running. Try, in another terminal:
   tail -f {folder}/*.log
 
 Ctrl-C ends everything and leaves nothing behind."""
+
+
+_BROKEN = """\
+Two proxies run, and two services call others through them, twice a second.
+
+  admin address of the out proxy   http://{out_admin}
+  admin address of the in proxy    http://{in_admin}
+
+Users say since {since}: {complaint}.
+One of the answers that chat_service got names the exchange {exchange}.
+
+Why? Try, in another terminal:
+
+  fastproxy why {exchange} --at {out_admin} --at {in_admin}
+  curl -s http://{in_admin}/api/v1/failures
+  curl -s http://{out_admin}/api/v1/failures
+"""
 
 
 def make_console() -> Console:
@@ -108,3 +128,21 @@ def show_what_to_try(console: Console, stage: Stage) -> None:
         folder=stage.folder,
     )
     console.print(Text("\n" + text), soft_wrap=True)
+
+
+def show_broken(console: Console, broken: BrokenDemo, breakage: Breakage) -> None:
+    """Print where to look, and what users complain of; not what is wrong."""
+    text = _BROKEN.format(
+        out_admin=broken.out_proxy.admin,
+        in_admin=broken.in_proxy.admin,
+        since=time.strftime("%H:%M:%S"),
+        complaint=breakage.complaint,
+        exchange=broken.exchange,
+    )
+    console.print(Text(text), soft_wrap=True)
+
+
+def show_truth(console: Console, name: str, breakage: Breakage) -> None:
+    """Print what is wrong."""
+    console.print(Text(f"{name}: {breakage.truth}"), soft_wrap=True)
+    console.print(Text(f"The {breakage.hop} proxy knows, as {breakage.cause}."), soft_wrap=True)

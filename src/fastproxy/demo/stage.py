@@ -208,7 +208,7 @@ def set_up(enforce: str) -> Iterator[Stage]:
     with ExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="fastproxy-demo-")))
         public_keys = {
-            name: _key_file(folder, name) for name in (RECEIVER, "chat_service", "song_service", "stranger")
+            name: key_file(folder, name) for name in (RECEIVER, "chat_service", "song_service", "stranger")
         }
         for name in (SIGN_KEY, ENCRYPT_KEY):
             _write_secret(folder / f"{name}.secret", secrets.token_hex(16))
@@ -255,8 +255,8 @@ def call(
         connection.close()
 
 
-def _key_file(folder: Path, name: str) -> str:
-    """Make a private key and write it; return the public key's text."""
+def key_file(folder: Path, name: str) -> str:
+    """Make a private key and write it into the folder as NAME.key; return the public key's text."""
     key = PrivateKey(os.urandom(32))
     _write_secret(folder / f"{name}.key", key.reveal())
     return format_public_key(key.public_key)
