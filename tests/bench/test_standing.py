@@ -16,7 +16,7 @@ from fastproxy.bench.processes import Fleet, StartError, pick_ports
 from fastproxy.bench.standing import stand, start_service
 
 
-@pytest.mark.parametrize("name", ["haproxy-tcp", "nginx-h1", "envoy-h2", "fastproxy-link"])
+@pytest.mark.parametrize("name", ["haproxy-tcp", "nginx-h1", "fastproxy-link"])
 def test_a_taken_port_is_chosen_anew(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     taken_from = next(chain for chain in CHAINS if chain.name == name)
     service_folder = tmp_path / "service"

@@ -62,7 +62,7 @@ def test_cpu_profiles_of_both_proxies_show_the_way_of_a_call(pair: Pair) -> None
             for name in (name for name, functions in wanted.items() if functions):
                 admin = pair.out.admin if name == "out" else pair.inner.admin
                 profile = profile_of(ask(admin, f"{CPU}?seconds=1", BEARER))
-                assert profile.duration_ns >= 1e9
+                assert profile.duration_ns >= 0.99e9  # a timer may be early by a part of a millisecond
                 assert all(frame.file for frame in profile.frames if not frame.function.startswith("("))
                 wanted[name] = [f for f in wanted[name] if not values_of(profile, f)[1]]
 
