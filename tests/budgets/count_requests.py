@@ -21,7 +21,8 @@ def counted(transport: str, role: str, calls: int, access: str = "off") -> Count
     """Count what a request costs one proxy, "out" or "in". calls: at a time. access: "on" or "off"."""
     pair = PlayedPair(transport, calls, is_logged=access == "on")
     try:
-        return count(hop(pair, role))
+        # Of two counts the lesser: what is done every few seconds may come into one of them.
+        return min(count(hop(pair, role)), count(hop(pair, role)), key=lambda found: found.bytecodes)
     finally:
         pair.close()
 
