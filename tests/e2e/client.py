@@ -15,6 +15,25 @@ Address = tuple[str, int] | str
 """Host and port, or the path of a Unix socket."""
 
 
+def connect_to(
+    address: Address, timeout_s: float, *, source: str = "", receive_bytes: int = 0
+) -> socket.socket:
+    """Connect; the arguments are those of `Client`."""
+    family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
+    connection = socket.socket(family, socket.SOCK_STREAM)
+    connection.settimeout(timeout_s)
+    if receive_bytes:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
+    try:
+        if source:
+            connection.bind((source, 0))
+        connection.connect(address)
+    except OSError:
+        connection.close()
+        raise
+    return connection
+
+
 class Answer(Message):
     """A response. One that is cut inside its content has `whole` False."""
 
@@ -55,18 +74,7 @@ class Client:
     def __init__(
         self, address: Address, timeout_s: float = 10, source: str = "", receive_bytes: int = 0
     ) -> None:
-        family = socket.AF_UNIX if isinstance(address, str) else socket.AF_INET
-        self.socket = socket.socket(family, socket.SOCK_STREAM)
-        self.socket.settimeout(timeout_s)
-        if receive_bytes:
-            self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, receive_bytes)
-        try:
-            if source:
-                self.socket.bind((source, 0))
-            self.socket.connect(address)
-        except OSError:
-            self.socket.close()
-            raise
+        self.socket = connect_to(address, timeout_s, source=source, receive_bytes=receive_bytes)
         self.stream = self.socket.makefile("rb")
 
     def __enter__(self) -> Self:

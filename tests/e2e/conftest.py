@@ -6,15 +6,17 @@ exited with 0 and logged no error.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
+from pathlib import Path
 
 import pytest
 
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import Config, Pair, ProxyProcess, in_config, key_of, merged, write_key
 from tests.e2e.relay import Relay
-from tests.e2e.services import Script, ScriptedService
+from tests.e2e.services import Conversation, Script, ScriptedService, sized
 
 
 class Maker:
@@ -82,3 +84,43 @@ def make(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Maker]:
     """A maker whose things last for a test."""
     with ExitStack() as stack:
         yield Maker(stack, tmp_path_factory)
+
+
+class Gate:
+    """A service that answers when it is told to."""
+
+    def __init__(self, make: Maker) -> None:
+        self.open = threading.Event()
+        self.service = make.service(self._script)
+
+    def _script(self, conversation: Conversation) -> None:
+        while True:
+            conversation.request()
+            assert self.open.wait(30)
+            conversation.send(sized(b"at last"))
+
+
+@pytest.fixture
+def gate(make: Maker) -> Iterator[Gate]:
+    """A gate that is opened at the end, at the latest."""
+    gate = Gate(make)
+    yield gate
+    gate.open.set()
+
+
+Start = Callable[[Config], ProxyProcess]
+
+
+@pytest.fixture
+def start(tmp_path: Path) -> Iterator[Start]:
+    """Starts proxies, and ends those that still run; what they log is the tests' to judge."""
+    for name in ("web", "in"):
+        write_key(tmp_path, name)
+    with ExitStack() as stack:
+
+        def start(config: Config) -> ProxyProcess:
+            proxy = ProxyProcess(tmp_path, config)
+            stack.callback(proxy.kill)
+            return proxy.ready()
+
+        yield start

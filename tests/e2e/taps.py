@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import select
-import socket
 from http.client import HTTPConnection
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import urlencode
 
-from tests.e2e.client import Address
+from tests.e2e.client import Address, connect_to
 from tests.e2e.proxies import ProxyProcess
 
 _PATIENCE_S = 20.0
@@ -23,12 +22,7 @@ class _Connection(HTTPConnection):
         self._receive_bytes = receive_bytes
 
     def connect(self) -> None:
-        family = socket.AF_UNIX if isinstance(self._address, str) else socket.AF_INET
-        self.sock = socket.socket(family, socket.SOCK_STREAM)
-        self.sock.settimeout(_PATIENCE_S)
-        if self._receive_bytes:
-            self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, self._receive_bytes)
-        self.sock.connect(self._address)
+        self.sock = connect_to(self._address, _PATIENCE_S, receive_bytes=self._receive_bytes)
 
 
 class TapClient:

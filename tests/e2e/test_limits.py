@@ -5,13 +5,12 @@ from __future__ import annotations
 import contextlib
 import select
 import threading
-from collections.abc import Iterator
 from contextlib import ExitStack
 
 import pytest
 
 from tests.e2e.client import Answer, Client, request_bytes
-from tests.e2e.conftest import Maker
+from tests.e2e.conftest import Gate, Maker
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import Config, Pair
 from tests.e2e.services import Conversation, ScriptedService, answering, echo, sized
@@ -229,28 +228,6 @@ def test_a_slow_service_makes_its_caller_wait_and_costs_little_memory(make: Make
 
 
 # --- too many ---------------------------------------------------------------------------------------------
-
-
-class Gate:
-    """A service that answers when it is told to."""
-
-    def __init__(self, make: Maker) -> None:
-        self.open = threading.Event()
-        self.service = make.service(self._script)
-
-    def _script(self, conversation: Conversation) -> None:
-        while True:
-            conversation.request()
-            assert self.open.wait(10)
-            conversation.send(sized(b"at last"))
-
-
-@pytest.fixture
-def gate(make: Maker) -> Iterator[Gate]:
-    """A gate that is opened at the end, at the latest."""
-    gate = Gate(make)
-    yield gate
-    gate.open.set()
 
 
 def held(stack: ExitStack, pair: Pair, gate: Gate, count: int) -> list[Client]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-import threading
 import time
-from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 
@@ -14,7 +12,7 @@ import pytest
 
 from fastproxy.wire.envelope import build_request_head, service_field
 from tests.e2e.client import Answer, Client, request_bytes
-from tests.e2e.conftest import Maker
+from tests.e2e.conftest import Gate, Maker, Start
 from tests.e2e.crafted import LIFETIME_MS, Sender
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import (
@@ -26,10 +24,9 @@ from tests.e2e.proxies import (
     key_of,
     merged,
     out_config,
-    write_key,
 )
 from tests.e2e.relay import CONTENT_TYPE, TARGET
-from tests.e2e.services import Conversation, ScriptedService, answering, sized
+from tests.e2e.services import ScriptedService, answering, sized
 from tests.e2e.worker_processes import workers_of
 
 WORKERS = 4
@@ -40,24 +37,6 @@ time. Over links each of its workers makes one."""
 CONNECTIONS = 40
 """The kernel spreads them at random: that one worker gets none of so many is as likely as 1 in 25,000, and
 would only make a test easier to pass."""
-
-
-Start = Callable[[Config], ProxyProcess]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts proxies whose workers may be killed: what they log of that is no fault."""
-    for name in ("web", "in"):
-        write_key(tmp_path, name)
-    with ExitStack() as stack:
-
-        def start(config: Config) -> ProxyProcess:
-            proxy = ProxyProcess(tmp_path, config)
-            stack.callback(proxy.kill)
-            return proxy.ready()
-
-        yield start
 
 
 def over(transport: str) -> Config:
@@ -97,27 +76,6 @@ def test_a_rate_is_that_of_the_proxy(make: Maker, transport: str) -> None:
 
 
 # --- limits -----------------------------------------------------------------------------------------------
-
-
-class Gate:
-    """A service that answers when it is told to."""
-
-    def __init__(self, make: Maker) -> None:
-        self.open = threading.Event()
-        self.service = make.service(self._script)
-
-    def _script(self, conversation: Conversation) -> None:
-        while True:
-            conversation.request()
-            assert self.open.wait(30)
-            conversation.send(sized(b"at last"))
-
-
-@pytest.fixture
-def gate(make: Maker) -> Iterator[Gate]:
-    gate = Gate(make)
-    yield gate
-    gate.open.set()
 
 
 def once_there_is_room(pair: Pair, target: str) -> None:

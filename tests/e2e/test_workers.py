@@ -9,8 +9,7 @@ import socket
 import subprocess
 import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +17,7 @@ import pytest
 
 from fastproxy.control.board import Board
 from tests.e2e.client import Client, fetch, request_bytes
+from tests.e2e.conftest import Start
 from tests.e2e.nginx import Nginx
 from tests.e2e.programs import wait_until
 from tests.e2e.proxies import (
@@ -36,23 +36,6 @@ from tests.e2e.worker_processes import workers_of
 ANSWERS = b"hello from nginx"
 CALLS = 24
 GRACE: Config = {"drain": {"grace_s": 20}}
-
-Start = Callable[[Config], ProxyProcess]
-
-
-@pytest.fixture
-def start(tmp_path: Path) -> Iterator[Start]:
-    """Starts proxies, and ends those that still run; what they log is the tests' to judge."""
-    for name in ("web", "in"):
-        write_key(tmp_path, name)
-    with ExitStack() as stack:
-
-        def start(config: Config) -> ProxyProcess:
-            proxy = ProxyProcess(tmp_path, config)
-            stack.callback(proxy.kill)
-            return proxy.ready()
-
-        yield start
 
 
 class Slow:

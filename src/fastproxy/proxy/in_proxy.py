@@ -17,7 +17,6 @@ from fastproxy.bounds import Room
 from fastproxy.errors import (
     EPOCH_MISMATCH,
     NOT_AN_ENVELOPE,
-    OVERLOADED,
     SERVICE_UNKNOWN,
     UPGRADE_UNSUPPORTED,
     ProxyError,
@@ -32,6 +31,7 @@ from fastproxy.policy.path import canonical_path
 from fastproxy.policy.privilege import NO_ROUTE, Privileges, Route
 from fastproxy.policy.rate_uses import RateUses
 from fastproxy.policy.ratelimit import Limiter
+from fastproxy.proxy.exchange_room import ExchangeRoom
 from fastproxy.proxy.fields import BUDGET, CALLER, DEAD_TIME, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.known_call import KnownCall, Taken
@@ -39,7 +39,6 @@ from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.link_flow import LinkFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
-from fastproxy.proxy.taps import Watching
 from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.proxy.way_in import Received, ShortWayIn, WayBack, WayIn
@@ -101,7 +100,7 @@ class Plan(Struct, frozen=True):
     is_dated: bool
 
 
-class InProxy:
+class InProxy(ExchangeRoom):
     """Handles sealed requests of out proxies.
 
     flow, link_flow: the short ways of ordinary calls in envelopes and over links, where there are any.
@@ -136,6 +135,7 @@ class InProxy:
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
+        super().__init__(room, recorder)
         self._ways = tuple(ways)
         self._refusals = refusals
         self._services = services
@@ -144,15 +144,9 @@ class InProxy:
         self._enforce = enforce
         self._hop_fields = fields
         self._via = fields.via
-        self._recorder = recorder
-        self._begin = recorder.exchange_type
-        self._room = room
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
-        self.in_flight = 0
-        self._watch: Watching | None = None
-        self._share = self.in_flight_limit = room.begin()
         self.flow: ShortWayIn | None = None
         self.link_flow: LinkFlow | None = None
         self.rate_uses = RateUses(limiter)
@@ -366,34 +360,6 @@ class InProxy:
         exchange.phase = "deadline"  # before its deadline?
         exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
         return plan, known is not None
-
-    def _ask_for_room(self) -> None:
-        """There are more exchanges than this process may have of itself: see whether there may be more."""
-        if self.in_flight > self._share:
-            self._have(self._room.raised(self.in_flight))
-        if self.in_flight > self._share:
-            raise ProxyError(
-                OVERLOADED,
-                f"{self._room.total} allowed",
-                retry_after_s=1,
-                numbers={"in_flight_limit": self._room.total},
-            )
-
-    def trim(self) -> None:
-        """Give back what isn't needed of the limit on exchanges."""
-        self._have(self._room.trimmed(self.in_flight))
-
-    def _have(self, share: int) -> None:
-        """Have such a share of the limit; while exchanges are watched, the short ways find none of it."""
-        self._share = share
-        self.in_flight_limit = share if self._watch is None else 0
-
-    def be_watched(self, watch: Watching | None) -> None:
-        """Have all exchanges go the long way and be seen; see `Watchable`."""
-        self._watch = watch
-        self._recorder.be_watched(watch)
-        self._begin = self._recorder.exchange_type
-        self._have(self._share)
 
     def _deadline(self, exchange: Exchange, plan: Plan, sealed_budget_ms: int) -> float:
         """The deadline as monotonic time, from all who have a say in it."""

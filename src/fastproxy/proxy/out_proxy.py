@@ -12,19 +12,19 @@ from typing import TYPE_CHECKING, NamedTuple, cast
 from msgspec import Struct
 
 from fastproxy.bounds import Room
-from fastproxy.errors import CALLER_UNKNOWN, OVERLOADED, RESPONSE_MALFORMED, UPGRADE_UNSUPPORTED, ProxyError
+from fastproxy.errors import CALLER_UNKNOWN, RESPONSE_MALFORMED, UPGRADE_UNSUPPORTED, ProxyError
 from fastproxy.model import Body, Content, Exchange, Request, Response
 from fastproxy.net.connection import Connection
 from fastproxy.net.upgrade import check_switch, upgrade_lines
 from fastproxy.policy.deadline import set_deadline
 from fastproxy.policy.service_choice import ServiceChoice
+from fastproxy.proxy.exchange_room import ExchangeRoom
 from fastproxy.proxy.fields import BUDGET, DEAD_TIME, EXCHANGE, PLANS_PER_HEAD, HopFields, dead_time_line
 from fastproxy.proxy.forward import NextHop
 from fastproxy.proxy.lanes import Lanes
 from fastproxy.proxy.out_flow import OutFlow
 from fastproxy.proxy.recorder import Recorder
 from fastproxy.proxy.refusals import Refusals
-from fastproxy.proxy.taps import Watching
 from fastproxy.proxy.transport import Begun, Outgoing, OutLane
 
 if TYPE_CHECKING:
@@ -71,7 +71,7 @@ class Plan(Struct, frozen=True):
     is_dated: bool
 
 
-class OutProxy:
+class OutProxy(ExchangeRoom):
     """Handles requests of callers.
 
     Args:
@@ -100,23 +100,18 @@ class OutProxy:
         clock: Callable[[], float],
         unix_clock: Callable[[], float],
     ) -> None:
+        super().__init__(room, recorder)
         self._refusals = refusals
         self.caller_rule = caller_rule
         self._choice = choice
         self._services = services
         self._hop_fields = fields
         self._own_fields = b"%b%b: " % (fields.via, EXCHANGE)
-        self._recorder = recorder
-        self._begin = recorder.exchange_type
         self._tracer = recorder.tracer
-        self._room = room
         self._has_short_way = has_short_way
         self._new_id = new_id
         self._clock = clock
         self._unix_clock = unix_clock
-        self.in_flight = 0
-        self._watch: Watching | None = None
-        self._share = self.in_flight_limit = room.begin()
 
     async def handle(self, request: Request, connection: Connection, begun: Begun | None = None) -> None:
         """Answer one request of a caller; `begun` when it left on the short way (`out_flow`)."""
@@ -181,34 +176,6 @@ class OutProxy:
             self.in_flight -= 1
             exchange.inform = None  # a flow may keep the exchange, and must not keep the connection by it
             self._recorder.end(exchange, connection.bytes_in, connection.bytes_out, connection.waited_s)
-
-    def _ask_for_room(self) -> None:
-        """There are more exchanges than this process may have of itself: see whether there may be more."""
-        if self.in_flight > self._share:
-            self._have(self._room.raised(self.in_flight))
-        if self.in_flight > self._share:
-            raise ProxyError(
-                OVERLOADED,
-                f"{self._room.total} allowed",
-                retry_after_s=1,
-                numbers={"in_flight_limit": self._room.total},
-            )
-
-    def trim(self) -> None:
-        """Give back what isn't needed of the limit on exchanges."""
-        self._have(self._room.trimmed(self.in_flight))
-
-    def _have(self, share: int) -> None:
-        """Have such a share of the limit; while exchanges are watched, the short ways find none of it."""
-        self._share = share
-        self.in_flight_limit = share if self._watch is None else 0
-
-    def be_watched(self, watch: Watching | None) -> None:
-        """Have all exchanges go the long way and be seen; see `Watchable`."""
-        self._watch = watch
-        self._recorder.be_watched(watch)
-        self._begin = self._recorder.exchange_type
-        self._have(self._share)
 
     def _refusals_of(self, exchange: Exchange) -> Refusals:
         service = self._services.get(exchange.service)

@@ -57,10 +57,6 @@ class Recorder:
     """Notes exchanges of one proxy.
 
     logs: whether there is an access log. tracer: traces exchanges; None where that is off.
-    short: writes the access log's line of an exchange that ended on the short way, which counts it itself;
-    its arguments: an earlier exchange that all but the others are taken from; its own id, start (monotonic
-    time in seconds) and endpoint; status and cause of the answer, 0 and CALLER_GONE when the caller went away
-    before it; bytes of content in and out; and itself.
     exchange_type: makes an exchange of its id, the time (monotonic, seconds) and the peer.
 
     Args:
@@ -80,7 +76,6 @@ class Recorder:
         "_watch",
         "exchange_type",
         "logs",
-        "short",
         "tracer",
     )
 
@@ -107,7 +102,6 @@ class Recorder:
         self._usual_type = self.exchange_type
         self._watch: Watching | None = None
         self._access_log = access_log
-        self.short = self._short if tracer is None else self._short_with_trace
         self._clock = clock
         self._unix_clock = unix_clock
 
@@ -134,7 +128,7 @@ class Recorder:
             exchange.marks.append(("wait", started_s))
         return exchange
 
-    def _short(
+    def short(
         self,
         known: Exchange,
         exchange_id: str,
@@ -145,26 +139,19 @@ class Recorder:
         sizes: tuple[int, int],
         flight: ShortFlight,
     ) -> None:
-        self._access_log.write_short(
-            known, exchange_id, self._clock() - started_s, self._unix_clock(), endpoint, status, cause, sizes
-        )
+        """Write the access log's line of an exchange that ended on the short way, which counts it itself.
 
-    def _short_with_trace(
-        self,
-        known: Exchange,
-        exchange_id: str,
-        started_s: float,
-        endpoint: Endpoint,
-        status: int,
-        cause: str,
-        sizes: tuple[int, int],
-        flight: ShortFlight,
-    ) -> None:
-        waited_s, now_unix_s = self._clock() - started_s, self._unix_clock()
-        trace_id = trace_id_in(flight.sealed_head)
+        Args:
+            known: an earlier exchange that all but the others are taken from.
+            exchange_id, started_s, endpoint: its own; monotonic time in seconds.
+            status, cause: of the answer, 0 and CALLER_GONE when the caller went away before it.
+            sizes: bytes of content in and out. flight: the exchange itself.
+        """
+        trace_id = "" if self.tracer is None else trace_id_in(flight.sealed_head)
         self._access_log.write_short(
-            known, exchange_id, waited_s, now_unix_s, endpoint, status, cause, sizes, trace_id
-        )
+            known, exchange_id, self._clock() - started_s, self._unix_clock(), endpoint, status, cause, sizes,
+            trace_id,
+        )  # fmt: skip
 
     def trace(self, exchange: Exchange, fields: FieldBlock, *, has_left: bool) -> FieldBlock:
         """Find out whether an exchange is traced; return the fields of its head for the next hop.

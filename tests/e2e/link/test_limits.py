@@ -2,7 +2,6 @@
 
 from tests.e2e.test_limits import (  # noqa: F401
     echo_service,
-    gate,
     hasty,
     pair,
     test_a_body_at_the_limit_passes,
