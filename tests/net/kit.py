@@ -210,3 +210,17 @@ async def respond(connection: Connection, response: Response) -> None:
 def in_bytes(data: bytes) -> list[bytes]:
     """The same bytes, one by one."""
     return [data[at : at + 1] for at in range(len(data))]
+
+
+def driven(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
+    """Drive a coroutine without a task, and return what comes of it."""
+    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
+
+    async def keep() -> None:
+        try:
+            future.set_result(await coroutine)
+        except Exception as error:
+            future.set_exception(error)
+
+    Run(keep())
+    return future

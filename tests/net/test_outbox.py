@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from unittest import mock
 
+import pytest
+
+from fastproxy.errors import CONNECTION_LOST, ProxyError
 from fastproxy.model import Endpoint
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import HeadLimits, HeadParser
@@ -66,6 +69,40 @@ def test_a_connection_that_ends_meanwhile_costs_no_other_its_message() -> None:
     assert not gone.written
     assert broken.aborted, "whoever waits for the answer hears of it"
     assert well.written == b"hello"
+
+
+@pytest.mark.parametrize("how", ["ends", "is lost", "says something"])
+def test_a_request_that_was_not_written_yet_is_told_so(how: str) -> None:
+    turn = Turn()
+    wire = turn.connection()
+    connection = wire.protocol
+    assert isinstance(connection, ClientConnection)
+    waiting = connection.send(b"POST", b"a request")
+    if how == "ends":
+        wire.end()
+    elif how == "is lost":
+        wire.abort()
+        turn.end()
+        wire.lose(ConnectionResetError())
+    else:  # which answers nothing, as nothing was asked
+        wire.receive(b"HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\n\r\n")
+        assert wire.aborted
+    turn.end()
+    assert isinstance(waiting.error, ProxyError)
+    assert (waiting.error.cause, waiting.error.sent) == (CONNECTION_LOST, False)
+    assert not wire.written
+
+
+def test_a_request_that_was_written_is_told_so() -> None:
+    turn = Turn()
+    wire = turn.connection()
+    connection = wire.protocol
+    assert isinstance(connection, ClientConnection)
+    waiting = connection.send(b"POST", b"a request")
+    turn.end()
+    wire.end()
+    assert isinstance(waiting.error, ProxyError)
+    assert waiting.error.sent
 
 
 def test_nothing_overtakes_what_waits() -> None:

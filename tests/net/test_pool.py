@@ -17,6 +17,7 @@ from fastproxy.errors import ProxyError
 from fastproxy.model import Endpoint
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.drive import Drive
+from fastproxy.net.framing import IncomingBody
 from fastproxy.net.http1 import HeadLimits, HeadParser
 from fastproxy.net.pool import Pool, PoolLimits, Pools
 from fastproxy.net.timers import TICK_S, Wheel
@@ -499,6 +500,27 @@ def test_who_ends_a_new_connection_by_its_first_answer_is_told_of_and_nobody_els
                 assert exchange.done
             net.wires[-1].lose()
             assert told == [endpoint] * leaves
+
+    play(scene)
+
+
+def test_an_answer_before_its_request_was_through_does_not_tell_that_the_endpoint_leaves() -> None:
+    """It ends its connection for that alone: who is refused may not keep others from the endpoint."""
+
+    async def scene(net: Net) -> None:
+        told = list[Endpoint]()
+        pools = Pools(HeadParser(HeadLimits()), PoolLimits(leaves_at_once=True), Wheel(net.loop), net.loop)
+        pools.on_leaving = told.append
+        run = Run(pools.acquire(Endpoint("10.0.0.1", 80)))
+        await settle()
+        await net.connect()
+        body = IncomingBody(None, None, lambda: None, lambda: None, lambda: None)
+        head = b"POST / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n"
+        exchange = Run(call(run.value(), b"POST", head, body, chunked=True))
+        run.value().data_received(ANSWER.replace(b"\r\n\r\n", b"\r\nConnection: close\r\n\r\n"))
+        assert exchange.done
+        net.wires[-1].lose()
+        assert told == []
 
     play(scene)
 

@@ -100,6 +100,92 @@ def test_the_loop_has_its_turn_in_between() -> None:
     assert source.asked == ["pause", "resume"]
 
 
+def test_what_only_frames_the_content_is_not_taken_for_more_of_it() -> None:
+    source = Puller(b"", b"two", b"", b"")
+    source.body.push(LARGE)
+    assert [Run(source.body.read()).value() for _ in range(2)] == [LARGE, b"two"]
+    assert source.asked == ["pause"]
+    reading = Run(source.body.read())
+    assert source.asked == ["pause", "resume"]  # the rest of the framing, or the next chunk, has to come
+    source.body.push(b"three")
+    assert reading.value() == b"three"
+
+
+@pytest.mark.parametrize("cut", [b"", b"\r", b"\r\n", b"\r\n5", b"\r\n5\r\n"])
+def test_a_chunk_whose_framing_comes_by_itself_holds_nothing_up(
+    ends: tuple[socket.socket, socket.socket], cut: bytes
+) -> None:
+    own, peer = ends
+    go_on: Waiter[None] = Waiter()
+    contents = []
+
+    async def read_later(request: Request, connection: Connection) -> None:
+        await go_on
+        content = b""
+        while data := await request.content.read():  # type: ignore[union-attr]
+            content += data
+        contents.append(content)
+        await respond(connection, answer_of(request.head.target))
+
+    wire = Listener(read_later).connect()
+    wire._extra["socket"] = own  # type: ignore[attr-defined]
+    head = b"POST / HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n"
+    wire.receive(head + b"%x\r\n%b" % (len(LARGE), LARGE))
+    assert not wire.reading
+    peer.send(cut)
+    go_on.set(None)
+    assert wire.reading, "the loop waits for the rest"
+    wire.receive(b"\r\n5\r\nsmall\r\n0\r\n\r\n"[len(cut) :])
+    assert contents == [LARGE + b"small"]
+
+
+@pytest.mark.parametrize("is_cut", [False, True])
+def test_a_peer_that_is_gone_is_noticed_although_its_body_is_not_read_on(
+    ends: tuple[socket.socket, socket.socket], is_cut: bool
+) -> None:
+    own, peer = ends
+
+    async def never_read(request: Request, connection: Connection) -> None:
+        await Waiter[None]()
+
+    listener = Listener(never_read)
+    wire = listener.connect()
+    wire._extra["socket"] = own  # type: ignore[attr-defined]
+    wire.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\n" + LARGE)
+    assert not wire.reading
+    peer.send(b"more")
+    listener.clock.advance(20)
+    assert not wire.closing
+    if is_cut:
+        peer.close()
+    else:
+        peer.shutdown(socket.SHUT_WR)
+    listener.clock.advance(0.1)
+    assert wire.aborted
+    wire.lose()
+    assert len(listener.ends) == 1
+
+
+def test_while_an_answer_is_not_read_no_body_gives_its_reader_more_time(
+    ends: tuple[socket.socket, socket.socket],
+) -> None:
+    async def read_all(request: Request, connection: Connection) -> None:
+        while await request.content.read():  # type: ignore[union-attr]
+            pass
+
+    listener = Listener(read_all, ServerLimits(write_timeout_s=5, body_timeout_s=60))
+    wire = listener.connect()
+    wire._extra["socket"] = ends[0]  # type: ignore[attr-defined]
+    wire.receive(b"POST / HTTP/1.1\r\nHost: a\r\nContent-Length: 999999\r\n\r\nsome")
+    wire.protocol.pause_writing()
+    for _ in range(4):
+        listener.clock.advance(1)
+        wire.receive(b"more")
+    assert not wire.closing
+    listener.clock.advance(2)
+    assert wire.aborted
+
+
 def test_an_error_that_is_pulled_reaches_the_reader() -> None:
     source = Puller()
 

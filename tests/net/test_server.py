@@ -487,6 +487,33 @@ def test_a_broken_body_reaches_the_handler_as_an_error(body: bytes) -> None:
     assert wire.aborted
 
 
+def test_where_newcomers_come_first_whoever_owes_most_urgently_makes_room() -> None:
+    listener = Listener(
+        limits=ServerLimits(connections=3, header_timeout_s=5, idle_timeout_s=5, newcomers_first=True)
+    )
+    first, second = listener.connect(), listener.connect()
+    listener.clock.advance(1)
+    first.receive(b"GET /again HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"/again" in first.take()
+    third = listener.connect()
+    fourth = listener.connect()
+    assert (first.aborted, second.aborted, third.aborted) == (False, True, False)
+    fourth.receive(b"GET /late HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert b"/late" in fourth.take()
+
+
+def test_newcomers_do_not_come_before_those_who_are_being_answered() -> None:
+    async def never(request: Request, connection: Connection) -> None:
+        await Waiter[None]()
+
+    listener = Listener(never, ServerLimits(connections=2, newcomers_first=True))
+    wires = [listener.connect(), listener.connect()]
+    for wire in wires:
+        wire.receive(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n")
+    assert listener.connect().take() == refusal(503, b"too_many_connections")
+    assert not any(wire.aborted for wire in wires)
+
+
 def test_connections_in_total_and_per_peer() -> None:
     listener = Listener(limits=ServerLimits(connections=3, connections_per_peer=2))
     wires = [listener.connect("a"), listener.connect("a"), listener.connect("a")]

@@ -191,6 +191,27 @@ def test_calls_go_to_all_endpoints_in_turn(tmp_path: Path) -> None:
         assert set(found[:3]) == set(places)
 
 
+def test_calls_over_their_rate_take_no_turns_of_endpoints(tmp_path: Path) -> None:
+    places = ["192.0.2.21:80", "192.0.2.22:80"]
+    inner = {
+        "privileges": [{"callers": ["*"], "services": ["*"], "rate": {"per_s": 1, "burst": 20}}],
+        "services": {"search_service": {"endpoints": places}},
+    }
+    stage = Stage(tmp_path, inner=inner)
+    with stage.playing():
+        caller = stage.warm_up()
+        while b" 429 " not in stage.call(caller, ASKED)[-1]:
+            pass
+        found = []
+        for _ in range(6):
+            stage.clock.advance(1)
+            (host,) = re.findall(rb"host: (\S+)", stage.call(caller, ASKED)[0])
+            found.append(host)
+            assert b" 429 " in stage.call(caller, ASKED)[-1]
+        assert found[:2] * 3 == found
+        assert len(set(found)) == 2
+
+
 # --- attacks ----------------------------------------------------------------------------------------------
 
 

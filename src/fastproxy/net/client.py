@@ -52,7 +52,8 @@ class AnswerWaiter(Waiter[Response]):
 class ClientConnection(asyncio.Protocol):
     """One connection to an endpoint.
 
-    is_ended: whether the endpoint has said that it ends it after its answer.
+    is_ended: whether the endpoint has said that it ends it after its answer, to a request that was through.
+    is_queued: whether its last request hasn't been written yet, and so wasn't if the connection is gone.
     idle_since: monotonic time in seconds at which its last exchange was through; 0 during its first one.
 
     Args:
@@ -89,6 +90,7 @@ class ClientConnection(asyncio.Protocol):
         "endpoint",
         "idle_since",
         "is_ended",
+        "is_queued",
     )
 
     def __init__(
@@ -114,6 +116,7 @@ class ClientConnection(asyncio.Protocol):
         self.endpoint = endpoint
         self.closed = False
         self.is_ended = False
+        self.is_queued = False
         self.idle_since = 0.0
         # per exchange
         self._is_head = False
@@ -147,7 +150,8 @@ class ClientConnection(asyncio.Protocol):
 
     def write(self, message: bytes) -> None:
         """Send a whole request; `carry` says who gets its answer."""
-        self._outbox.put(self._transport, message)  # type: ignore[arg-type]  # whoever has it was given it open
+        self.is_queued = True
+        self._outbox.put(self._transport, message, self)  # type: ignore[arg-type]  # it was open when it was given
 
     def send(self, method: bytes, message: bytes, inform: Inform | None = None) -> AnswerWaiter:
         """Begin an exchange by a request that is here entirely: one write, and a wait for the answer's head.
@@ -310,6 +314,9 @@ class ClientConnection(asyncio.Protocol):
     def data_received(self, data: bytes) -> None:
         """Bytes of the answer."""
         waiter = self._waiter
+        if self.is_queued:
+            self._break("something else came on the connection")
+            return
         if waiter is None:
             if self._framing is not None:
                 self._feed_body(data)
@@ -384,7 +391,8 @@ class ClientConnection(asyncio.Protocol):
         self._interim = 0
         self._asked = None
         self._reusable = head.keep_alive
-        self.is_ended = not head.keep_alive
+        # Answered before its request was through, it ends for that alone.
+        self.is_ended = not head.keep_alive and self._sending is None
         length = head.content_bytes
         if self._is_head:
             length = 0
@@ -448,7 +456,7 @@ class ClientConnection(asyncio.Protocol):
             self.close()
 
     def _fail(self, error: ProxyError) -> None:
-        error.sent = True  # the endpoint may have acted on what it got
+        error.sent = not self.is_queued  # then the endpoint may have acted on what it got
         body, waiter = self._body, self._waiter
         self._framing = self._body = self._waiter = None
         self.abort()
@@ -466,7 +474,7 @@ class ClientConnection(asyncio.Protocol):
                 when = "inside the head of its answer"
             elif self._buffer:  # a program of another kind, which ends with its greeting
                 cause, when = RESPONSE_MALFORMED, "after what is no HTTP"
-            self._fail(ProxyError(cause, f"{self.endpoint}: {how} {when}", sent=True))
+            self._fail(ProxyError(cause, f"{self.endpoint}: {how} {when}"))
 
     def _pause(self) -> None:
         if self._transport is not None:

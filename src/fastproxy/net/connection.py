@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Coroutine
+from math import inf
 from typing import TYPE_CHECKING, Any, cast
 
 from fastproxy.errors import (
@@ -44,13 +45,15 @@ from fastproxy.net.listener import peer_uid
 from fastproxy.net.pull import pull
 from fastproxy.net.timers import Timer
 from fastproxy.net.tunnel import Tunnel
-from fastproxy.net.waiting import is_waiting
+from fastproxy.net.waiting import has_hung_up, is_waiting
 
 if TYPE_CHECKING:
     from fastproxy.net.server import Links, Server
 
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 LINGER_S = 1.0
+_LOOK_S = 0.05
+"""How often it is looked whether a peer is gone whose body isn't read on."""
 PROMPT_BYTES = 65_536
 """Content of this size or less is waited for, for `PROMPT_S` seconds, before it counts as a stream."""
 PROMPT_S = 0.02
@@ -139,6 +142,12 @@ class Connection(asyncio.Protocol):
         allow_peer, transport = self._server.allow_peer, self._transport
         if allow_peer is not None and transport is not None and not allow_peer(_uid(transport)):
             self.abort()
+
+    @property
+    def owes_until_s(self) -> float:
+        """When it is cut off, in the loop's time, unless its peer does what it owes; inf: that is nothing."""
+        is_served = self._head is not None and self._body is None and self._drained is None
+        return inf if is_served or self._closing else self._timer.deadline
 
     # --- the transport's side --------------------------------------------------------------------------
 
@@ -240,12 +249,15 @@ class Connection(asyncio.Protocol):
         limits = self._server.limits
         if self._closing:
             return  # the time to end, or to linger, runs on
-        if self._body is not None and not self._body.paused:
-            self._timer.set(self._server.loop.time() + limits.body_timeout_s)
-        elif self._head is None:
-            self._timer.set(self._server.loop.time() + limits.idle_timeout_s)
+        if self._body is not None:
+            self._time(_LOOK_S if self._body.paused else limits.body_timeout_s)
         else:
-            self._timer.unset()
+            self._time(limits.idle_timeout_s if self._head is None else inf)
+
+    def _time(self, limit_s: float) -> None:
+        """Give the peer so long for what it owes now; one that doesn't read has its time for that already."""
+        if self._drained is None:
+            self._timer.set(self._server.loop.time() + limit_s)
 
     def data_received(self, data: bytes) -> None:
         """Bytes of a request; or, out of the ordinary, of a body, or behind the request being answered."""
@@ -357,7 +369,7 @@ class Connection(asyncio.Protocol):
         else:
             self._framing = Sized(length)
         content = self._body = self._incoming(head.length)
-        self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+        self._time(self._server.limits.body_timeout_s)
         if data:
             self._feed_body(data)
         return content
@@ -443,11 +455,11 @@ class Connection(asyncio.Protocol):
             self._framing = None
             self._body = None
             self._buffer = rest
-            self._timer.unset()
+            self._time(inf)
             body.finish(content, framing.trailers)
         else:
             if not body.paused:
-                self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+                self._time(self._server.limits.body_timeout_s)
             body.push(content)
 
     def _pull(self) -> bool:
@@ -465,12 +477,12 @@ class Connection(asyncio.Protocol):
     def _pause_reading(self) -> None:
         if self._transport is not None:
             self._transport.pause_reading()
-            self._timer.unset()
+            self._time(_LOOK_S)
 
     def _resume_reading(self) -> None:
         if self._transport is not None:
             self._transport.resume_reading()
-            self._timer.set(self._server.loop.time() + self._server.limits.body_timeout_s)
+            self._time(self._server.limits.body_timeout_s)
 
     def _body_unwanted(self) -> None:
         """The rest of this body can't be told from a next request without reading it: close instead."""
@@ -740,6 +752,8 @@ class Connection(asyncio.Protocol):
     def _timed_out(self) -> None:
         if self._drained is not None or self._closing:
             self.abort()
+        elif self._body is not None and self._body.paused:
+            self._look_for_end()
         elif self._body is not None:
             self._closing_after_answer()
             self._body.fail(timed_out(BODY_TIMEOUT, "body_timeout_s", self._server.limits.body_timeout_s))
@@ -757,6 +771,13 @@ class Connection(asyncio.Protocol):
                 )
             else:
                 self.close()
+
+    def _look_for_end(self) -> None:
+        """See whether a peer is gone whose body isn't read on: the loop doesn't hear of it."""
+        if self._transport is not None and has_hung_up(_fd(self._transport)):
+            self.abort()
+        else:
+            self._time(_LOOK_S)
 
     def _has_unread(self) -> bool:
         """Whether something has come that the loop hasn't read yet."""

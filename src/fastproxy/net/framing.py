@@ -325,14 +325,15 @@ class IncomingBody:
         return data
 
     def _pulled(self) -> bool:
-        """Take what waits at the connection, without a turn of the loop."""
+        """Take what waits at the connection, without a turn of the loop; False: it has to wait for more."""
         if self._pull is None:
             return False
-        self._pulls += 1
-        if self._pulls > _PULLS or not self._pull():
-            self._pulls = 0
-            return False
-        return True
+        while self._pulls < _PULLS and self._pull():
+            self._pulls += 1
+            if self._buffer or self._done or self._error is not None:
+                return True  # and no mere part of what frames the content
+        self._pulls = 0
+        return False
 
     def push(self, data: bytes) -> None:
         """More content has come."""

@@ -12,9 +12,16 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from typing import Protocol
 
 AT_A_TIME = 32
 """So many leave before the turn is over, for the other end to begin with."""
+
+
+class Sender(Protocol):
+    """Who wants to know whether its message was written. is_queued: set by it before, and False since."""
+
+    is_queued: bool
 
 
 class Outbox:
@@ -30,23 +37,29 @@ class Outbox:
     def __init__(self, later: Callable[[Callable[[], None]], object], at_a_time: int = AT_A_TIME) -> None:
         self._later = later
         self._at_a_time = at_a_time
-        self._waiting: list[tuple[asyncio.Transport, bytes]] = []
+        self._waiting: list[tuple[asyncio.Transport, bytes, Sender | None]] = []
 
-    def put(self, transport: asyncio.Transport, message: bytes) -> None:
-        """Write a message when the turn is over."""
+    def put(self, transport: asyncio.Transport, message: bytes, sender: Sender | None = None) -> None:
+        """Write a message when the turn is over.
+
+        Args:
+            sender: is told once it is written.
+        """
         waiting = self._waiting
         if not waiting:
             self._later(self.flush)
-        waiting.append((transport, message))
+        waiting.append((transport, message, sender))
         if len(waiting) >= self._at_a_time:
             self.flush()
 
     def flush(self) -> None:
         """Write all that waits; what is for a connection that has ended meanwhile is dropped."""
         waiting, self._waiting = self._waiting, []
-        for transport, message in waiting:
+        for transport, message, sender in waiting:
             if transport.is_closing():
                 continue
+            if sender is not None:
+                sender.is_queued = False
             try:
                 transport.write(message)
             except Exception:  # whatever is wrong with one connection, the others have their messages

@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import inf
+from operator import attrgetter
 from time import gmtime, strftime
 from typing import Any, NamedTuple, Protocol
 
@@ -41,6 +42,8 @@ class ServerLimits:
     connections: in total; connections_per_peer: by address, 0 for no limit.
     requests_per_connection: 0 for no limit.
     tunnel_idle_timeout_s: for a connection that has left HTTP, without a byte either way; 0 where none may.
+    newcomers_first: when there are as many as there may be, whoever would be the next to be cut off for what
+    it owes (a request, the rest of one, or to read) makes room for one more.
     """
 
     head: HeadLimits = field(default_factory=HeadLimits)
@@ -52,6 +55,7 @@ class ServerLimits:
     connections_per_peer: int = 0
     requests_per_connection: int = 0
     tunnel_idle_timeout_s: float = 0.0
+    newcomers_first: bool = False
 
 
 class Edge(NamedTuple):
@@ -246,7 +250,14 @@ class Server:
         size = len(self.connections)
         if size > self.connection_limit:
             self.connection_limit = self._room.raised(size)
-        return size <= self.connection_limit
+        return size <= self.connection_limit or (self.limits.newcomers_first and self._make_room())
+
+    def _make_room(self) -> bool:
+        """Cut off whoever owes something and would be the next to be cut off for it; False for nobody."""
+        owing = [connection for connection in self.connections if connection.owes_until_s < inf]
+        if owing:
+            min(owing, key=attrgetter("owes_until_s")).abort()
+        return bool(owing)
 
     def trim(self) -> None:
         """Give back what isn't needed of the limit."""

@@ -120,17 +120,17 @@ class InFlow(ShortWay):
             or call.hop.source.endpoints is not call.endpoints
         ):
             return self._pass_on(edge, head, packed)
-        lane, failing = next(call.lanes.in_turn), call.hop.balancer.failing
-        if lane is None:
-            return self._pass_on(edge, head, packed)
-        if failing and lane.endpoint in failing:
-            call.lanes.leave(lane)
-            return self._pass_on(edge, head, packed)
-        if call.rate is not None:  # within its rate?
+        if call.rate is not None:  # within its rate? Only then it has a turn
             try:
                 self._limiter.check(call.rate_key, call.rate, now_s)
             except ProxyError:
                 return self._pass_on(edge, head, packed)
+        lane, failing = next(call.lanes.in_turn), call.hop.balancer.failing
+        if lane is None:
+            return self._pass_on(edge, head, packed, is_counted=True)
+        if failing and lane.endpoint in failing:
+            call.lanes.leave(lane)
+            return self._pass_on(edge, head, packed, is_counted=True)
         left_s = call.hop.timeout_s
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000

@@ -229,12 +229,15 @@ class ShortWay:
         self._long_way.in_flight -= 1
         now_s = self._clock()
         own_s = flight.own_s + now_s - came_s
-        flight.call.series.finish(status, now_s - flight.started_s, own_s, bytes_in, bytes_out, cause)
-        if self._recorder.logs:
-            self._recorder.short(
-                flight.call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint,
-                status, cause, (bytes_in, bytes_out), flight,
-            )  # fmt: skip
+        try:
+            flight.call.series.finish(status, now_s - flight.started_s, own_s, bytes_in, bytes_out, cause)
+            if self._recorder.logs:
+                self._recorder.short(
+                    flight.call.exchange, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint,
+                    status, cause, (bytes_in, bytes_out), flight,
+                )  # fmt: skip
+        except Exception:  # nobody may be answered twice for that
+            self._recorder.not_counted(flight.exchange_id.decode())
 
     def _forsake(self, flight: ServiceFlight, bytes_in: int) -> None:
         """Note a call whose caller is gone."""

@@ -114,13 +114,7 @@ class LinkFlow(ShortWay):
             or hop.source.endpoints is not call.endpoints
         ):
             return False
-        lane, failing = next(call.lanes.in_turn), hop.balancer.failing
-        if lane is None:
-            return False
-        if failing and lane.endpoint in failing:
-            call.lanes.leave(lane)
-            return False
-        if call.rate is not None:  # within its rate?
+        if call.rate is not None:  # within its rate? Only then it has a turn
             try:
                 self._limiter.check(call.rate_key, call.rate, now_s)
             except ProxyError:
@@ -128,6 +122,12 @@ class LinkFlow(ShortWay):
         if content_bytes:
             link.arrived(content_bytes)
             link.consumed(content_bytes)
+        lane, failing = next(call.lanes.in_turn), hop.balancer.failing
+        if lane is None:
+            return self._pass_on(link, stream_id, payload, None)
+        if failing and lane.endpoint in failing:
+            call.lanes.leave(lane)
+            return self._pass_on(link, stream_id, payload, None)
         left_s = hop.timeout_s
         if 0 < budget_ms < left_s * 1000:
             left_s = budget_ms / 1000

@@ -187,8 +187,10 @@ class OutFlow:
     def begin(self, edge: Connection, head: RequestHead, rest: bytes, content: bytes) -> bool:
         """Seal a request and send it; False, when that takes more than this, nothing having been done."""
         proxy, hop = self._proxy, self._hop
-        if proxy.in_flight >= proxy.in_flight_limit or hop.source.endpoints is not self._endpoints:
+        if hop.source.endpoints is not self._endpoints:
             return self._step_aside(edge, head)
+        if proxy.in_flight >= proxy.in_flight_limit:
+            return False
         lane, failing = next(self._lanes.in_turn), hop.balancer.failing
         if lane is None:
             return False
@@ -232,12 +234,15 @@ class OutFlow:
         self._proxy.in_flight -= 1
         bytes_in, now_s = len(flight.content), self.clock()
         own_s = flight.own_s + now_s - came_s
-        self._series.finish(status, now_s - flight.started_s, own_s, bytes_in, bytes_out, cause)
-        if self._recorder.logs:
-            self._recorder.short(
-                self._known, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
-                cause, (bytes_in, bytes_out), flight,
-            )  # fmt: skip
+        try:
+            self._series.finish(status, now_s - flight.started_s, own_s, bytes_in, bytes_out, cause)
+            if self._recorder.logs:
+                self._recorder.short(
+                    self._known, flight.exchange_id.decode(), flight.started_s, flight.lane.endpoint, status,
+                    cause, (bytes_in, bytes_out), flight,
+                )  # fmt: skip
+        except Exception:  # nobody may be answered twice for that
+            self._recorder.not_counted(flight.exchange_id.decode())
 
     def _plan(self, head: ResponseHead) -> bytes:
         """What stands in front of the exchange id in all answers with this head."""

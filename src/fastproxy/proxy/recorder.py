@@ -231,6 +231,10 @@ class Recorder:
         )  # fmt: skip
         self._failures.add(self._of_now(exchange, CALLER_GONE))
 
+    def not_counted(self, exchange_id: str) -> None:
+        """Tell of a fault that kept an exchange from being counted or logged; its answer has left."""
+        _LOG.exception("an exchange was answered, and can't be counted", extra={"exchange": exchange_id})
+
     def _of_now(self, exchange: Exchange, cause: str) -> Failure:
         return failure_without_words(exchange, cause, self._clock(), self._unix_clock())
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, cast
@@ -25,7 +25,7 @@ from fastproxy.net.timers import Wheel
 from fastproxy.wire.identity import PrivateKey
 from fastproxy.wire.link.frames import GOAWAY, PROTOCOL_ERROR, build_goaway, frame
 from fastproxy.wire.link.handshake import NO_PSK, Initiator, Responder
-from tests.net.kit import Run
+from tests.net.kit import Run, driven
 from tests.net.link.ends import SETTINGS, Answer, Service, make_server, open_call, request
 from tests.wire.link.parties import CALLER_KEY, NAME, RECEIVER_KEY, STRANGER_KEY, ephemeral
 
@@ -154,20 +154,6 @@ def run(test: Callable[[], Awaitable[None]]) -> None:
 def acquire(pool: LinkPool) -> asyncio.Future[CallerLink]:
     """A call that wants a link; it is driven as calls are."""
     return driven(pool.acquire())
-
-
-def driven(coroutine: Coroutine[Any, Any, Any]) -> asyncio.Future[Any]:
-    """Drive a coroutine without a task, and return what comes of it."""
-    future: asyncio.Future[Any] = asyncio.get_running_loop().create_future()
-
-    async def keep() -> None:
-        try:
-            future.set_result(await coroutine)
-        except Exception as error:
-            future.set_exception(error)
-
-    Run(keep())
-    return future
 
 
 async def cause_of(future: asyncio.Future[Any]) -> str:

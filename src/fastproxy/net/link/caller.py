@@ -340,8 +340,8 @@ class CallerLink(Link):
 
     def _ended(self, reason: str) -> None:
         self._on_end(self, reason)
-        streams, self.streams = self.streams, {}
-        for answered in streams.values():
+        while self.streams:  # whoever deals with a record now may hold them: none is there any more
+            _, answered = self.streams.popitem()
             answered.fail(ProxyError(CONNECTION_LOST, f"{self._name}: the link ended ({reason})", sent=True))
 
 
