@@ -29,6 +29,16 @@ def refusal(access: Access, *lines: str, host: str = "127.0.0.1:9090", need: str
     return 0
 
 
+def reached_by(access: Access, host: str) -> bool:
+    """Whether who reaches the listener may have what everybody may, by this name."""
+    text = f"GET /metrics HTTP/1.1\r\nHost: {host}\r\n\r\n"
+    try:
+        access.check_name(HeadParser(HeadLimits(), FIELDS).request(text.encode())[0])
+    except AdminError:
+        return False
+    return True
+
+
 WITH_TOKEN = Access("127.0.0.1", is_unix=False, token=TOKEN.encode())
 CLOSED = Access("127.0.0.1", is_unix=False, token=None)
 OPEN = Access("127.0.0.1", is_unix=False, token=None, open_to_all=[PROFILES])
@@ -169,3 +179,15 @@ WITH_BOTH = Access("127.0.0.1", is_unix=False, token=TOKEN.encode(), reader_toke
 def test_each_need_has_its_own_proof(access: Access, line: str, statuses: tuple[int, int, int]) -> None:
     needs = (READING, CHANGING, PROFILES)
     assert tuple(refusal(access, line, need=need) for need in needs) == statuses
+
+
+@pytest.mark.parametrize(
+    ("host", "is_own"),
+    [("127.0.0.1:9033", True), ("localhost:9033", True), ("[::1]:9033", True), ("evil.example:9033", False)],
+)
+def test_a_page_whose_name_leads_to_loopback_gets_not_even_what_everybody_may_have(
+    host: str, is_own: bool
+) -> None:
+    local = Access("127.0.0.1", is_unix=False, is_loopback=True, token=None)
+    assert reached_by(local, host) is is_own
+    assert reached_by(Access("0.0.0.0", is_unix=False, token=None), host)  # scrapers ask by any name

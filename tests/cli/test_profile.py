@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import os
 import socket
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from fastproxy.cli.control import is_ours, running
 from fastproxy.cli.profile_target import find_target
 from fastproxy.telemetry.profiling import pprof
 from tests.cli.conftest import Call
@@ -144,3 +146,23 @@ def test_a_kind_has_its_bounds(call: Call) -> None:
     assert call("profile", "127.0.0.1:1", "--kind", "heap", "--seconds", "61").exit_code == 2
     assert call("profile", "127.0.0.1:1", "--seconds", "301").exit_code == 2
     assert call("profile", "127.0.0.1:1", "--kind", "goroutine").exit_code == 2
+
+
+def test_nothing_is_read_for_a_process_of_another_user(call: Call, tmp_path: Path) -> None:
+    """It could name any config, and that config any secret that only the user who asks may read."""
+    secret = tmp_path / "secret"
+    secret.write_text(TOKEN)
+    secret.chmod(0o600)
+    config = tmp_path / "in.yaml"
+    config.write_text(f"admin: {{address: 127.0.0.1:9, token: {{file: {secret}}}}}")
+    posing = ["/bin/sh", "-c", "read line", "-m", "fastproxy.supervisor", str(config)]
+    with subprocess.Popen(posing, stdin=subprocess.PIPE, user=65534) as process:
+        try:
+            assert not is_ours(process.pid)
+            assert str(process.pid) not in running()
+            result = call("profile", str(process.pid))
+            assert result.exit_code == 1
+            assert "belongs to another user" in result.output
+            assert "secret" not in result.output
+        finally:
+            process.kill()

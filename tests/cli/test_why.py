@@ -8,10 +8,10 @@ import msgspec
 import pytest
 
 from fastproxy.cli.admin_target import is_address
-from fastproxy.cli.terminal import harmless
 from fastproxy.cli.why import story
 from fastproxy.telemetry.failure_words import with_words
 from fastproxy.telemetry.failures import Failure
+from fastproxy.telemetry.terminal import harmless
 
 Kept = dict[str, Any]
 

@@ -154,10 +154,11 @@ def fetch(
     target: str,
     body: bytes | None = None,
     headers: list[str] | tuple[str, ...] = (),
+    host: str = "proxy.test",
 ) -> Answer:
     """Make one request on a connection of its own."""
     with Client(address) as client:
-        return client.request(method, target, body, headers)
+        return client.request(method, target, body, headers, host)
 
 
 class Uploader:

@@ -182,7 +182,7 @@ class ProxyProcess:
 
     def probe(self, path: str) -> Answer:
         """Ask the admin address."""
-        return fetch(self.admin, "GET", path)
+        return fetch(self.admin, "GET", path, host="localhost")
 
     def metrics(self) -> Samples:
         """Scrape the metrics."""

@@ -58,7 +58,7 @@ def test_who_does_not_read_the_access_log_holds_nobody_up_and_is_told_what_is_mi
         with Client(address_of(ready["listen"])) as client:
             for _ in range(UNREAD):
                 assert client.request("GET", "/unknown/service").status == 404
-        metrics = fetch(address_of(ready["admin"]), "GET", "/metrics").body.decode()
+        metrics = fetch(address_of(ready["admin"]), "GET", "/metrics", host="localhost").body.decode()
         dropped = Samples(metrics).total("fastproxy_log_lines_dropped_total")
         assert 0 < dropped < UNREAD
         access = LineFeed(os.fdopen(reading, "rb"))

@@ -229,10 +229,15 @@ def test_clients_that_never_read_lose_lines_and_hold_up_nobody(make: Maker, admi
         while "dropped" not in line:  # it is told once it reads
             line = taps[0].next()
         assert line["dropped"] > 0
+        counted = pair.out.metrics()
+        assert counted.total("fastproxy_taps") == 16
+        assert counted.total("fastproxy_tap_lines_total", told="dropped") >= line["dropped"]
+        assert counted.total("fastproxy_tap_lines_total", told="shown") > 0
         refused[0].close()
         for each in taps:
             each.close()
         pair.out.log.wait_for_lines(16, message="tap ends")
+        assert pair.out.metrics().total("fastproxy_taps") == 0
         with TapClient(pair.out, READER) as again:  # there is room again, for connections and for taps
             made = pair.fetch("GET", "/api/x")
             assert again.next()["exchange"] == made.exchange
@@ -270,7 +275,7 @@ def test_the_command_shows_lines_and_says_at_its_end_what_it_showed(make: Maker,
 def test_the_command_says_why_a_proxy_can_not_be_tapped(make: Maker, admin: dict[str, Any]) -> None:
     pair = make.pair({"api": ["127.0.0.1:1"]}, out=admin)
     at = endpoint_of(pair.out.admin)
-    command = [sys.executable, "-m", "fastproxy", "tap", "--at", at, "--status", "6xx", "--token-file"]
+    command = [sys.executable, "-m", "fastproxy", "tap", "--at", at, "--status", "0xx", "--token-file"]
     run = subprocess.run([*command, admin["admin"]["token"]["file"]], capture_output=True, text=True)
     assert (run.returncode, run.stdout) == (1, "")
     assert "says 400: the query has caller, service" in run.stderr

@@ -8,6 +8,9 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
+from fastproxy.telemetry.otlp import Destination, OtlpExporter
+from fastproxy.telemetry.trace_context import TraceContext
+from fastproxy.telemetry.tracing import Trace, Traced
 from tests.e2e.client import Client
 from tests.e2e.collector import SERVER, Collector, closed_endpoint
 from tests.e2e.conftest import Maker
@@ -147,3 +150,21 @@ def test_what_a_collector_does_not_take_is_dropped_counted_and_told_once(
     finally:
         for collector in collectors:
             collector.__exit__(None, None, None)
+
+
+def test_what_the_environment_says_of_other_exporters_is_not_for_this_one(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-other=token-of-another-collector")
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_TRACES_HEADERS", "x-traces=token-of-another-collector")
+    monkeypatch.setenv("HTTP_PROXY", closed_endpoint())
+    trace = Trace(TraceContext("0" * 31 + "1", "0" * 15 + "1", 1), "")
+    traced = Traced(
+        trace, 1.0, 2.0, (), "x1", "web", "api", "", "GET", "/", 200, "", "", "", 1, "127.0.0.1", 0, 0
+    )
+    with Collector() as collector:
+        to = Destination(collector.endpoint, {"x-own": "own"}, "", WAIT_S, "out", {"service.name": "out"})
+        assert OtlpExporter(to).export([traced]) == ""
+        sent = {name.lower() for name in collector.headers}
+    assert "x-own" in sent
+    assert not sent & {"x-other", "x-traces"}

@@ -75,6 +75,7 @@ def show(taken: Taken, fields: bytes, *, content: bytes = b"", **terms: Any) -> 
         "Authorization", "proxy-authorization", "Cookie", "Set-Cookie", "X-Api-Key", "X_API_KEY", "sessionid",
         "X-Auth-User", "X-CSRF-Token", "X-Session", "X-Amz-Signature", "X-Client-Secret", "X-PASSWORD",
         "X-Passwd", "Idempotency-Key", "X-Amz-Credential", "X-JWT-Assertion", "connect.sid",
+        "DPoP", "Sec-WebSocket-Protocol", "X-SAML-Response", "X-Bearer", "Client-Assertion",
     ],
 )  # fmt: skip
 def test_what_may_be_secret_by_its_name_is_not_shown_unless_a_tap_may_have_it(name: str) -> None:
@@ -85,6 +86,24 @@ def test_what_may_be_secret_by_its_name_is_not_shown_unless_a_tap_may_have_it(na
     assert SECRET not in json.dumps(one)
     assert (one["path"], one["duration_s"], one["started_unix_s"]) == ("/a", 2.5, 997.5)
     assert show(Taken(), fields, unredacted=True)["request"]["fields"][0] == [name, SECRET]
+
+
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        (f"https://app/reset?token={SECRET}", "https://app/reset?(redacted)"),
+        (f"/cb#access_token={SECRET}", "/cb?(redacted)"),
+        (f"?code={SECRET}", "?(redacted)"),
+        (f"https://me:{SECRET}@app/a", "https://(redacted)@app/a"),
+        (f"</a?x={SECRET}>; rel=next, </b?y={SECRET}>", "</a?(redacted)"),
+        ("https://app/plain", "https://app/plain"),
+    ],
+)
+def test_what_may_be_secret_in_urls_is_not_shown_in_any_field(value: str, shown: str) -> None:
+    fields = f"referer: {value}\r\nx-original-url: {value}\r\n".encode()
+    for head in (show(Taken(), fields)[part] for part in ("request", "answer")):
+        assert head["fields"] == [["referer", shown], ["x-original-url", shown]]
+    assert show(Taken(), fields, unredacted=True)["request"]["fields"][0] == ["referer", value]
 
 
 @given(st.lists(st.tuples(st.integers(1, 200), st.integers(0, 9000)), max_size=60))

@@ -3,6 +3,7 @@
 import json
 import logging
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -67,7 +68,8 @@ def test_nothing_in_a_record_breaks_its_line(message: str, extra: str) -> None:
     record = record_of(message.replace("%", "%%"), extra=extra)
     for line in (json_line(record), text_line(record)):
         assert line.endswith(b"\n")
-        assert not [byte for byte in line[:-1] if byte < 0x20]
+        assert not [byte for byte in line[:-1] if byte < 0x20 or byte == 0x7F]
+        assert not re.search("[\x80-\x9f]", line.decode())
     assert json.loads(json_line(record))["extra"] == extra
 
 

@@ -65,22 +65,25 @@ class Access:
 
     Args:
         host: what the listener was told to listen at. is_unix: whether that is a Unix socket.
+        is_loopback: whether only programs of this machine reach it, over TCP.
         token: the token that lets in; None where there is none. reader_token: one that is for READING alone.
         open_to_all: what needs none: PROFILES, READING.
     """
 
-    __slots__ = ("_digest", "_host", "_is_unix", "_open_to_all", "_reader_digest")
+    __slots__ = ("_digest", "_host", "_is_loopback", "_is_unix", "_open_to_all", "_reader_digest")
 
     def __init__(
         self,
         host: str,
         *,
         is_unix: bool,
+        is_loopback: bool = False,
         token: bytes | None,
         reader_token: bytes | None = None,
         open_to_all: Collection[str] = (),
     ) -> None:
         self._host = _plain(host)
+        self._is_loopback = is_loopback
         self._is_unix = is_unix
         self._digest = None if token is None else hashlib.sha256(token).digest()
         self._reader_digest = None if reader_token is None else hashlib.sha256(reader_token).digest()
@@ -118,14 +121,21 @@ class Access:
             raise AdminError(401, UNPROVEN.format(reader=reader), _CHALLENGE)
         raise AdminError(401, f"this is not the token of `admin.token`{reader}", _CHALLENGE)
 
+    def check_name(self, head: RequestHead) -> None:
+        """Let whoever reaches the listener pass; a page whose name leads to loopback doesn't reach it.
+
+        Raises:
+            AdminError: the Host header says a name that no program of this machine would ask for.
+        """
+        if self._is_loopback and head.host and not self._is_own_host(head.host):
+            raise _foreign_host()
+
     def _is_reader(self, presented: bytes) -> bool:
         return self._reader_digest is not None and hmac.compare_digest(presented, self._reader_digest)
 
     def _check_page(self, head: RequestHead) -> None:
         if not self._is_own_host(head.host):
-            raise AdminError(
-                403, "the Host header says another name than this listener has; ask by IP address"
-            )
+            raise _foreign_host()
         origin = head.control.get(b"origin", b"")
         site = head.control.get(b"sec-fetch-site", b"").lower()
         if (origin and origin.lower() != b"http://" + head.host.lower()) or site not in _OWN_SITES:
@@ -146,6 +156,10 @@ class Access:
             return _plain(name) in ("localhost", self._host)
         address = getattr(address, "ipv4_mapped", None) or address
         return address.is_loopback if self._open_to_all else not address.is_unspecified
+
+
+def _foreign_host() -> AdminError:
+    return AdminError(403, "the Host header says another name than this listener has; ask by IP address")
 
 
 def _closed(need: str) -> str:

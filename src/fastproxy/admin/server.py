@@ -23,6 +23,10 @@ if TYPE_CHECKING:
     from fastproxy.admin.profiles import Profiles
 
 
+_SCRAPES = 8
+"""At a time, until their answers are read: with thousands of callers each is megabytes."""
+
+
 class AdminHandler:
     """Answers operators, probes and scrapers.
 
@@ -54,6 +58,7 @@ class AdminHandler:
         self._profiles: Profiles | None = None
         self._api: Api | None = None
         self._loop = loop
+        self._scrapes = 0
 
     async def handle(self, request: Request, connection: Connection) -> None:
         """Answer one request."""
@@ -73,26 +78,37 @@ class AdminHandler:
                 asker = Asker(request.peer, role)
                 answering = api.answer(head.method, path, query, request.content, asker)
                 response = await until(self._loop.create_task(answering))
+            elif path == b"/metrics":
+                await self._answer_scrape(head, connection)
+                return
             else:
-                response = await self._simple(head, path)
+                response = self._simple(head, path)
         except AdminError as error:
             response = problem(error) if path.startswith(b"/api/") else refusal(error)
         await complete(connection.respond(response, connection.date_line))
 
-    async def _simple(self, head: RequestHead, path: bytes) -> Response:
+    async def _answer_scrape(self, head: RequestHead, connection: Connection) -> None:
+        _check_reads(head)
+        self._access.check_name(head)
+        if self._scrapes == _SCRAPES:
+            raise AdminError(503, f"{_SCRAPES} scrapes are under way, or not read", b"retry-after: 1\r\n")
+        self._scrapes += 1
+        try:
+            content_type = format_for(head.control.get(b"accept", b""))
+            text = await until(self._loop.create_task(self._metrics(content_type)))
+            await complete(connection.respond(answer(200, content_type, text), connection.date_line))
+        finally:
+            self._scrapes -= 1
+
+    def _simple(self, head: RequestHead, path: bytes) -> Response:
         is_dashboard = path == b"/" or path.startswith(b"/assets/")
-        if not is_dashboard and path not in (b"/healthz", b"/readyz", b"/metrics"):
+        if not is_dashboard and path not in (b"/healthz", b"/readyz"):
             raise AdminError(404, "there are /, /healthz, /readyz, /metrics, /debug/pprof/ and /api/v1/ here")
-        if head.method not in (b"GET", b"HEAD"):
-            raise AdminError(405, "only GET and HEAD", b"allow: GET, HEAD\r\n")
+        _check_reads(head)
         if is_dashboard:
             from fastproxy.admin.dashboard.files import hand_out  # noqa: PLC0415 - for those who look
 
             return hand_out(path)
-        if path == b"/metrics":
-            content_type = format_for(head.control.get(b"accept", b""))
-            text = await until(self._loop.create_task(self._metrics(content_type)))
-            return answer(200, content_type, text)
         reason = self._not_ready() if path == b"/readyz" else ""
         if reason:
             return answer(503, TEXT, reason.encode() + b"\n")
@@ -101,3 +117,8 @@ class AdminHandler:
     def refuse(self, error: ProxyError, peer: str) -> Response:
         """Answer something that never became a request."""
         return answer_to(error, hop=self._name, role="admin", exchange_id="")
+
+
+def _check_reads(head: RequestHead) -> None:
+    if head.method not in (b"GET", b"HEAD"):
+        raise AdminError(405, "only GET and HEAD", b"allow: GET, HEAD\r\n")

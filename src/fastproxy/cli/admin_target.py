@@ -9,6 +9,7 @@ import click
 from fastproxy.cli.admin_request import read_token
 from fastproxy.cli.control import find, running
 from fastproxy.cli.profile_target import Target, find_target
+from fastproxy.telemetry.terminal import harmless
 
 AT_HELP = (
     "A proxy to ask: its config file, the id of its process, or its admin address (URL, HOST:PORT or "
@@ -41,7 +42,7 @@ def admins_of(targets: Sequence[str], token_file: str | None) -> dict[str, Targe
         try:
             found[pid] = _admin_of(pid, token)
         except click.ClickException as error:
-            click.echo(f"{pid} can't be asked: {error.message}", err=True)
+            click.echo(harmless(f"{pid} can't be asked: {error.message}"), err=True)
     if not found:
         raise click.ClickException(
             "no proxy of yours runs on this machine that can be asked; say where a proxy's admin address is: "

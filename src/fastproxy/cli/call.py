@@ -28,6 +28,7 @@ from fastproxy.net.listener import StartError
 from fastproxy.policy.deadline import BUDGET_HEADER, DEAD_TIME_HEADER, set_deadline
 from fastproxy.policy.pattern import parse_pattern
 from fastproxy.telemetry.access_log import AccessLine
+from fastproxy.telemetry.terminal import harmless
 
 _ANSWERED, _REFUSED, _UNUSABLE, _SERVICE_ERROR = 0, 1, 2, 22
 _METHOD = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]{1,64}")
@@ -277,5 +278,4 @@ def _tell_fact(label: str, text: str) -> None:
 
 def _tell(text: str) -> None:
     """Say it on standard error; nothing that a peer sent may steer a terminal."""
-    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
-    click.echo(f"* {shown}", err=True)
+    click.echo(f"* {harmless(text)}", err=True)

@@ -19,6 +19,7 @@ from typing import Any
 import click
 
 from fastproxy.supervisor.door import LINE_LIMIT_BYTES, folders, peer_of
+from fastproxy.telemetry.terminal import harmless
 
 PROCESSES = Path("/proc")
 _MODULE = "fastproxy.supervisor"
@@ -53,7 +54,7 @@ def ask(target: str, command: str, args: dict[str, Any], patience_s: float) -> d
         raise click.ClickException(f"process {pid} ended without an answer; its log says why")
     said: dict[str, Any] = json.loads(line)
     if not said.pop("ok"):
-        raise click.ClickException(said["error"])
+        raise click.ClickException(harmless(said["error"], "\n"))
     return said
 
 
@@ -89,13 +90,31 @@ def find(target: str) -> int:
 
 
 def running() -> list[str]:
-    """Return the ids of the processes that own running proxies of this user; of all, for root."""
+    """Return the ids of the processes that own running proxies of this user."""
     found = []
     for pid in _pids():
         with suppress(OSError, LookupError):
-            config_file(pid)
-            found.append(pid)
+            if is_ours(pid):
+                config_file(pid)
+                found.append(pid)
     return [str(pid) for pid in sorted(found)]
+
+
+def is_ours(pid: int) -> bool:
+    """Whether a process is this user's, in all its ids; root's are root's alone.
+
+    What another user's process says of itself must not lead to anything that this user may read and that one
+    may not: its command line can name any config file, and that file any secret. Who owns its folder in /proc
+    proves nothing, since that is root for every process that can't be dumped.
+
+    Raises:
+        OSError: there is no such process.
+    """
+    for line in (PROCESSES / str(pid) / "status").read_text().splitlines():
+        name, _, ids = line.partition(":")
+        if name == "Uid":  # real, effective, saved, of the file system (proc_pid_status(5))
+            return {int(uid) for uid in ids.split()} == {os.geteuid()}
+    return False
 
 
 def config_file(pid: int) -> Path:

@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import click
 
+from fastproxy.cli.control import PROCESSES, config_file, is_ours
 from fastproxy.config.address import Address, parse_address
 from fastproxy.config.load import load
 from fastproxy.config.problem import ConfigError
 from fastproxy.policy.pattern import parse_pattern
 
-_MODULE = "fastproxy.supervisor"
-"""What `fastproxy run FILE` becomes: `python -m fastproxy.supervisor FILE`."""
-_WORKER_MODULE = "fastproxy.app.worker"
-"""What that starts; the config is its parent's to name."""
+_WORKER_MODULE = b"fastproxy.app.worker"
+"""What a proxy's process starts; the config is its parent's to name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,23 +54,23 @@ def find_target(text: str) -> Target:
 
 def _target_of_process(pid: int) -> Target:
     """Find the admin address of a proxy by the config that one of its processes runs."""
-    folder = Path(f"/proc/{pid}")
     try:
-        arguments = _arguments(folder)
-        if _module(arguments) == _WORKER_MODULE:
-            folder = Path(f"/proc/{_parent(folder)}")
-            arguments = _arguments(folder)
-        file = folder.joinpath("cwd").resolve(strict=True) / _config_file(arguments)
-        variables = (folder / "environ").read_bytes().decode(errors="surrogateescape").split("\0")
+        owner = _owner(pid)
+        if not is_ours(owner):  # its config may name secrets that this user may read, and it may not
+            raise PermissionError
+        file = config_file(owner).resolve(strict=True)
+        variables = (PROCESSES / str(owner) / "environ").read_bytes().decode(errors="surrogateescape")
     except FileNotFoundError as error:
         raise click.ClickException(f"there is no process {pid}") from error
     except PermissionError as error:
-        raise click.ClickException(f"process {pid} belongs to another user; run this as that user") from error
+        raise click.ClickException(
+            f"process {pid} belongs to another user; run this as that user, or give the proxy's admin address"
+        ) from error
     except LookupError as error:
         raise click.ClickException(
             f"process {pid} is not a proxy that `fastproxy run` started; give its admin address instead"
         ) from error
-    environ = dict(variable.split("=", 1) for variable in variables if "=" in variable)
+    environ = dict(variable.split("=", 1) for variable in variables.split("\0") if "=" in variable)
     try:
         admin = load(file, check_pattern=parse_pattern, environ=environ).admin
     except ConfigError as error:
@@ -89,28 +87,14 @@ def _target_of_process(pid: int) -> Target:
     return Target(address, admin.token.reveal().decode() if admin.token is not None else "")
 
 
-def _arguments(folder: Path) -> list[str]:
-    """Return the command line of a process. folder: of /proc."""
-    return (folder / "cmdline").read_bytes().decode(errors="surrogateescape").split("\0")
+def _owner(pid: int) -> int:
+    """Return the process that owns the proxy which a process is of: a worker's parent, or itself.
 
-
-def _parent(folder: Path) -> int:
-    """Return the id of a process's parent (proc_pid_status(5))."""
+    Source: proc_pid_status(5).
+    """
+    folder = PROCESSES / str(pid)
+    arguments = (folder / "cmdline").read_bytes().split(b"\0")
+    if _WORKER_MODULE not in arguments:
+        return pid
     rows = (row.partition(":") for row in (folder / "status").read_text().splitlines())
     return next(int(value) for name, _, value in rows if name == "PPid")
-
-
-def _module(arguments: list[str]) -> str:
-    """Return the module that a command line runs, "" for none."""
-    return arguments[arguments.index("-m") + 1] if "-m" in arguments else ""
-
-
-def _config_file(arguments: list[str]) -> str:
-    """Return the file that a proxy's command line names.
-
-    Raises:
-        LookupError: this is the command line of something else.
-    """
-    if _module(arguments) != _MODULE:
-        raise LookupError
-    return arguments[arguments.index("-m") + 2]

@@ -18,6 +18,7 @@ from fastproxy.cli.admin_request import asked
 from fastproxy.cli.admin_target import AT_HELP, admins_of
 from fastproxy.cli.profile_target import Target
 from fastproxy.cli.tap_lines import lines_of
+from fastproxy.telemetry.terminal import harmless, harmless_json
 
 _LINES_HELD = 1000
 """That wait to be shown; a terminal that takes them too slowly makes the proxy drop and count them."""
@@ -112,7 +113,7 @@ def tap(
     try:
         for name, said in tally.each(lines, count):
             if shows_json:
-                sys.stdout.buffer.write(said)
+                sys.stdout.buffer.write(harmless_json(said))
                 sys.stdout.flush()
             else:
                 one = json.loads(said)
@@ -151,7 +152,7 @@ class _Tally:
                 continue
             if isinstance(said, str):
                 self.going_on.discard(name)
-                click.echo(f"{name}: {said}", err=True)
+                click.echo(harmless(f"{name}: {said}"), err=True)
                 continue
             if said.startswith(b'{"dropped"'):
                 self._dropped += int(json.loads(said)["dropped"])

@@ -11,9 +11,10 @@ from typing import Any
 
 import click
 
-from fastproxy.cli.terminal import harmless
+from fastproxy.telemetry.terminal import harmless
 
-_COLOURS = {"2": "green", "3": "cyan", "4": "yellow", "5": "red", "0": "magenta"}
+_COLOURS = {"2": "green", "3": "cyan", "4": "yellow", "5": "red"}
+_OTHER_COLOUR = "magenta"
 
 
 def lines_of(one: dict[str, Any], *, shows_heads: bool, name: str) -> Iterator[str]:
@@ -28,7 +29,8 @@ def lines_of(one: dict[str, Any], *, shows_heads: bool, name: str) -> Iterator[s
         yield click.style(words, fg="red")
         return
     at = datetime.fromtimestamp(one["started_unix_s"])
-    status = click.style(f"{one['status'] or '---'}", fg=_COLOURS[str(one["status"])[0]], bold=True)
+    colour = _COLOURS.get(str(one["status"])[0], _OTHER_COLOUR)  # services may answer with any three digits
+    status = click.style(f"{one['status'] or '---'}", fg=colour, bold=True)
     caller, service = one["caller"] or "?", one["service"] or "?"
     call = " ".join(filter(None, (one["method"], one["path"])))
     cause = f"{one['cause']} in {one['phase']}" if one["cause"] else ""

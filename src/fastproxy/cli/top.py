@@ -19,6 +19,7 @@ from rich.text import Text
 from fastproxy.cli.admin_target import AT_HELP, admins_of
 from fastproxy.cli.top_reading import read_all
 from fastproxy.cli.top_view import SORTS, view
+from fastproxy.telemetry.terminal import harmless
 
 _KEYS = "q quit   sort by: " + "  ".join(f"{key} {word}" for key, word in SORTS.items())
 _OK, _NOBODY = 0, 1
@@ -54,7 +55,7 @@ def top(targets: tuple[str, ...], token_file: str | None, interval: float, sort:
     earlier = read_all(admins)
     if all(reading.why for reading in earlier):
         for reading in earlier:
-            click.echo(f"{reading.at}: {reading.why}", err=True)
+            click.echo(harmless(f"{reading.at}: {reading.why}"), err=True)
         sys.exit(_NOBODY)
     if once or not (sys.stdin.isatty() and sys.stdout.isatty()):
         time.sleep(interval)

@@ -12,8 +12,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from fastproxy.cli.terminal import harmless
 from fastproxy.cli.top_reading import FULL, Call, Reading, Told, calls_between, fullest, last_failures
+from fastproxy.telemetry.terminal import harmless
 
 SORTS = {"r": "rate", "e": "errors", "p": "p99", "n": "name"}
 """By key, what calls are sorted by."""

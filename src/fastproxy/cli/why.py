@@ -15,7 +15,7 @@ from fastproxy.cli.admin_request import read_token, request
 from fastproxy.cli.admin_target import AT_HELP, is_address
 from fastproxy.cli.control import ask, running
 from fastproxy.cli.profile_target import Target, find_target
-from fastproxy.cli.terminal import harmless
+from fastproxy.telemetry.terminal import harmless
 
 Failure = dict[str, Any]
 _PATIENCE_S = 10.0
@@ -53,7 +53,7 @@ def why(exchange: str, targets: tuple[str, ...], token_file: str | None, as_json
             found += _ask(target, exchange, token)
             asked.append(target)
         except click.ClickException as error:
-            click.echo(f"{target} can't be asked: {error.message}", err=True)
+            click.echo(harmless(f"{target} can't be asked: {error.message}"), err=True)
     if not asked:
         words = "nobody could be asked" if targets else "no proxy of yours runs on this machine"
         click.echo(f"{words}; say where a proxy's admin address is: --at HOST:PORT", err=True)

@@ -25,9 +25,15 @@ FIELDS_BYTES = 16_384
 """Of one head, names and values together, that are shown."""
 PATH_BYTES = 2048
 _ALSO_SECRET = re.compile(
-    rb"key|session|sid\b|signature|credential|passwd|passphrase|jwt|otp\b", re.IGNORECASE
+    rb"key|session|sid\b|signature|credential|passwd|passphrase|jwt|otp\b|assertion|saml|bearer|dpop"
+    rb"|^sec-websocket-protocol$",  # by which browsers hand tokens over, having no other field for it
+    re.IGNORECASE,
 )
 """Names of fields whose values people shouldn't see unasked, beside those that no head is kept with."""
+_USER_INFO = re.compile(rb"//[^/?#\s]*@")
+_QUERY = re.compile(rb"[?#].*", re.DOTALL)
+"""Queries and fragments, of URLs in any field: keys of sessions and of resets are often there."""
+_REDACTED = REDACTED.encode()
 _LOG = logging.getLogger("fastproxy.tap")
 _encode = msgspec.json.Encoder().encode
 
@@ -226,10 +232,16 @@ def _head(block: FieldBlock, start: Start | None, terms: TapTerms) -> TappedHead
         if left < 0:
             is_cut = True
             break
-        hides = not terms.unredacted and (may_be_secret(name) or _ALSO_SECRET.search(name) is not None)
-        shown = REDACTED if hides else value.strip(b" \t").decode("utf-8", "backslashreplace")
-        fields.append((name.decode("latin-1"), shown))
+        value = value.strip(b" \t") if terms.unredacted else _redacted(name, value.strip(b" \t"))
+        fields.append((name.decode("latin-1"), value.decode("utf-8", "backslashreplace")))
     return TappedHead(fields, is_cut, _content(start, terms.content_bytes))
+
+
+def _redacted(name: bytes, value: bytes) -> bytes:
+    """Return what people may see unasked of a field's value."""
+    if may_be_secret(name) or _ALSO_SECRET.search(name) is not None:
+        return _REDACTED
+    return _QUERY.sub(b"?" + _REDACTED, _USER_INFO.sub(b"//" + _REDACTED + b"@", value))
 
 
 def _content(start: Start | None, limit_bytes: int) -> TappedContent | None:

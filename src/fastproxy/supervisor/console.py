@@ -21,8 +21,15 @@ if TYPE_CHECKING:
     from fastproxy.admin.api.api import Api
     from fastproxy.admin.profiles import Profiles
 
-_CONNECTIONS = 256
-"""Probes, scrapers and people are few."""
+_LIMITS = ServerLimits(
+    connections=256,
+    newcomers_first=True,
+    header_timeout_s=10.0,
+    body_timeout_s=10.0,
+    write_timeout_s=10.0,
+    idle_timeout_s=10.0,
+)
+"""Probes, scrapers and people are few, and nobody may keep them out by connecting, or by not reading."""
 _PATIENCE_S = 2.0
 """How long answers may take that are on their way when another program takes over."""
 ADMIN_MODE = 0o600
@@ -59,6 +66,7 @@ class Console:
         access = Access(
             admin.address.host if admin else "",
             is_unix=admin is not None and admin.address.is_unix,
+            is_loopback=admin is not None and not admin.address.is_unix and admin.address.is_loopback,
             token=admin.token.reveal() if admin is not None and admin.token is not None else None,
             reader_token=(
                 admin.reader_token.reveal() if admin is not None and admin.reader_token is not None else None
@@ -67,8 +75,10 @@ class Console:
         )
         name = snapshot.config.name
         handler = AdminHandler(name, self._metrics, not_ready, access, make_profiles, make_api, loop)
-        limits = ServerLimits(connections=_CONNECTIONS)
-        self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), limits, self._wheel, loop)
+        self._server = Server(handler, HeadParser(HeadLimits(), FIELDS), _LIMITS, self._wheel, loop)
+        self._loop = loop
+        self._scraping = asyncio.Lock()
+        self._next_scrape: dict[bytes, asyncio.Task[bytes]] = {}
 
     async def listen(self, inherited: Sequence[socket.socket] = ()) -> None:
         """Take requests.
@@ -107,5 +117,15 @@ class Console:
         self._wheel.close()
 
     async def _metrics(self, content_type: bytes) -> bytes:
-        await self._tally.refresh()
-        return render(self._tally.state(), content_type)
+        """Scrape; there is one scrape at a time, and whoever asks meanwhile shares the next one."""
+        scrape = self._next_scrape.get(content_type)
+        if scrape is None:
+            scrape = self._next_scrape[content_type] = self._loop.create_task(self._scrape(content_type))
+        return await asyncio.shield(scrape)
+
+    async def _scrape(self, content_type: bytes) -> bytes:
+        async with self._scraping:
+            del self._next_scrape[content_type]  # who asks from now on wants to see what happens from now on
+            await self._tally.refresh()
+            # A thread of its own: 1,000 series take most of a second, and workers need to be looked after.
+            return await self._loop.run_in_executor(None, render, self._tally.state(), content_type)

@@ -103,7 +103,7 @@ class Overview:
 
     def __init__(self, standing: Standing) -> None:
         self._standing = standing
-        self._taps = Taps(standing.workers, self._most_taps, asyncio.get_running_loop())
+        self._taps = Taps(standing.workers, self._most_taps, standing.tally, asyncio.get_running_loop())
 
     async def proxy(self) -> ProxyNow:
         """The proxy and its processes."""
@@ -282,9 +282,11 @@ class Overview:
         ]
         if not asking:
             return []
-        done, late = await asyncio.wait(asking, timeout=_PATIENCE_S)
-        for task in late:
-            task.cancel()
+        try:
+            done, _ = await asyncio.wait(asking, timeout=_PATIENCE_S)
+        finally:
+            for task in asking:
+                task.cancel()
         shares: list[list[_Row]] = []
         for task in done:
             try:

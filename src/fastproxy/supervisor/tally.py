@@ -22,18 +22,21 @@ class Kept(Struct, frozen=True):
     """What stays of a tally when another program goes on with it.
 
     ended: what workers that are gone have counted. endings: how many of them, by how they ended.
-    reloads, upgrades: by outcome. start_unix_s: since when it is counted.
+    reloads, upgrades: by outcome. tap_lines: by whether they were shown.
+    start_unix_s: since when it is counted.
     """
 
     ended: State
     endings: dict[str, int]
     reloads: dict[str, int]
     start_unix_s: float
-    upgrades: dict[str, int] = {}  # a program that doesn't count them says nothing of them
+    upgrades: dict[str, int] = {}  # a program that doesn't count them says nothing of them, nor of the next
+    tap_lines: dict[str, int] = {}
 
 
 _ENDINGS = ("drained", "cut", "unasked")
 _OUTCOMES = ("done", "refused")
+_TOLD = ("shown", "dropped")
 _SERIES_A_LOOK = 100
 """To say what it has counted takes a worker 5 ms for every 1,000 series: of many it is asked less often."""
 _PATIENCE_S = 2.0
@@ -45,7 +48,8 @@ class Tally:
 
     role: of the proxy. reloads, upgrades: by outcome. not_ready: why it should get no traffic, "" when it
     may, as its workers said last. start_unix_s: since when it is counted.
-    loaded_unix_s: when the config in force was taken.
+    loaded_unix_s: when the config in force was taken. taps: those open. tap_lines: what taps have shown, and
+    what there was no room for.
 
     Args:
         role: as above. workers: those that there are now. kept: of the tally to go on with; None for none.
@@ -62,6 +66,8 @@ class Tally:
         self._endings: Counter[str] = Counter({} if kept is None else kept.endings)
         self.reloads: Counter[str] = Counter({} if kept is None else kept.reloads)
         self.upgrades: Counter[str] = Counter({} if kept is None else kept.upgrades)
+        self.taps = 0
+        self.tap_lines: Counter[str] = Counter({} if kept is None else kept.tap_lines)
         self.loaded_unix_s = time.time()
         self._looks = 0
 
@@ -69,7 +75,12 @@ class Tally:
     def kept(self) -> Kept:
         """What another program needs to go on."""
         return Kept(
-            self._ended, dict(self._endings), dict(self.reloads), self.start_unix_s, dict(self.upgrades)
+            self._ended,
+            dict(self._endings),
+            dict(self.reloads),
+            self.start_unix_s,
+            dict(self.upgrades),
+            dict(self.tap_lines),
         )
 
     async def look(self) -> None:
@@ -86,9 +97,11 @@ class Tally:
         ready = [worker for worker in self._workers() if worker.is_ready]
         if ready:
             asking = [asyncio.create_task(self._ask(worker, counts=counts)) for worker in ready]
-            done, late = await asyncio.wait(asking, timeout=_PATIENCE_S)
-            for task in late:
-                task.cancel()
+            try:
+                done, _ = await asyncio.wait(asking, timeout=_PATIENCE_S)
+            finally:
+                for task in asking:
+                    task.cancel()
             self.not_ready = next((reason for task in done if (reason := task.result())), "")
 
     async def _ask(self, worker: WorkerProcess, *, counts: bool) -> str:
@@ -131,6 +144,8 @@ class Tally:
         own.tallies["fastproxy_workers_ended"] = {how: self._endings[how] for how in _ENDINGS}
         own.tallies["fastproxy_reloads"] = {outcome: self.reloads[outcome] for outcome in _OUTCOMES}
         own.tallies["fastproxy_upgrades"] = {outcome: self.upgrades[outcome] for outcome in _OUTCOMES}
+        own.tallies["fastproxy_tap_lines"] = {told: self.tap_lines[told] for told in _TOLD}
+        own.levels["fastproxy_taps"] = {"": self.taps}
         own.levels["fastproxy_start_timestamp_seconds"] = {"": self.start_unix_s}
         own.levels["fastproxy_config_loaded_timestamp_seconds"] = {"": self.loaded_unix_s}
         if (resident := resident_bytes()) is not None:

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from contextlib import suppress
 from itertools import count
@@ -26,6 +26,7 @@ from fastproxy.control.messages import TAP, TAP_END, TapAsk, TapShare, decode, e
 from fastproxy.model import Headers
 from fastproxy.net.drive import Waiter
 from fastproxy.supervisor.process import WorkerProcess
+from fastproxy.supervisor.tally import Tally
 from fastproxy.telemetry.tapped import TapLine, TapTerms
 
 WAITING_BYTES = 524_288
@@ -54,7 +55,7 @@ class Tap:
 
     Args:
         number: no other has it. terms: what it shows. workers: those that there are now.
-        on_end: is told once when it is over. loop: the event loop.
+        on_end: is told once when it is over. lines: those of all taps are counted here. loop: the event loop.
     """
 
     length: int | None = None
@@ -65,6 +66,7 @@ class Tap:
         terms: TapTerms,
         workers: Callable[[], Iterable[WorkerProcess]],
         on_end: Callable[[Tap], None],
+        lines: Counter[str],
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self.started = False
@@ -76,6 +78,7 @@ class Tap:
         self._workers = workers
         self._on_end = on_end
         self._loop = loop
+        self._counted = lines
         self._lines: deque[bytes] = deque()
         self._bytes = 0
         self._untold = 0  # dropped lines that the client doesn't know of
@@ -136,6 +139,7 @@ class Tap:
             size_bytes += len(pieces[-1])
         self._bytes -= size_bytes
         self.shown += len(pieces)
+        self._counted["shown"] += len(pieces)
         if self._bytes < WAITING_BYTES:
             self._has_room.set()
         if self._untold:
@@ -190,6 +194,7 @@ class Tap:
         if self._bytes >= WAITING_BYTES:
             self._has_room.clear()
         self.dropped += share.dropped
+        self._counted["dropped"] += share.dropped
         self._untold += share.dropped
         if share.lines or share.dropped:
             self._wake()
@@ -201,17 +206,19 @@ class Taps:
 
     Args:
         workers: those that there are now. most: returns how many taps there may be at a time.
-        loop: the event loop.
+        tally: counts them, and their lines. loop: the event loop.
     """
 
     def __init__(
         self,
         workers: Callable[[], Iterable[WorkerProcess]],
         most: Callable[[], int],
+        tally: Tally,
         loop: asyncio.AbstractEventLoop,
     ) -> None:
         self._workers = workers
         self._most = most
+        self._tally = tally
         self._loop = loop
         self._numbers = count(1)
         self._taps: set[Tap] = set()
@@ -243,13 +250,15 @@ class Taps:
 
         def end(tap: Tap) -> None:
             self._taps.discard(tap)
+            self._tally.taps = len(self._taps)
             lasted_s = round(self._loop.time() - began_s, 3)
             _LOG.warning(
                 "tap ends", extra={**told, "shown": tap.shown, "dropped": tap.dropped, "lasted_s": lasted_s}
             )
 
-        tap = Tap(next(self._numbers), terms, self._workers, end, self._loop)
+        tap = Tap(next(self._numbers), terms, self._workers, end, self._tally.tap_lines, self._loop)
         self._taps.add(tap)
+        self._tally.taps = len(self._taps)
         _LOG.warning("tap begins", extra=told)
         try:
             await tap.begin()

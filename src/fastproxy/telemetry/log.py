@@ -1,8 +1,8 @@
 """The proxy's own log: one line per record, as JSON for machines or as text for a terminal.
 
-Whatever a peer got into a record can't begin a new line or steer a terminal: JSON escapes it, and text is
-escaped here. Modules log through the standard library, under names that begin with "fastproxy", and put
-particulars into `extra`, never into the message.
+Whatever a peer got into a record can't begin a new line or steer a terminal: it is escaped, in JSON as in
+text. Modules log through the standard library, under names that begin with "fastproxy", and put particulars
+into `extra`, never into the message.
 Knows nothing of exchanges; those have the access log.
 """
 
@@ -16,6 +16,7 @@ from typing import Any, Literal
 import msgspec
 
 from fastproxy.telemetry.output import LineOutput
+from fastproxy.telemetry.terminal import harmless, harmless_json
 
 Format = Literal["json", "text"]
 Level = Literal["debug", "info", "warning", "error"]
@@ -106,9 +107,10 @@ def json_line(record: logging.LogRecord) -> bytes:
     }
     fields.update(_particulars(record))
     try:
-        return _encoder.encode(fields) + b"\n"
+        line = _encoder.encode(fields)
     except UnicodeEncodeError:  # lone surrogates, from bytes that were no UTF-8
-        return _encoder.encode({name: _encodable(value) for name, value in fields.items()}) + b"\n"
+        line = _encoder.encode({name: _encodable(value) for name, value in fields.items()})
+    return harmless_json(line) + b"\n"
 
 
 def text_line(record: logging.LogRecord) -> bytes:
@@ -117,7 +119,7 @@ def text_line(record: logging.LogRecord) -> bytes:
     line = (
         f"{timestamp(record.created)} {record.levelname:<7} {record.name}: {record.getMessage()}{particulars}"
     )
-    return _harmless(line).encode() + b"\n"
+    return harmless(line).encode() + b"\n"
 
 
 def timestamp(unix_s: float) -> str:
@@ -134,12 +136,3 @@ def _particulars(record: logging.LogRecord) -> dict[str, Any]:
 
 def _encodable(value: object) -> str:
     return str(value).encode(errors="backslashreplace").decode()
-
-
-def _harmless(text: str) -> str:
-    if text.isprintable():
-        return text
-    return "".join(
-        character if character.isprintable() else character.encode("unicode_escape").decode()
-        for character in text
-    )

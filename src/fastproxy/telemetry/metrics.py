@@ -63,6 +63,7 @@ GAUGES = {
     "fastproxy_start_timestamp_seconds": "Since when all this is counted, in Unix time",
     "fastproxy_compat_weaknesses": "Callers over compat whose messages are open to something, by weakness",
     "fastproxy_compat_claimed_callers": "Callers over compat that are taken at their word",
+    "fastproxy_taps": "Clients of the admin address that watch exchanges",
     "fastproxy_trace_queue": "Traced exchanges whose spans wait to be sent",
 }
 """Values that go up and down and stand in the layers above: name and what it says."""
@@ -70,6 +71,7 @@ GAUGES = {
 TALLIES = {
     "fastproxy_reloads": "Reloads of the config, by outcome",
     "fastproxy_upgrades": "Upgrades to another program, by outcome",
+    "fastproxy_tap_lines": "Exchanges for taps: shown, or dropped since a client was too slow",
     "fastproxy_workers_ended": "Processes that took connections and have ended, by how",
     "fastproxy_exchanges_lost": "Exchanges under way in processes that ended without draining",
     "fastproxy_connections_accepted": "Connections accepted by the listener",
@@ -95,6 +97,7 @@ SPLIT_BY = {
     "fastproxy_reloads": "outcome",
     "fastproxy_upgrades": "outcome",
     "fastproxy_workers_ended": "how",
+    "fastproxy_tap_lines": "told",
     "fastproxy_process_resident_bytes": "process",
     "fastproxy_worker_connections": "process",
     "fastproxy_worker_links": "process",

@@ -10,9 +10,11 @@ Source: https://opentelemetry.io/docs/specs/semconv/http/http-spans/
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+import requests
 from opentelemetry.context import Context
 from opentelemetry.exporter.otlp.proto.http import Compression
 from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter
@@ -70,7 +72,12 @@ class OtlpExporter:
     def __init__(self, destination: Destination) -> None:
         # What it has to say of each batch, `SpanQueue` says once.
         logging.getLogger("opentelemetry").setLevel(logging.CRITICAL)
+        for name in [name for name in os.environ if name.startswith("OTEL_")]:
+            del os.environ[name]  # meant for another program, such as a token of another collector
+        session = requests.Session()
+        session.trust_env = False  # nor are its proxies and its netrc meant for this
         self._exporter = OTLPSpanExporter(
+            session=session,
             endpoint=destination.endpoint,
             headers=dict(destination.headers),
             certificate_file=destination.authorities or None,

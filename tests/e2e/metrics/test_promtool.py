@@ -39,7 +39,7 @@ def over_compat(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Prox
 
 
 def check(promtool: Path, proxy: ProxyProcess) -> None:
-    answer = fetch(proxy.admin, "GET", "/metrics", None, ["accept: text/plain"])
+    answer = fetch(proxy.admin, "GET", "/metrics", None, ["accept: text/plain"], "localhost")
     assert answer.get("content-type").startswith("text/plain; version=0.0.4")
     checked = subprocess.run(
         [promtool, "check", "metrics"], input=answer.body, capture_output=True, timeout=60

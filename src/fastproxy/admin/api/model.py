@@ -352,7 +352,7 @@ class TapQuery(Struct, frozen=True, forbid_unknown_fields=True):
     status: Annotated[
         str,
         Meta(
-            pattern="^([1-5][0-9][0-9]|[1-5]xx|0)?$",
+            pattern="^([1-9][0-9][0-9]|[1-9]xx|0)?$",
             description="The status, its hundred as in 5xx, or 0 where the caller went away before it.",
         ),
     ] = ""
