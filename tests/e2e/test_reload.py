@@ -125,14 +125,14 @@ def test_a_reload_takes_effect_on_open_connections_and_loses_nothing(
         pair.inner.reload(granted("/**"))
         for _ in range(4):
             assert client.request("GET", "/api/secret").status == 200
-        for number in range(20):
+        for number in range(6):
             pair.inner.reload(granted("/**", f"/{number}"))
             pair.out.reload({"defaults": {"timeout_s": 10 + number}})
         load.wait_for_more(50)
         calls = load.calls
         counted = pair.inner.metrics()
         assert counted.total("fastproxy_connections_accepted_total") <= opened + 2, "none connects anew"
-        assert counted.total("fastproxy_reloads_total", outcome="done") == 22
+        assert counted.total("fastproxy_reloads_total", outcome="done") == 8
         assert counted.total("fastproxy_requests_total", outcome="2xx") >= calls
 
 
@@ -190,9 +190,9 @@ def test_other_keys_are_used_from_then_on(make: Maker, service: ScriptedService)
 
 def test_what_takes_new_workers_loses_nothing_either(make: Maker, service: ScriptedService) -> None:
     grace: Config = {"drain": {"grace_s": 20}}
-    pair = make.pair({"api": [service.endpoint]}, out=grace | {"workers": 1}, inner=grace | {"workers": 1})
+    pair = make.pair({"api": [service.endpoint]}, out=grace | {"workers": 2}, inner=grace | {"workers": 2})
     with Load(pair.address) as load:
-        for count in (3, 1, 2):
+        for count in (1, 2):
             assert pair.inner.reload({"workers": count})["how"] == NEW_WORKERS
             assert pair.out.reload({"workers": count})["how"] == NEW_WORKERS
             load.wait_for_more(50)

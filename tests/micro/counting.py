@@ -33,6 +33,12 @@ class Count:
     size_bytes: float
 
 
+def count_bytecodes(work: Work) -> float:
+    """Count the bytecodes of an operation; it should have been done before, so that caches are filled."""
+    bytecodes, _ = _grown(work, lambda: 0, lambda frame: 0)
+    return bytecodes / (_rounds(work) * work.operations)
+
+
 def count(work: Work) -> Count:
     """Count what an operation costs; it should have been done before, so that caches are filled."""
     bytecodes, blocks = _grown(work, sys.getallocatedblocks, lambda frame: 1)

@@ -169,7 +169,7 @@ def test_a_format_is_one_format() -> None:
         {
             "Particulars": "board ledger inboxes workers tally",
             "Inherited": "pid number is_leaving rest state status",
-            "Kept": "ended endings reloads start_unix_s upgrades",
+            "Kept": "ended endings reloads start_unix_s upgrades tap_lines",
             "Rest": "fd number unread",
             "Message": "kind number topic content",
             "Drain": "is_last",

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import signal
 import sys
 import threading
 import time
 from collections.abc import Iterator
 from queue import Empty, Queue
+from types import FrameType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -110,6 +112,7 @@ def tap(
     if not shows_json:
         click.echo(f"tapping {', '.join(admins)}; Ctrl-C ends", err=True)
     tally = _Tally(set(admins))
+    signal.signal(signal.SIGINT, tally.interrupt)
     try:
         for name, said in tally.each(lines, count):
             if shows_json:
@@ -131,13 +134,22 @@ def tap(
 class _Tally:
     """Counts what is shown.
 
-    going_on: names of the proxies whose taps haven't ended.
+    going_on: names of the proxies whose taps haven't ended, or haven't to be waited for.
     """
 
     def __init__(self, names: set[str]) -> None:
         self.going_on = names
         self._shown = self._dropped = 0
+        self._is_over = False
         self._began_s = time.monotonic()
+
+    def interrupt(self, number: int, frame: FrameType | None) -> None:
+        """Wait for nothing more: a handler of signals.
+
+        An exception alone may be lost: where it comes up in what the interpreter calls by itself.
+        """
+        self._is_over = True
+        raise KeyboardInterrupt
 
     def each(self, lines: Queue[tuple[str, bytes | str]], count: int) -> Iterator[tuple[str, bytes]]:
         """Yield lines as they come, with the proxy that they are of, until all have ended.
@@ -145,7 +157,7 @@ class _Tally:
         Args:
             count: end after so many; 0 for no end.
         """
-        while self.going_on:
+        while self.going_on and not self._is_over:
             try:
                 name, said = lines.get(timeout=0.5)
             except Empty:  # the wait ends so that Ctrl-C is heard
