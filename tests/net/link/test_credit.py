@@ -256,7 +256,7 @@ def test_the_end_of_content_needs_no_credit() -> None:
         end.call(Pieces(bytes(size_bytes)) if size_bytes else Pieces())
     frames = [each for each in end.peer.hear() if each.kind & ~END == DATA]
     assert content_bytes(frames) == {1: 140_000, 2: 10_000, 3: 0}
-    assert [each.stream for each in frames if each.kind & END] == [3, 1]  # they waited behind the second
+    assert {each.stream for each in frames if each.kind & END} == {1, 3}  # the second waits for credit
 
 
 # --- a receiver's end and a caller made by hand -------------------------------------------------------------
