@@ -282,7 +282,8 @@ RATE_LIMITED = _row(
 DEADLINE_EXCEEDED = _row(
     "deadline_exceeded", 504, "connection_timeout", "deadline",
     "The deadline of the exchange has passed",
-    "The detail names the phase that used up the time; raise `timeout_s` if it was too short.",
+    "The detail names the phase that used up the time; raise `timeout_s` if it was too short. A deadline "
+    "that had passed on arrival comes from the caller: compare the clocks of both machines.",
 )
 
 # --- forward: picking an endpoint, connecting, sending, waiting ----------
@@ -310,8 +311,8 @@ LINK_REFUSED = _row(
     "link_refused", 502, "connection_terminated", "connect",
     "No link to the receiver came about: one side did not accept who the other is, or what it said",
     "Compare the receiver's name and public key here with the in proxy's own, and this caller's key with "
-    "`callers` there (`fastproxy keys show`). The in proxy's log and its metric of failed handshakes say "
-    "which; the detail has what is known here.",
+    "`callers` there (`fastproxy keys show`). The in proxy's last failures, its log and its metric of failed "
+    "handshakes say which; the detail has what is known here.",
 )
 RECEIVER_KEY_ENDED = _row(
     "receiver_key_ended", 502, "proxy_configuration_error", "connect",
@@ -327,12 +328,13 @@ STREAM_REFUSED = _row(
 CONNECTION_LOST = _row(
     "connection_lost", 502, "connection_terminated", "wait",
     "The next hop closed the connection before it had answered",
-    "Look into the next hop's log at this time; the request may or may not have been processed.",
+    "Look into the next hop's log at this time, or for what changes bytes on the way, if the detail says so; "
+    "the request may or may not have been processed.",
 )
 RESPONSE_MALFORMED = _row(
     "response_malformed", 502, "http_protocol_error", "wait",
     "The next hop's answer is not well-formed HTTP/1.1",
-    "Correct the service; the detail names the rule that it breaks.",
+    "Look at what listens at the endpoint, and correct it; the detail names the rule that it breaks.",
 )
 RESPONSE_TOO_LARGE = _row(
     "response_too_large", 502, "http_response_header_section_size", "wait",

@@ -110,7 +110,7 @@ def test_both_proxies_show_the_call_with_rate_and_latency(browser: Browser, pair
 
 
 FAILURES = {
-    "connect_refused": ("/gone/x", 503, "gave it up while it connected to the next hop", "endpoint"),
+    "connect_refused": ("/gone/x", 503, "gave it up while it connected to the service", "endpoint"),
     "no_privilege": ("/api/secret", 403, "refused it when it looked for a privilege", "request"),
     "rate_limited": ("/api/slow/x", 429, "refused it when it counted against the rate", "burst"),
 }

@@ -62,6 +62,27 @@ def test_a_pattern_without_the_method_gives_way_to_a_more_general_one() -> None:
     ]  # fmt: skip
 
 
+def test_methods_of_a_path_are_those_of_all_its_patterns() -> None:
+    table: PatternTable[int] = PatternTable()
+    for pattern, method in (
+        ("/a/b", b"POST"),
+        ("/a/*", b"PUT"),
+        ("/*/b", b"HEAD"),
+        ("/**", b"GET"),
+        ("/c", b"PATCH"),
+    ):
+        table.add(parse_pattern(pattern), (method,), 1)
+    paths = (b"/a/b", b"/a/x", b"/x/b", b"/x", b"/c", b"*")
+    assert {path: b" ".join(sorted(table.methods_of(path))) for path in paths} == {
+        b"/a/b": b"GET HEAD POST PUT",
+        b"/a/x": b"GET PUT",
+        b"/x/b": b"GET HEAD",
+        b"/x": b"GET",
+        b"/c": b"GET PATCH",
+        b"*": b"GET",
+    }
+
+
 @pytest.mark.parametrize("pattern", ["/a", "/*", "/**"])
 def test_of_equals_the_first_stays(pattern: str) -> None:
     segments = parse_pattern(pattern)

@@ -59,6 +59,24 @@ def test_what_no_privilege_names_is_refused(caller: str, service: str, method: b
     assert refusal_of(caller, service, method, path).cause is NO_PRIVILEGE
 
 
+@pytest.mark.parametrize(
+    ("caller", "service", "path", "numbers"),
+    [
+        ("nobody", "search", b"/api/service", {"privileges_lack": "the caller"}),
+        ("chat", "other", b"/api/service", {"privileges_lack": "the service"}),
+        ("chat", "search", b"/elsewhere", {"privileges_lack": "the path"}),
+        (
+            "chat", "search", b"/api/service",
+            {"privileges_lack": "the method", "methods_allowed": "GET, HEAD, POST"},
+        ),
+    ],
+)  # fmt: skip
+def test_a_refusal_keeps_what_was_lacking(
+    caller: str, service: str, path: bytes, numbers: dict[str, str]
+) -> None:
+    assert refusal_of(caller, service, b"BREW", path).numbers == numbers
+
+
 def test_without_privileges_nothing_passes() -> None:
     with pytest.raises(ProxyError):
         compile_privileges([]).decide("chat", "search", b"GET", b"/")

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from fastproxy.errors import OVERLOADED, RATE_LIMITED, TABLE, ProxyError
 from fastproxy.model import Endpoint, Exchange
-from fastproxy.telemetry.failure_words import HANDSHAKES, with_words
+from fastproxy.telemetry.failure_words import HANDSHAKES, REFUSALS, with_words
 from fastproxy.telemetry.failures import (
     LIMIT_BYTES,
     TEXT_CHARACTERS,
@@ -140,6 +140,7 @@ def test_every_cause_has_words(cause: str) -> None:
 def test_a_handshake_has_the_advice_of_its_cause(label: str) -> None:
     told = with_words(failure_of_handshake(label, "words", {"limit": 3}, "192.0.2.1", 1e9))
     assert told.advice == HANDSHAKES[label]
+    assert told.title == f"A link was refused: {REFUSALS[label]}"
     assert (told.phase, told.numbers) == ("handshake", {"limit": 3})
 
 

@@ -104,7 +104,8 @@ def _identities(proxy: Proxy, number: int) -> Iterator[IdentityNow]:
 
 def _of_peers(peers: Iterable[Peer], kind: Literal["caller", "receiver"]) -> Iterator[IdentityNow]:
     for peer in peers:
-        for key in peer.public_keys:
+        # With those that have passed their date: who looks for why a caller isn't let in looks here.
+        for key in dict.fromkeys((*peer.public_keys, *peer.key_dates)):
             yield IdentityNow(
                 peer.name, kind, key_id(key).hex(), is_own=False, not_after_unix_s=peer.key_dates.get(key)
             )

@@ -61,7 +61,7 @@ Two proxies run, and two services call others through them, twice a second.
 Users say since {since}: {complaint}.
 One of the answers that chat_service got names the exchange {exchange}.
 
-Why? Try, in another terminal:
+Why? Open both addresses in a browser: each is that proxy's dashboard. Or try, in another terminal:
 
   fastproxy why {exchange} --at {out_admin} --at {in_admin}
   curl -s http://{in_admin}/api/v1/failures

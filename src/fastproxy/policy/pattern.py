@@ -117,6 +117,25 @@ class PatternTable(Generic[V]):
         # What lies beyond the longest pattern concerns only `**`: it stays unsplit, however long.
         return _descend(self._root, path[1:].split(b"/", self._depth), 0, method)
 
+    def methods_of(self, path: bytes) -> set[bytes]:
+        """Return the methods by which `find` has a value for a canonical path, whatever pattern has them."""
+        methods = set(self._literal.get(path, ()))
+        _collect(self._root, path[1:].split(b"/", self._depth), 0, methods)
+        return methods
+
+
+def _collect(node: _Node[V], segments: list[bytes], index: int, methods: set[bytes]) -> None:
+    if index == len(segments):
+        methods.update(node.here)
+        return
+    segment = segments[index]
+    literal = node.literal.get(segment)
+    if literal is not None:
+        _collect(literal, segments, index + 1, methods)
+    if node.star is not None and segment:
+        _collect(node.star, segments, index + 1, methods)
+    methods.update(node.rest)
+
 
 def _descend(node: _Node[V], segments: list[bytes], index: int, method: bytes) -> V | None:
     if index == len(segments):

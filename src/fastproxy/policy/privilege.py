@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 
 from msgspec import Struct
 
-from fastproxy.errors import AMBIGUOUS_PATH, NO_PRIVILEGE, ProxyError
+from fastproxy.errors import AMBIGUOUS_PATH, NO_PRIVILEGE, Numbers, ProxyError
 from fastproxy.policy.path import canonical_path
 from fastproxy.policy.pattern import ANY_METHOD, PatternTable, parse_pattern
 from fastproxy.policy.ratelimit import Rate
@@ -109,7 +109,11 @@ class Privileges:
         """
         route = self._find(caller, service, method, path)
         if route is None:
-            raise ProxyError(NO_PRIVILEGE, f"{caller} has no privilege for this service, method and path")
+            raise ProxyError(
+                NO_PRIVILEGE,
+                f"{caller} has no privilege for this service, method and path",
+                numbers=self._lack(caller, service, path),
+            )
         return route
 
     def admit(self, caller: str, service: str, method: bytes, target: bytes) -> tuple[Route, bytes]:
@@ -150,6 +154,22 @@ class Privileges:
             elif len(lacks) == 1:
                 near_misses.append(NearMiss(privilege, lacks[0]))
         return Explanation(route, tuple(outranked), tuple(near_misses))
+
+    def _lack(self, caller: str, service: str, path: bytes) -> Numbers:
+        """Return what the privileges of a caller lack for a request that they don't allow; see `NearMiss`."""
+        services = self._by_caller.get(caller)
+        if services is None:
+            return {"privileges_lack": "the caller"}
+        routes = services.get(service)
+        if routes is None:
+            return {"privileges_lack": "the service"}
+        methods = routes.methods_of(path)
+        if not methods:
+            return {"privileges_lack": "the path"}
+        return {
+            "privileges_lack": "the method",
+            "methods_allowed": ", ".join(sorted(map(bytes.decode, methods))),
+        }
 
     def _find(self, caller: str, service: str, method: bytes, path: bytes) -> Route | None:
         services = self._by_caller.get(caller)

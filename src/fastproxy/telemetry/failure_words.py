@@ -14,7 +14,7 @@ HANDSHAKES = {
     "handshake": "the out proxy there has another name for this receiver, or a middlebox changes what "
     "passes; or it is no out proxy",
     "unknown_caller": "add the caller's public key to `callers` or `callers_dir` here, if it may call; "
-    "`fastproxy keys show` prints key ids",
+    "`fastproxy keys show` prints key ids, and the out proxy's dashboard has those of its callers",
     "key_ended": "give the caller there another key, made with `fastproxy keys new`, and list it here with a "
     "later date",
     "record": "the caller there has another `psk` than here, or somebody repeats what they recorded",
@@ -31,6 +31,25 @@ HANDSHAKES = {
     "draining": "nothing: this proxy is shutting down, others take the calls",
 }
 """What to do about links that didn't come about, by why."""
+REFUSALS = {
+    "mac": "it was not made for this receiver's public key",
+    "handshake": "its handshake doesn't fit this receiver",
+    "unknown_caller": "no caller here has the key that it came with",
+    "key_ended": "its caller's key has passed its date",
+    "record": "its caller's proof didn't open",
+    "version": "the two proxies have no version in common",
+    "identity": "its certificate is no caller's",
+    "tls": "TLS failed",
+    "timeout": "its handshake took too long",
+    "closed": "the other end hung up during the handshake",
+    "lost": "the connection broke during the handshake",
+    "rate": "too many are made from there",
+    "user": "the user who runs the other end isn't allowed here",
+    "half_open": "too many handshakes are under way",
+    "links": "its caller has too many links",
+    "draining": "this proxy is shutting down",
+}
+"""What is meant by links that didn't come about, by why."""
 _OTHER_ADVICE = "somebody there doesn't keep to the protocol of links"
 
 
@@ -45,8 +64,9 @@ def with_words(failure: Failure) -> Failure:
     if row is not None:
         failure.title, failure.advice = row.title, row.advice
     elif failure.phase == HANDSHAKE:
-        failure.title = "A link was refused"
-        failure.advice = advice_on(failure.cause.removeprefix(f"{HANDSHAKE}_"))
+        label = failure.cause.removeprefix(f"{HANDSHAKE}_")
+        failure.title = f"A link was refused: {REFUSALS.get(label, 'it broke a rule of links')}"
+        failure.advice = advice_on(label)
     elif failure.cause == CALLER_GONE:
         failure.title = "The caller hung up before its answer was through"
         failure.advice = (

@@ -26,13 +26,27 @@ _TALL = (LAPTOP[0], 1060)
 
 def main() -> None:
     """Take all of them."""
-    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
-    folder.mkdir(parents=True, exist_ok=True)
+    folder = folder_to_fill()
     with browser() as started:
         _take(started, healthy(), folder / "dashboard-well.png", _TALL, "light")
         _take(started, failing(), folder / "dashboard-failing.png", _TALL, "dark")
         _take(started, failing(), folder / "dashboard-phone.png", PHONE, "light")
         _take(started, failing(), folder / "dashboard-story.png", LAPTOP, "light", is_story=True)
+
+
+def folder_to_fill() -> Path:
+    """Return the folder that the command line names, or that of the docs."""
+    folder = Path(sys.argv[1]) if len(sys.argv) > 1 else FOLDER
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+def save(raw: bytes, file: Path) -> None:
+    """Make a picture small, and keep it."""
+    picture = Image.open(io.BytesIO(raw)).convert("RGB").quantize(192, dither=Image.Dither.NONE)
+    picture.save(file, optimize=True)
+    assert file.stat().st_size < LIMIT_BYTES, file
+    print(f"{file.name}: {file.stat().st_size // 1024} KiB")
 
 
 def _take(
@@ -55,10 +69,7 @@ def _take(
         page.evaluate("scrollTo(0, 0)")
         raw = page.locator("#found").screenshot() if is_story else page.screenshot()
         looks.problems.clear()
-    picture = Image.open(io.BytesIO(raw)).convert("RGB").quantize(192, dither=Image.Dither.NONE)
-    picture.save(file, optimize=True)
-    assert file.stat().st_size < LIMIT_BYTES, file
-    print(f"{file.name}: {file.stat().st_size // 1024} KiB")
+    save(raw, file)
 
 
 def _let_time_go_by(looks: Looking, played: Played, url: str) -> None:

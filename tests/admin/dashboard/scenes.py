@@ -130,6 +130,15 @@ def failing() -> Played:
                 "last_used_unix_s": now,
                 "uses": 3,
             },
+            {
+                "name": "song",
+                "kind": "caller",
+                "key_id": "k7Qe2vX0",
+                "is_own": False,
+                "not_after_unix_s": now - 86_400,
+                "last_used_unix_s": now - 90_000,
+                "uses": 1,
+            },
         ],
     }
     return played

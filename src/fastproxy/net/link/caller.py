@@ -340,9 +340,20 @@ class CallerLink(Link):
 
     def _ended(self, reason: str) -> None:
         self._on_end(self, reason)
+        how = _ENDS.get(reason, reason)
         while self.streams:  # whoever deals with a record now may hold them: none is there any more
             _, answered = self.streams.popitem()
-            answered.fail(ProxyError(CONNECTION_LOST, f"{self._name}: the link ended ({reason})", sent=True))
+            answered.fail(ProxyError(CONNECTION_LOST, f"{self._name}: the link ended ({how})", sent=True))
+
+
+_ENDS = {
+    "record": "record: what came isn't what the receiver has sealed, but was changed, dropped or repeated on "
+    "the way",
+    "lost": "lost: the connection broke",
+    "silent": "silent: the receiver doesn't answer",
+    "unread": "unread: the receiver doesn't read",
+}
+"""Why a link ended, for people; other reasons are words already, or a receiver's mistakes."""
 
 
 _OF_STREAMS = {

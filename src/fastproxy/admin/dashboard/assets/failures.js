@@ -4,6 +4,9 @@ import { now } from "./clock.js";
 import { element, keep, mark, say, withCode } from "./dom.js";
 import { age, clock, duration, named } from "./words.js";
 
+/** To whom a proxy passes requests on. */
+const NEXT = { out: "the in proxy", in: "the service" };
+
 const PHASES = {
   read: "while it read the request",
   identify: "while it found out who calls",
@@ -13,10 +16,10 @@ const PHASES = {
   rate: "when it counted against the rate",
   deadline: "as the time was up",
   pick: "while it picked an endpoint",
-  connect: "while it connected to the next hop",
-  send: "while it sent the request on",
-  wait: "while it waited for the answer",
-  answer: "while the answer was on its way",
+  connect: "while it connected to NEXT",
+  send: "while it sent the request on to NEXT",
+  wait: "while it waited for the answer of NEXT",
+  answer: "while the answer of NEXT was on its way",
   handshake: "during the handshake of a link",
 };
 
@@ -30,14 +33,20 @@ export function whoCalledWhom(failure) {
 
 /** Which hop did it, and when on the request's way. @param {Failure} failure */
 export function whereItFailed(failure) {
+  const isHere = failure.from !== "next hop";
   const role = failure.role ? ` (${failure.role} proxy)` : "";
   const here = `${failure.hop || "this proxy"}${role}`;
-  const isHere = failure.from !== "next hop";
-  const did = failure.status >= 500 ? "gave it up" : failure.status >= 400 ? "refused it" : "ended it";
-  const phase = PHASES[failure.phase] ?? `in the phase ${failure.phase}`;
+  const did = failure.phase === "handshake" ? "refused it"
+    : failure.status >= 500 ? "gave it up" : failure.status >= 400 ? "refused it" : "ended it";
+  const decider = isHere ? failure.role : failure.role === "out" ? "in" : "";
+  const phase = (PHASES[failure.phase] ?? `in the phase ${failure.phase}`).replace("NEXT", NEXT[decider] ?? "its next hop");
   const after = failure.duration_s > 0 ? `, after ${duration(failure.duration_s)}` : "";
   if (failure.cause === "caller_gone") return `The caller hung up on ${here} ${phase}${after}.`;
-  return isHere ? `${here} ${did} ${phase}${after}.` : `The next hop ${did} ${phase}; ${here} had its answer${after}.`;
+  if (isHere) return `${here} ${did} ${phase}${after}.`;
+  const there = decider === "in" ? "The in proxy" : "The next hop";
+  const at = failure.endpoint ? ` at ${failure.endpoint}` : "";
+  return `${there}${at} ${did} ${phase}; ${here} had its answer${after}. `
+    + `${there}'s own page has the numbers that decided it, under the same exchange id.`;
 }
 
 /** The whole story, to be put anywhere. @param {Failure} failure @param {(id: string) => void} find */
@@ -49,6 +58,7 @@ export function story(failure, find) {
   add("when", `${clock(failure.at_unix_s)}, ${age(now() - failure.at_unix_s)} ago`);
   add("request", [failure.method, failure.path].filter(Boolean).join(" "));
   add("route", failure.route);
+  add("phase", failure.phase);
   add("endpoint", failure.endpoint);
   add("attempts", failure.attempts ? String(failure.attempts) : "");
   add("peer", failure.peer);

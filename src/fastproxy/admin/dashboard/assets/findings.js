@@ -26,7 +26,7 @@ const FEW = 0.01;
 export function findings(known, flows, seconds, nowS) {
   return [
     ...ofProxy(known.proxy),
-    ...ofFlows(flows, seconds),
+    ...ofFlows(flows, seconds, known.failures.failures),
     ...ofFailures(known.failures.failures, flows, nowS),
     ...ofServices(known.services.services),
     ...ofIdentities(known.identities.identities, nowS),
@@ -38,12 +38,12 @@ function* ofProxy(proxy) {
   if (!proxy.is_ready) yield bad("not ready", `This proxy should get no traffic: ${proxy.not_ready}.`, "#workers");
   for (const worker of proxy.workers) {
     if (worker.loop_lag_s > LATE_LOOP_S) {
-      yield bad(`loop ${worker.number}`, `The event loop of worker ${worker.number} is ${duration(worker.loop_lag_s)} late.`, "#workers");
+      yield soon(`loop ${worker.number}`, `The event loop of worker ${worker.number} is ${duration(worker.loop_lag_s)} late.`, "#workers");
     }
   }
 }
 
-function* ofFlows(flows, seconds) {
+function* ofFlows(flows, seconds, failures) {
   for (const flow of flows.values()) {
     if (flow.failed === 0) continue;
     const [cause] = Object.entries(flow.causes).sort((one, other) => other[1] - one[1])[0] ?? [""];
@@ -52,10 +52,15 @@ function* ofFlows(flows, seconds) {
     yield bad(
       `flow ${flow.caller} ${flow.service}`,
       `${flow.caller} → ${flow.service}: ${share(part)} of ${some(flow.count, "call")} failed in ${lastSeconds(seconds)}`
-      + (cause ? `, most by ${cause}.` : ": the service answers with 5xx."),
+      + (cause ? `, most by ${cause}${inWords(cause, failures)}.` : ": the service answers with 5xx."),
       "#failures",
     );
   }
+}
+
+function inWords(cause, failures) {
+  const known = failures.find((one) => one.cause === cause);
+  return known?.title ? `: ${known.title}` : "";
 }
 
 /** Those that no flow shows: links that don't come about, requests that never became a call of anybody. */
@@ -85,8 +90,12 @@ function* ofServices(services) {
 }
 
 function* ofIdentities(identities, nowS) {
+  const lasts = (one) => !one.not_after_unix_s || one.not_after_unix_s > nowS;
+  const hasKey = new Set(identities.filter(lasts).map((one) => JSON.stringify([one.kind, one.name])));
   for (const identity of identities) {
     if (!identity.not_after_unix_s) continue;
+    // One that has been changed for another may end.
+    if (!lasts(identity) && hasKey.has(JSON.stringify([identity.kind, identity.name]))) continue;
     const left = identity.not_after_unix_s - nowS;
     const name = identity.is_own ? `This proxy's own key for ${identity.name}` : `The key of ${identity.name}`;
     const key = `key ${identity.kind} ${identity.name} ${identity.key_id}`;

@@ -12,7 +12,7 @@ const since = (unixS) => (unixS ? age(now() - unixS) : "–");
 
 const size = (value) => (value === null ? "–" : bytes(value));
 
-const STATES = { ok: "● ok", failing: "▲ failing", unknown: "○ not used yet" };
+const STATES = { ok: "● ok", failing: "▲ failing", unknown: "○ not connected" };
 
 function services() {
   const table = makeTable("Endpoints of services", [
@@ -129,7 +129,7 @@ function workers() {
     { head: "In flight", kind: "number", cell: (row) => count(row.in_flight) },
     { head: "Connections", kind: "number", cell: (row) => count(row.connections) },
     { head: "Links", kind: "number", cell: (row) => count(row.links) },
-    { head: "Loop lag", kind: "number", cell: (row) => duration(row.loop_lag_s), tone: (row) => (row.loop_lag_s > 0.25 ? "bad" : "") },
+    { head: "Loop lag", kind: "number", cell: (row) => duration(row.loop_lag_s), tone: (row) => (row.loop_lag_s > 0.25 ? "soon" : "") },
     { head: "Memory", kind: "number", cell: (row) => bytes(row.resident_bytes) },
     { head: "Process", kind: "number", cell: (row) => String(row.pid) },
   ], (row) => String(row.number), "No worker runs.");

@@ -1,7 +1,7 @@
 /** The search box: a caller or service is looked at; an exchange or trace id is asked for and told as a story. */
 
 import { Refused, ask } from "./api.js";
-import { byId, element, say } from "./dom.js";
+import { byId, element, say, withCode } from "./dom.js";
 import { FailureList, story, whoCalledWhom } from "./failures.js";
 
 export class Search {
@@ -60,7 +60,7 @@ export class Search {
       return [element("p", {}, "What failed in this trace, newest first:"), node];
     }
     return [element("p", {}, "No caller or service has this name, and no failure that is kept has this exchange or trace id."),
-      element("p", { class: "faint" }, hint.join(" "))];
+      element("p", { class: "faint" }, ...withCode(hint.join(" ")))];
   }
 
   _show(title, content) {
