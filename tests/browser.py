@@ -44,10 +44,15 @@ class Looking:
         self.page = page
         self.problems: list[str] = []
         self.asked: list[str] = []
-        self._url = url
+        self._from = [f"{url}/", "data:"]
         page.on("console", self._said)
         page.on("pageerror", lambda error: self.problems.append(f"a script failed: {error}"))
         page.on("request", self._asks)
+
+    def go_to(self, url: str) -> None:
+        """Look at another page from here on."""
+        self._from.append(f"{url}/")
+        self.page.goto(url)
 
     def _said(self, message: ConsoleMessage) -> None:
         # That a request was refused or met nobody is for the page to tell; the browser says it as well.
@@ -56,7 +61,7 @@ class Looking:
 
     def _asks(self, request: Request) -> None:
         self.asked.append(request.url)
-        if not request.url.startswith((f"{self._url}/", "data:")):
+        if not request.url.startswith(tuple(self._from)):
             self.problems.append(f"it asks {request.url}")
 
     def count(self, end: str) -> int:
