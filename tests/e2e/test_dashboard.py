@@ -111,7 +111,7 @@ def test_both_proxies_show_the_call_with_rate_and_latency(browser: Browser, pair
 
 FAILURES = {
     "connect_refused": ("/gone/x", 503, "gave it up while it connected to the service", "endpoint"),
-    "no_privilege": ("/api/secret", 403, "refused it when it looked for a privilege", "request"),
+    "no_privilege": ("/api/secret", 403, "refused it when it looked for a privilege", "privileges lack"),
     "rate_limited": ("/api/slow/x", 429, "refused it when it counted against the rate", "burst"),
 }
 """By cause: what is called, the answer, what the page says of it, and a fact that it shows."""
@@ -119,21 +119,49 @@ FAILURES = {
 
 def test_failures_are_told_in_words_and_found_by_their_exchange(browser: Browser, pair: Pair) -> None:
     pair.fetch("GET", FAILURES["rate_limited"][0])  # may pass
+    failed = {cause: pair.fetch("GET", target) for cause, (target, *_) in FAILURES.items()}
     with looking(browser, page_of(pair.inner)) as looks:
         page = looks.page
-        for cause, (target, status, words, fact) in FAILURES.items():
-            failed = pair.fetch("GET", target)
-            assert failed.status == status
+        for cause, (_, status, words, fact) in FAILURES.items():
+            assert failed[cause].status == status
+            exchange = failed[cause].exchange
             group = page.locator("#failures details").filter(has_text=cause)
             group.locator("summary").click()
             story = group.locator(".story")
             expect(story).to_contain_text(f"in (in proxy) {words}")
             expect(story).to_contain_text("What to do: ")
             expect(story.locator("dt").filter(has_text=re.compile(f"^{fact}$"))).to_have_count(1)
-            page.get_by_label("Caller, service, exchange id or trace id").fill(failed.exchange)
+            page.get_by_label("Caller, service, exchange id or trace id").fill(exchange)
             page.keyboard.press("Enter")
-            expect(page.locator("#found")).to_contain_text(f"Found of {failed.exchange}")
+            expect(page.locator("#found")).to_contain_text(f"Found of {exchange}")
             expect(page.locator("#found .story")).to_contain_text(words)
+
+
+def test_the_tap_shows_calls_live_by_its_filter_and_ends_at_the_proxy(browser: Browser, pair: Pair) -> None:
+    log = pair.inner.log
+    ended = len(log.find(message="tap ends"))
+    with looking(browser, page_of(pair.inner)) as looks:
+        page = looks.page
+        status, state = page.locator("#tap-status"), page.locator("#tap-state")
+        lines = page.locator("#tap-lines > li")
+        status.fill("4xx")
+        page.get_by_role("button", name="Start").click()
+        expect(state).to_have_text("Running. 0 seen.")
+        refused = pair.fetch("GET", "/api/secret")
+        expect(state).to_have_text("Running. 1 seen.")  # and none of those that go well all the time
+        for part in ("web → api", "GET /secret", "▲ 403", "no_privilege"):
+            expect(lines).to_contain_text(part)
+        lines.locator("summary").click()
+        expect(lines.locator(".story")).to_contain_text(refused.exchange)
+        page.get_by_role("button", name="Stop").click()
+        line = log.wait_for_more(ended, message="tap ends")
+        assert (line["shown"], line["access"], line["redacted"]) == (1, "reading", True)
+        assert "4xx" in str(line["filter"])
+        expect(state).to_have_text("Stopped. 1 seen.")
+        status.fill("")
+        page.get_by_role("button", name="Start").click()
+        expect(lines.first).to_contain_text("GET /x")
+    assert log.wait_for_more(ended + 1, message="tap ends")["shown"] >= 1  # the page was left
 
 
 def test_a_proxy_that_nobody_may_read_says_what_to_do(browser: Browser, make: Maker) -> None:

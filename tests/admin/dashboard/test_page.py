@@ -61,22 +61,25 @@ def test_what_fails_is_said_in_words_and_by_form(browser: Browser, ill: tuple[Pl
         assert story.inner_text() == told
 
 
-@pytest.mark.parametrize(("theme", "sizes"), [("light", (LAPTOP, PHONE)), ("dark", (PHONE, LAPTOP))])
-def test_it_can_be_read_in_both_themes_and_sizes(
-    browser: Browser, ill: tuple[Played, str], theme: Theme, sizes: tuple[tuple[int, int], ...]
-) -> None:
+def test_it_can_be_read_in_both_themes_and_sizes(browser: Browser, ill: tuple[Played, str]) -> None:
     """By axe-core's rules for contrast, names, landmarks, headings; and none of it is wider than a window."""
-    with looking(browser, ill[1], size=sizes[0], theme=theme, bypass_csp=True) as looks:
+    shown: tuple[tuple[Theme, tuple[tuple[int, int], ...]], ...] = (
+        ("light", (LAPTOP, PHONE)),
+        ("dark", (PHONE, LAPTOP)),
+    )
+    with looking(browser, ill[1], bypass_csp=True) as looks:
         page = looks.page
         is_there(page)
         page.locator("#failures summary").first.click()
-        for width, height in sizes:
-            page.set_viewport_size({"width": width, "height": height})
-            assert looks.width() == width
-        ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
-        assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (theme == "dark")
-        found = Axe().run(page, options={"resultTypes": ["violations"]})
-        assert found.response["violations"] == [], found.generate_report()
+        for theme, sizes in shown:
+            page.emulate_media(color_scheme=theme)
+            for width, height in sizes:
+                page.set_viewport_size({"width": width, "height": height})
+                assert looks.width() == width
+            ground = page.evaluate("getComputedStyle(document.body).backgroundColor")
+            assert (sum(map(int, re.findall(r"\d+", ground))) < 200) == (theme == "dark")
+            found = Axe().run(page, options={"resultTypes": ["violations"]})
+            assert found.response["violations"] == [], found.generate_report()
 
 
 def test_it_says_since_when_the_proxy_cannot_be_reached(browser: Browser, well: tuple[Played, str]) -> None:
@@ -102,6 +105,7 @@ def test_the_numbers_behind_it(browser: Browser, well: tuple[Played, str]) -> No
             """async () => {
               const { percentile } = await import("/assets/histogram.js");
               const { Readings, flowKey } = await import("/assets/readings.js");
+              const { whereItFailed } = await import("/assets/failures.js");
               const { duration, share, short, bytes, named } = await import("/assets/words.js");
               const row = (count, buckets, cause = "") => ({ outcome: "2xx", cause, count, buckets });
               const readings = new Readings();
@@ -116,6 +120,8 @@ def test_the_numbers_behind_it(browser: Browser, well: tuple[Played, str]) -> No
                 percentiles: [[[0, 0, 0], 0.5], [[10, 0, 0], 0.5], [[0, 4, 0], 0.5], [[0, 0, 4], 0.5],
                   [[5, 5, 0], 0.9]].map(([counts, part]) => percentile([1, 2], counts, part)),
                 flow: [flow.count, flow.failed, flow.buckets], seconds: readings.last(10).seconds,
+                next: whereItFailed({ role: "out", hop: "o", from: "next hop", status: 503, phase: "connect",
+                  endpoint: "h:1", duration_s: 0 }),
                 words: [...[0.000021, 0.0032, 1.5, 400, -3].map(duration),
                   ...[0, 0.00001, 0.125, 0.9999].map(share),
                   short(1234), short(56789), bytes(1536), named("retry_after_s", 0.4).join(" "),
@@ -126,6 +132,10 @@ def test_the_numbers_behind_it(browser: Browser, well: tuple[Played, str]) -> No
     assert found["percentiles"] == [None, 0.5, 1.5, 2, pytest.approx(1.8)]
     assert found["flow"] == [8, 1, [6, 1, 1]]
     assert found["seconds"] == 3
+    assert found["next"] == (
+        "The in proxy at h:1 gave it up while it connected to the service; o (out proxy) had its answer. "
+        "The in proxy's own page has the numbers that decided it, under the same exchange id."
+    )
     assert found["words"] == [
         "21 µs",
         "3.2 ms",
