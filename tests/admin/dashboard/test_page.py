@@ -11,6 +11,9 @@ import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Browser, expect
 
+from fastproxy.errors import TABLE
+from fastproxy.telemetry.failure_words import REFUSALS, advice_on
+from fastproxy.telemetry.failures import HANDSHAKE
 from tests.admin.dashboard.finders import edge, has_rates, is_there
 from tests.admin.dashboard.played import Played
 from tests.browser import LAPTOP, PHONE, Theme, looking
@@ -153,3 +156,28 @@ def test_the_numbers_behind_it(browser: Browser, well: tuple[Played, str]) -> No
         "rate 5/s",
         "limit 7",
     ]
+
+
+def test_every_cause_there_is_is_told_in_words(browser: Browser, well: tuple[Played, str]) -> None:
+    played, url = well
+    told = {row.label: (row.title, row.advice, row.phase, row.status) for row in TABLE.values()}
+    told |= {
+        f"{HANDSHAKE}_{label}": (f"A link was refused: {words}", advice_on(label), HANDSHAKE, 0)
+        for label, words in REFUSALS.items()
+    }
+    played.parts["failures"] = [
+        {
+            "cause": cause, "title": title, "advice": advice, "phase": phase, "status": status,
+            "detail": f"as {cause} has it", "exchange": f"x{number}", "ago_s": float(number),
+        }
+        for number, (cause, (title, advice, phase, status)) in enumerate(told.items())
+    ]  # fmt: skip
+    with looking(browser, url) as looks:
+        groups = looks.page.locator("#failure-list details")
+        expect(groups).to_have_count(len(told))
+        groups.evaluate_all("all => all.forEach(group => { group.open = true; })")
+        expect(looks.page.locator("#failure-list .story")).to_have_count(len(told))
+        for text, (cause, (title, advice, _, _)) in zip(groups.all_inner_texts(), told.items(), strict=True):
+            assert title in text
+            assert f"as {cause} has it" in text
+            assert f"What to do: {advice.replace('`', '')}" in text
