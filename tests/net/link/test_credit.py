@@ -35,6 +35,7 @@ from fastproxy.wire.records import Packing
 from tests.net.kit import Run
 from tests.net.link.ends import (
     LINK_WINDOW_BYTES,
+    MAX_STREAMS,
     PEER_PARAMS,
     STREAM_WINDOW_BYTES,
     TRAILERS_OF_CALLERS,
@@ -230,6 +231,33 @@ def test_small_calls_go_on_beside_one_that_is_stalled_and_one_that_is_huge() -> 
     assert not stalled.told
 
 
+@pytest.mark.parametrize("is_answer", [False, True])
+def test_small_calls_go_on_however_many_contents_nobody_reads(is_answer: bool) -> None:
+    """Else as many of them as fill the link's window would hold up all others until their deadlines."""
+    large = bytes(2 * MIB)
+
+    async def answer(stream: ReceivedStream, request: Sealed) -> None:
+        if request.is_whole and request.data == b"small":
+            await echo(stream, request)
+        elif is_answer:
+            await answered(stream, large)
+        else:
+            body_of(stream)
+            await Waiter()
+
+    pair = Pair()
+    pair.service.answer = answer
+    stalled = [pair.call(b"large" if is_answer else large) for _ in range(MAX_STREAMS - 1)]
+    pair.settle()
+    assert pair.receiver.has_room(1) is not is_answer
+    assert pair.caller.has_room(1) is is_answer, "more of them than the link takes"
+    for _ in range(200):
+        small = pair.call(b"small")
+        pair.settle()
+        assert small.content == b"small"
+    assert not any(call.told for call in stalled) or is_answer
+
+
 def test_bodies_take_turns_piece_by_piece() -> None:
     end = Calling()
     for _ in range(3):
@@ -251,7 +279,7 @@ def test_a_body_is_read_when_its_turn_has_come() -> None:
 
 
 def test_the_end_of_content_needs_no_credit() -> None:
-    end = Calling(peer_params=Params(MIB, 150_000, 0))
+    end = Calling(peer_params=Params(MIB, 200_000, 0))  # a quarter of it isn't for content in pieces
     for size_bytes in (140_000, 50_000, 0):
         end.call(Pieces(bytes(size_bytes)) if size_bytes else Pieces())
     frames = [each for each in end.peer.hear() if each.kind & ~END == DATA]
@@ -263,16 +291,16 @@ def test_the_end_of_content_needs_no_credit() -> None:
 
 
 def test_an_answer_stays_within_the_windows_that_the_caller_grants() -> None:
-    end = Receiving(peer_params=Params(70_000, 100_000, 0))
+    end = Receiving(peer_params=Params(70_000, 133_332, 0))  # of which three quarters are for large contents
 
     async def answer(stream: ReceivedStream, request: Sealed) -> None:
         await answered(stream, bytes(90_000))
 
     end.service.answer = answer
     end.peer.send(request(1), request(2))
-    assert content_bytes(end.peer.hear()) == {1: 70_000, 2: 30_000}  # all that the link takes
+    assert content_bytes(end.peer.hear()) == {1: 70_000, 2: 29_999}  # all that the link takes of them
     end.peer.send(window(0, 1_000_000))
-    assert content_bytes(end.peer.hear()) == {2: 40_000}  # all that each stream takes
+    assert content_bytes(end.peer.hear()) == {2: 40_001}  # all that each stream takes
     end.peer.send(window(1, 20_000))
     end.peer.send(window(2, 19_999))
     assert content_bytes(end.peer.hear()) == {1: 20_000, 2: 19_999}

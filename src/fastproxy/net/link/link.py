@@ -52,6 +52,9 @@ from fastproxy.wire.link.records import MAX_PLAINTEXT_BYTES, REKEY_RECORDS
 if TYPE_CHECKING:
     from fastproxy.net.tls import TlsPeer
 
+_RESERVED = 4
+"""That part of the peer's credit is left to messages that one frame holds: whatever readers let bodies stand
+still, calls that are small go on. Credit is given back in parts of half of that."""
 BULK_BYTES = 131_072
 """Content on its way that leaves in one turn of the loop, over all streams; small messages go beside it."""
 _EARLY_FRAMES = 32
@@ -110,6 +113,7 @@ class Link(asyncio.BufferedProtocol):
     """One end of a link; `CallerLink` and `ReceiverLink` are the two.
 
     streams: what is under way, by stream id. credit: content bytes that the peer still takes.
+    reserve_bytes: so much of it is for what one frame holds, and not for content that comes in pieces.
     ready: exchanges may begin here. is_open: and the peer reads what is sent.
     closed: the connection is gone, or is going.
     identity: what has proven who is at the other end: a public key, or what a certificate says.
@@ -123,7 +127,6 @@ class Link(asyncio.BufferedProtocol):
         "_bulk_bytes",
         "_close_reason",
         "_credit_counted",
-        "_half_bytes",
         "_has_keys",
         "_heard_s",
         "_held",
@@ -147,6 +150,7 @@ class Link(asyncio.BufferedProtocol):
         "_transport",
         "_turns",
         "_used_s",
+        "_worth_bytes",
         "born_s",
         "closed",
         "counters",
@@ -159,6 +163,7 @@ class Link(asyncio.BufferedProtocol):
         "peer_stream_window_bytes",
         "read_s",
         "ready",
+        "reserve_bytes",
         "settings",
         "streams",
     )
@@ -194,12 +199,12 @@ class Link(asyncio.BufferedProtocol):
         self._paused_since_s = 0.0
         self._held: deque[Waiter[None]] = deque()  # what waits until the peer reads
         self._turns: deque[_Turn] = deque()
-        self.credit = self._credit_counted = 0
+        self.credit = self._credit_counted = self.reserve_bytes = 0
         self._newest_counted = 0
         self.peer_stream_window_bytes = 0
         # receiving
         self._room_bytes = settings.params.link_window_bytes
-        self._half_bytes = settings.params.link_window_bytes // 2
+        self._worth_bytes = settings.params.link_window_bytes // (2 * _RESERVED)
         self._owed_bytes = 0
         self._heard_s = self._used_s = self.read_s = 0.0
         self._newest = 0  # stream, when the timer looked last
@@ -239,6 +244,7 @@ class Link(asyncio.BufferedProtocol):
         """The handshake is through: from now on there are records."""
         self._sealer, self._opener = established.sealer, established.opener
         self.credit = self._credit_counted = established.params.link_window_bytes
+        self.reserve_bytes = self.credit // _RESERVED
         self.peer_stream_window_bytes = established.params.stream_window_bytes
         self._has_keys = True
 
@@ -431,11 +437,12 @@ class Link(asyncio.BufferedProtocol):
 
     async def turn(self) -> None:
         """Wait until a piece of content may be sent: in turn with other streams, and while the peer reads."""
+        is_spent = self.credit <= self.reserve_bytes
         if self.closed or not (
-            self._turns or self._bulk_bytes >= BULK_BYTES or self._paused_since_s or self.credit <= 0
+            self._turns or self._bulk_bytes >= BULK_BYTES or self._paused_since_s or is_spent
         ):
             return
-        if self.credit <= 0:
+        if is_spent:
             self.counters.stalls += 1
         await _wait_in(self._turns, _Turn())
 
@@ -443,7 +450,7 @@ class Link(asyncio.BufferedProtocol):
         """Whether so much content may leave at once, before what waits for its turn."""
         return (
             self._bulk_bytes < BULK_BYTES
-            and self.credit >= size_bytes
+            and self.credit - self.reserve_bytes >= size_bytes
             and not self._paused_since_s
             and not self.closed
         )
@@ -458,7 +465,8 @@ class Link(asyncio.BufferedProtocol):
 
         Nobody waits here for the peer: what ends a stream needs no credit.
         """
-        if self.has_queue and self.credit > 0 and not self._paused_since_s and not self.closed:
+        is_spent = self.credit <= self.reserve_bytes
+        if self.has_queue and not (is_spent or self._paused_since_s or self.closed):
             await _wait_in(self._turns, _Turn(is_reading=True))
 
     async def until_read(self) -> None:
@@ -494,7 +502,7 @@ class Link(asyncio.BufferedProtocol):
     def consumed(self, size_bytes: int) -> None:
         """Content has gone on, or is not wanted: the peer gets credit for more."""
         owed_bytes = self._owed_bytes = self._owed_bytes + size_bytes
-        if owed_bytes >= self._half_bytes:
+        if owed_bytes >= self._worth_bytes:
             self._room_bytes += owed_bytes
             self._owed_bytes = 0
             self.send(frame(WINDOW, 0, build_window(owed_bytes)))

@@ -149,7 +149,7 @@ class ContentSender:
             has_turn = False
             if link.closed:
                 raise ProxyError(CONNECTION_LOST, "the link has ended", sent=True)
-            size_bytes = min(len(data) - at, _PIECE_BYTES, self.window, link.credit)
+            size_bytes = min(len(data) - at, _PIECE_BYTES, self.window, link.credit - link.reserve_bytes)
             piece = memoryview(data)[at : at + size_bytes]
             at += size_bytes
             self._send_piece(piece, end if at == len(data) else 0)
