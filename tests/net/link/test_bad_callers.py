@@ -305,6 +305,15 @@ def test_as_much_as_a_busy_link_needs_is_no_flood() -> None:
     assert not end.ended
 
 
+def test_credit_for_a_body_that_goes_fast_is_no_flood() -> None:
+    """As it comes where windows are the smallest that a config can set: an eighth of that in each frame."""
+    end = Receiving()
+    record = window(0, 65_536 // 8) * 500
+    for _ in range(200):  # 819 MB within no time
+        end.peer.send(record)
+    assert not end.ended
+
+
 def test_more_streams_than_agreed_are_refused_and_leave_nothing() -> None:
     end = Receiving()
     end.service.answer = wait_for_ever

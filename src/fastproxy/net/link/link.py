@@ -71,6 +71,9 @@ _WRITE_HIGH_BYTES, _WRITE_LOW_BYTES = 262_144, 65_536
 _PATIENCE, _PATIENCE_PER_S = 50_000, 20_000
 """How much a peer may bother at once (see `Link.bother`), and how much of it comes back in a second. As much
 as a busy link needs: 20,000 padded records, or small pieces of content, or 2,000 resets, in a second."""
+_MUCH_CREDIT_BYTES = 4096
+"""Credit of this size costs no patience: no window holds more than 2 GiB, so there can't be much of it. The
+faster a body goes, the more of it there is, and most where windows are the smallest that can be set."""
 _DEAR = 200
 """What a ping, a rekey or a goodbye costs, none of which comes often."""
 _GOODBYE_S = 1.0
@@ -539,8 +542,9 @@ class Link(asyncio.BufferedProtocol):
             LinkError: there is none of this kind, or not in this form.
         """
         if kind == WINDOW:
-            self.bother(1)
             more_bytes = parse_window(payload)
+            if more_bytes < _MUCH_CREDIT_BYTES:
+                self.bother(1)
             self.credit = added_credit(self.credit, more_bytes)
             self._credit_counted += more_bytes
             self._give_turns()
