@@ -6,6 +6,8 @@ import json
 import socket
 import struct
 import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from types import TracebackType
 from typing import Any, Self
 
@@ -200,3 +202,20 @@ class Uploader:
             self._client.send(self._end)
         except OSError as error:
             self.error = error
+
+
+@contextmanager
+def meanwhile(client: Client, work: Callable[[], None]) -> Iterator[None]:
+    """Do something with a connection on a thread of its own, until it is cut."""
+
+    def run() -> None:
+        with suppress(OSError):
+            work()
+
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        client.socket.shutdown(socket.SHUT_RDWR)
+        thread.join(10)

@@ -184,6 +184,12 @@ def answering(answer: bytes) -> Script:
     return script
 
 
+def resetting(conversation: Conversation) -> None:
+    """A script that takes a request and resets the connection instead of answering."""
+    conversation.request()
+    conversation.reset()
+
+
 def sized(body: bytes, *fields: str, status: str = "200 OK") -> bytes:
     """A response with a sized content."""
     lines = [f"HTTP/1.1 {status}", *fields, f"Content-Length: {len(body)}", "", ""]

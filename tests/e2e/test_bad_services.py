@@ -16,7 +16,7 @@ from tests.e2e.conftest import Maker
 from tests.e2e.http_wire import body_pieces, read_head
 from tests.e2e.nginx import Nginx
 from tests.e2e.proxies import Pair
-from tests.e2e.services import Conversation, Script, ScriptedService, answering, echo, sized
+from tests.e2e.services import Conversation, Script, ScriptedService, answering, echo, resetting, sized
 
 Services = dict[str, ScriptedService]
 
@@ -64,12 +64,6 @@ HALF = {
     "trailer that is none": CHUNKED + b"4\r\nhalf\r\n0\r\nno field\r\n\r\n",
     "trailer that must not be": CHUNKED + b"4\r\nhalf\r\n0\r\nContent-Length: 3\r\n\r\n",
 }
-
-
-def resetting(conversation: Conversation) -> None:
-    """Resets the connection instead of answering."""
-    conversation.request()
-    conversation.reset()
 
 
 def closing(conversation: Conversation) -> None:

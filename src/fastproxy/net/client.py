@@ -136,6 +136,16 @@ class ClientConnection(asyncio.Protocol):
         return self._waiter is not None or self._framing is not None or self._sending is not None
 
     @property
+    def is_sending(self) -> bool:
+        """Whether a part of the request's body hasn't left."""
+        return self._sending is not None
+
+    @property
+    def is_unread(self) -> bool:
+        """Whether the endpoint doesn't read what is sent."""
+        return self._drained is not None
+
+    @property
     def fd(self) -> int:
         """Number of its descriptor; -1 when it is gone, or has none."""
         sock = None if self._transport is None else self._transport.get_extra_info("socket")

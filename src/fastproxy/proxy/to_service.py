@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import cast
 
+from fastproxy.errors import DEADLINE_EXCEEDED, ProxyError
 from fastproxy.model import Body, Content, Endpoint, Exchange, Response, host_field
 from fastproxy.net.client import ClientConnection
 from fastproxy.net.http1 import length_line
@@ -14,6 +15,8 @@ from fastproxy.proxy.transport import Begun, Outgoing, connect_in_time
 
 _EXCHANGE_NAME = b"%b: " % EXCHANGE
 _BUDGET_NAME = b"\r\n%b: " % BUDGET
+_NOT_READ = ", the service hadn't read the request whole"
+_NOT_SENT = ", the caller hadn't sent the request whole"
 _WITH_BODY = frozenset((b"POST", b"PUT", b"PATCH"))
 
 
@@ -80,7 +83,9 @@ class ToService:
             )
         try:
             return await answer
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, ProxyError) and error.cause is DEADLINE_EXCEEDED and connection.is_sending:
+                error.detail += _NOT_READ if connection.is_unread else _NOT_SENT
             connection.abandon(answer)
             raise
 

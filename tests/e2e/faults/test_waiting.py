@@ -9,12 +9,12 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.e2e.client import Answer, Client, request_bytes
+from tests.e2e.client import Answer, Client, meanwhile, request_bytes
 from tests.e2e.conftest import Maker
 from tests.e2e.faults.fault import IN, OUT, TELLING, Fault, Scene, check
 from tests.e2e.http_wire import read_head, read_rest
-from tests.e2e.services import Conversation, Script
-from tests.e2e.test_bad_services import GARBAGE, TOO_MUCH, resetting, saying
+from tests.e2e.services import Conversation, Script, resetting
+from tests.e2e.test_bad_services import GARBAGE, TOO_MUCH, saying
 from tests.e2e.test_policies import half, silent
 
 SHORT_S = 0.5
@@ -35,10 +35,23 @@ class Resetting:
         conversation.reset()
 
 
+class Unreading:
+    """A script that reads the head of a request, and nothing more until it is told to."""
+
+    def __init__(self) -> None:
+        self.go_on = threading.Semaphore(0)
+
+    def __call__(self, conversation: Conversation) -> None:
+        read_head(conversation.stream)
+        assert self.go_on.acquire(timeout=20)
+
+
+UNREADING = Unreading()
 INSIDE_THE_BODY = Resetting(HEAD + b"\r\nhalf")
 SCRIPTS: dict[str, Script] = {
     "silent": silent,
     "mute": silent,
+    "unreading": UNREADING,
     "half": half,
     "resetting": resetting,
     "in-its-head": saying(HEAD),
@@ -65,6 +78,23 @@ def reset_when_its_head_is_through(scene: Scene) -> Answer:
         return Answer(rest.start, rest.fields, rest.body, rest.trailers, rest.whole)
 
 
+def upload_that_is_not_read(scene: Scene) -> Answer:
+    """Send more than fits anywhere on the way."""
+    with Client(scene.out.listen) as client:
+        client.send(request_bytes("POST", "/unreading/", headers=[f"Content-Length: {1 << 26}"]))
+        with meanwhile(client, lambda: client.send(bytes(1 << 26))):
+            answer = client.answer()
+    UNREADING.go_on.release()
+    return answer
+
+
+def upload_that_stops(scene: Scene) -> Answer:
+    """Send a request but for its end."""
+    with Client(scene.out.listen) as client:
+        client.send(request_bytes("POST", "/silent/", headers=["Content-Length: 100"]) + b"x" * 99)
+        return client.answer()
+
+
 def stopped_in_proxy(scene: Scene) -> Answer:
     """Call while the in proxy stands still, of which nobody but the out proxy can tell."""
     worker = scene.inner.worker
@@ -81,6 +111,18 @@ FAULTS = [
         inject=posting("silent"),
         cause="deadline_exceeded", hop=IN, phase="wait", detail="phase wait",
         numbers={"timeout_s": SHORT_S, "budget_left_s": None},
+    ),
+    Fault(
+        name="a service that doesn't read the request",
+        inject=upload_that_is_not_read,
+        cause="deadline_exceeded", hop=IN, phase="wait",
+        detail="phase wait, the service hadn't read the request whole", numbers={"timeout_s": SHORT_S},
+    ),
+    Fault(
+        name="a caller that stops inside its request",
+        inject=upload_that_stops,
+        cause="deadline_exceeded", hop=IN, phase="wait",
+        detail="phase wait, the caller hadn't sent the request whole", numbers={"timeout_s": SHORT_S},
     ),
     Fault(
         name="an in proxy that doesn't answer",
@@ -139,7 +181,7 @@ FAULTS = [
 def scene(make_shared: Maker, request: pytest.FixtureRequest) -> Scene:
     """A pair over each way, whose in proxy gives some services little time."""
     services = {name: make_shared.service(script) for name, script in SCRIPTS.items()}
-    short = {name: {"timeout_s": SHORT_S} for name in ("silent", "half")}
+    short = {name: {"timeout_s": SHORT_S} for name in ("silent", "unreading", "half")}
     pair = make_shared.pair(
         {name: [service.endpoint] for name, service in services.items()},
         out=TELLING | {"defaults": {"transport": request.param}},

@@ -9,12 +9,11 @@ from __future__ import annotations
 import statistics
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
-from socket import SHUT_RDWR
+from contextlib import AbstractContextManager, contextmanager
 
 import pytest
 
-from tests.e2e.client import Client, request_bytes
+from tests.e2e.client import Client, meanwhile, request_bytes
 from tests.e2e.conftest import Maker
 from tests.e2e.http_wire import Message, read_head
 from tests.e2e.proxies import Pair
@@ -86,23 +85,6 @@ def pair(make: Maker, services: dict[str, ScriptedService]) -> Pair:
     """A pair in front of them."""
     hour = {"defaults": {"timeout_s": 3600}}
     return make.pair({name: [service.endpoint] for name, service in services.items()}, out=hour, inner=hour)
-
-
-@contextmanager
-def meanwhile(client: Client, work: Callable[[], None]) -> Iterator[None]:
-    """Do something with a connection on a thread of its own, until it is cut."""
-
-    def run() -> None:
-        with suppress(OSError):
-            work()
-
-    thread = threading.Thread(target=run, daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        client.socket.shutdown(SHUT_RDWR)
-        thread.join(10)
 
 
 @contextmanager
