@@ -116,3 +116,13 @@ def test_a_service_can_not_pass_for_a_proxy_that_refuses() -> None:
 def test_callers_that_nothing_proves_need_the_configs_word() -> None:
     with pytest.raises(ValueError, match="chat: no sign key proves"):
         way_in(sign=())
+
+
+def test_what_a_head_says_is_made_once_however_the_messages_come() -> None:
+    way, request = way_in(), request_to("/in/proxy/search/x")
+    heads = []
+    for _ in range(2):
+        with pytest.raises(StopIteration) as ended:  # a coroutine that has nothing to wait for
+            way.receive(request).send(None)
+        heads.append(ended.value.value.head)
+    assert heads[0] is heads[1]

@@ -9,7 +9,8 @@ and its senders look for errors in the header.
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Coroutine
+from typing import Any, NamedTuple, cast
 
 from fastproxy.errors import NOT_AN_ENVELOPE, ProxyError
 from fastproxy.model import Request, RequestHead, Response, ResponseHead
@@ -68,7 +69,13 @@ class CompatWayIn:
     def receive_single(self, outer: Request) -> Received | None:
         """Open a message that is here entirely, None for any other."""
         message = outer.content
-        return self._received(outer, message) if type(message) is bytes else None
+        if type(message) is not bytes:
+            return None
+        caller, service, inner = outer.head.plans.get(_ADDRESSED) or self._address(outer.head)
+        request = self._open(caller, message, self._limit_bytes)
+        return Received(
+            caller, request.answer, service=service, head=inner, content=request.body, rest=outer.rest
+        )
 
     async def receive(self, outer: Request) -> Received:
         """Wait for the whole message, and open it.
@@ -76,21 +83,10 @@ class CompatWayIn:
         Raises:
             ProxyError: nobody is proven, or the message has another form or is too large.
         """
-        self._addressed(outer.head)  # before any of it is held
-        return self._received(outer, await self._bodies.hold_sealed_request(outer.content))
-
-    def _received(self, outer: Request, message: bytes) -> Received:
-        caller, service, inner = self._addressed(outer.head)
-        request = self._open(caller, message, self._limit_bytes)
-        return Received(
-            caller, request.answer, service=service, head=inner, content=request.body, rest=outer.rest
-        )
-
-    def _addressed(self, head: RequestHead) -> Addressed:
-        known: Addressed | None = head.plans.get(_ADDRESSED)
-        if known is None:
-            known = head.plans[_ADDRESSED] = self._address(head)
-        return known
+        if _ADDRESSED not in outer.head.plans:
+            self._address(outer.head)  # before any of it is held
+        message = await self._bodies.hold_sealed_request(outer.content)
+        return cast(Received, self.receive_single(Request(outer.head, message, outer.peer, outer.rest)))
 
     def _address(self, head: RequestHead) -> Addressed:
         if not head.target.startswith(self.prefix):
@@ -103,18 +99,23 @@ class CompatWayIn:
         inner = RequestHead(head.method, target, head.minor)
         inner.host, inner.fields = head.host, head.fields
         inner.control = {name: value for name, value in head.control.items() if name != self._caller_field}
-        return Addressed(head.control.get(self._caller_field, b"").decode("latin-1"), service, inner)
+        caller = head.control.get(self._caller_field, b"").decode("latin-1")
+        addressed = head.plans[_ADDRESSED] = Addressed(caller, service, inner)
+        return addressed
 
-    async def hold(self, response: Response) -> Response:
-        """Wait for the rest of a service's answer.
+    def hold(self, response: Response) -> Coroutine[Any, Any, Response] | None:
+        """Wait for the rest of a service's answer; None where there is none.
 
-        Raises:
+        Raises (the wait):
             ProxyError: it is too large, or broke off.
         """
         content = response.content
         if type(content) is bytes and len(content) <= self._bodies.response_limit_bytes:
-            return response
-        return Response(response.head, await self._bodies.hold_response(content))
+            return None
+        return self._hold(response)
+
+    async def _hold(self, response: Response) -> Response:
+        return Response(response.head, await self._bodies.hold_response(response.content))
 
     def seal(
         self,

@@ -25,6 +25,7 @@ class ExchangeRoom:
         self._room = room
         self._recorder = recorder
         self._begin = recorder.exchange_type
+        self._tracer = recorder.tracer
         self.in_flight = 0
         self._watch: Watching | None = None
         self._share = self.in_flight_limit = room.begin()

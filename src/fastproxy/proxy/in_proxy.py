@@ -9,7 +9,7 @@ answer made is up to the way that it came (`way_in.py`).
 from __future__ import annotations
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, cast
 
 from msgspec import Struct
 
@@ -43,6 +43,9 @@ from fastproxy.proxy.to_service import ServiceLane
 from fastproxy.proxy.transport import Outgoing
 from fastproxy.proxy.way_in import Received, ShortWayIn, WayBack, WayIn
 from fastproxy.wire.records import PLAIN, Packing
+
+if TYPE_CHECKING:
+    from fastproxy.telemetry.tracing import TracedExchange
 
 _CHALLENGED = "challenged"
 
@@ -240,11 +243,13 @@ class InProxy(ExchangeRoom):
                 raise ProxyError(UPGRADE_UNSUPPORTED, "the way that it came carries HTTP only")
             # pick an endpoint of the service, forward, wait
             begun = None if taken is None else taken.begun
-            ending = self._recorder.trace(exchange, received.rest, has_left=begun is not None)
+            ending = received.rest
+            if self._tracer is not None:
+                ending = self._tracer.begin(cast("TracedExchange", exchange), ending, may_start=begun is None)
             outgoing = plan.outgoing.ending(b"", ending)
             response = await plan.service.hop.forward(exchange, outgoing, received.content, begun)
-            if way.hold is not None:
-                response = await way.hold(response)
+            if way.hold is not None and (held := way.hold(response)) is not None:
+                response = await held
             if is_known and received.kind and flow is not None:
                 self._compile(flow, exchange, origin, received, plan)
             exchange.phase = "answer"  # a refusal keeps the phase in which it was made
@@ -358,22 +363,23 @@ class InProxy(ExchangeRoom):
                 self.rate_uses.note(key[0], key[1], route)
                 self._enforced(exchange, error)
         exchange.phase = "deadline"  # before its deadline?
-        exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
+        if plan.is_dated:
+            exchange.deadline = self._deadline(exchange, plan, received.budget_ms)
+        else:
+            timeout_s, budget_s = plan.service.hop.timeout_s, received.budget_ms / 1000
+            exchange.deadline = exchange.started + (budget_s if 0 < budget_s < timeout_s else timeout_s)
         return plan, known is not None
 
     def _deadline(self, exchange: Exchange, plan: Plan, sealed_budget_ms: int) -> float:
-        """The deadline as monotonic time, from all who have a say in it."""
-        if plan.is_dated:
-            return set_deadline(
-                exchange.started,
-                self._unix_clock(),
-                plan.service.hop.timeout_s,
-                dead_time=plan.dead_time,
-                timeout_ms=plan.timeout_ms,
-                sealed_budget_ms=sealed_budget_ms,
-            )
-        timeout_s, budget_s = plan.service.hop.timeout_s, sealed_budget_ms / 1000
-        return exchange.started + (budget_s if 0 < budget_s < timeout_s else timeout_s)
+        """The deadline, as monotonic time, of a request whose head says something of it."""
+        return set_deadline(
+            exchange.started,
+            self._unix_clock(),
+            plan.service.hop.timeout_s,
+            dead_time=plan.dead_time,
+            timeout_ms=plan.timeout_ms,
+            sealed_budget_ms=sealed_budget_ms,
+        )
 
     def _plan(self, exchange: Exchange, head: RequestHead, key: tuple[str, str, str]) -> Plan:
         """Decide what head, proven caller and service decide; it is kept with the head.

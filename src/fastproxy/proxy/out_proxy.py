@@ -29,7 +29,7 @@ from fastproxy.proxy.transport import Begun, Outgoing, OutLane
 
 if TYPE_CHECKING:
     from fastproxy.net.flight import Flow
-    from fastproxy.telemetry.tracing import Tracer
+    from fastproxy.telemetry.tracing import TracedExchange, Tracer
 
 
 class CallerRule(NamedTuple):
@@ -107,7 +107,6 @@ class OutProxy(ExchangeRoom):
         self._services = services
         self._hop_fields = fields
         self._own_fields = b"%b%b: " % (fields.via, EXCHANGE)
-        self._tracer = recorder.tracer
         self._has_short_way = has_short_way
         self._new_id = new_id
         self._clock = clock
@@ -138,7 +137,11 @@ class OutProxy(ExchangeRoom):
                 )
                 connection.set_deadline(exchange)
                 exchange.inform = connection.inform
-                ending = self._recorder.trace(exchange, request.rest, has_left=begun is not None)
+                ending = request.rest
+                if self._tracer is not None:
+                    ending = self._tracer.begin(
+                        cast("TracedExchange", exchange), ending, may_start=begun is None
+                    )
                 content = request.content
                 if plan.hold is not None:
                     content = await plan.hold(content)

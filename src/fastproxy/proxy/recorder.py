@@ -153,16 +153,6 @@ class Recorder:
             trace_id,
         )  # fmt: skip
 
-    def trace(self, exchange: Exchange, fields: FieldBlock, *, has_left: bool) -> FieldBlock:
-        """Find out whether an exchange is traced; return the fields of its head for the next hop.
-
-        Args:
-            fields: of the request's head. has_left: the request was sent already, as it came.
-        """
-        if self.tracer is None:
-            return fields
-        return self.tracer.begin(cast("TracedExchange", exchange), fields, may_start=not has_left)
-
     def find_trace(self, exchange: Exchange, fields: FieldBlock) -> None:
         """Have what is said of an exchange that went wrong name its trace, however early it did.
 

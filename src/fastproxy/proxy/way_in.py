@@ -101,14 +101,14 @@ class WayBack(NamedTuple):
     """How requests that came one way are answered.
 
     receiver: seals. refusals: answers what is refused on this way.
-    hold: makes a service's answer complete, where one that is still coming can't be sealed.
+    hold: makes a service's answer complete, where one that is still coming can't be sealed; None if it is.
     challenge: answers a sender that doesn't know this receiver's epoch, where there is such a thing.
     both_ways: it carries interim answers, and what follows a change of protocol.
     """
 
     receiver: AnswerSealer
     refusals: Refusals
-    hold: Callable[[Response], Awaitable[Response]] | None = None
+    hold: Callable[[Response], Awaitable[Response] | None] | None = None
     challenge: Callable[[Any], Response] | None = None
     both_ways: bool = False
 
