@@ -1,7 +1,7 @@
 """`python -m tests.micro [NAME ...]`: measure, and print a table; `-o FILE` writes JSON as well.
 
 Times come from pyperf: several processes for each benchmark, one after the other, several values in each.
-Counts (`counting.py`) come afterwards, in this process: to count slows down what it counts.
+Counts (`counting.py`) come after each, in this process: to count slows down what it counts.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from functools import cache
+from math import ceil
 
 import pyperf
 
@@ -37,13 +38,17 @@ def main() -> None:
         chosen = named(args.names)
     except ValueError as error:
         sys.exit(str(error))
-    timed = [(benchmark, _time(runner, benchmark)) for benchmark in chosen]
+    results: list[pyperf.Benchmark] = []
+    rows: list[Row] = []
+    for benchmark in chosen:
+        result = _time(runner, benchmark)
+        if result is not None and not args.worker:
+            rows.append(_row(benchmark, result))
+            results.append(result)
     if args.worker:
         return
-    results = [(benchmark, result) for benchmark, result in timed if result is not None]
-    rows = [_row(benchmark, result) for benchmark, result in results]
     if args.output:
-        pyperf.BenchmarkSuite([result for _, result in results]).dump(args.output, replace=True)
+        pyperf.BenchmarkSuite(results).dump(args.output, replace=True)
     print(f"\n{table(rows)}", end="")
 
 
@@ -55,9 +60,10 @@ def _time(runner: pyperf.Runner, benchmark: Benchmark) -> pyperf.Benchmark | Non
     """Time one; None in a process whose part is another."""
     prepared = cache(benchmark.prepare)  # only where it is measured, and once
 
-    def take(times: int) -> float:
+    def take(operations: int) -> float:
         work: Work = prepared()
-        return duration_s(work, times) / work.operations
+        times = ceil(operations / work.operations)
+        return duration_s(work, times) * operations / (times * work.operations)
 
     return runner.bench_time_func(benchmark.name, take)
 

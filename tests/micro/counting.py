@@ -14,6 +14,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
+from time import perf_counter
 from types import FrameType
 from typing import Any
 
@@ -21,6 +22,8 @@ from tests.micro.work import Work
 
 _OPERATIONS = 20
 """Over as many the counts are averaged: some things happen every few times only, like a list that grows."""
+_LONG_S = 0.01
+"""What takes longer, without being traced, is counted twice only: traced it takes a hundred times as long."""
 _BIG = 1 << 20
 
 
@@ -35,27 +38,35 @@ class Count:
 
 def count_bytecodes(work: Work) -> float:
     """Count the bytecodes of an operation; it should have been done before, so that caches are filled."""
-    bytecodes, _ = _grown(work, lambda: 0, lambda frame: 0)
-    return bytecodes / (_rounds(work) * work.operations)
+    times = _times(work)
+    bytecodes, _ = _grown(work, times, lambda: 0, lambda frame: 0)
+    return bytecodes / (times * work.operations)
 
 
 def count(work: Work) -> Count:
     """Count what an operation costs; it should have been done before, so that caches are filled."""
-    bytecodes, blocks = _grown(work, sys.getallocatedblocks, lambda frame: 1)
+    times = _times(work)
+    bytecodes, blocks = _grown(work, times, sys.getallocatedblocks, lambda frame: 1)
     tracemalloc.start()
     try:
-        _, size_bytes = _grown(work, lambda: tracemalloc.get_traced_memory()[0], sys.getsizeof)
+        _, size_bytes = _grown(work, times, lambda: tracemalloc.get_traced_memory()[0], sys.getsizeof)
     finally:
         tracemalloc.stop()
-    operations = _rounds(work) * work.operations
+    operations = times * work.operations
     return Count(bytecodes / operations, blocks / operations, size_bytes / operations)
 
 
-def _rounds(work: Work) -> int:
-    return max(2, _OPERATIONS // work.operations)
+def _times(work: Work) -> int:
+    """How often to do it for its counts."""
+    began_s = perf_counter()
+    work.do()
+    is_long = perf_counter() - began_s > _LONG_S
+    return 2 if is_long else max(2, _OPERATIONS // work.operations)
 
 
-def _grown(work: Work, in_use: Callable[[], int], frame_size: Callable[[FrameType], int]) -> tuple[int, int]:
+def _grown(
+    work: Work, times: int, in_use: Callable[[], int], frame_size: Callable[[FrameType], int]
+) -> tuple[int, int]:
     """Do the work; return how many bytecodes that took, and by how much `in_use` grew, whenever it did.
 
     frame_size: how much of it a frame object takes; there is one for each function only because of tracing.
@@ -81,7 +92,7 @@ def _grown(work: Work, in_use: Callable[[], int], frame_size: Callable[[FrameTyp
 
     gc.disable()  # it would come in between at times
     try:
-        for _ in range(_rounds(work)):
+        for _ in range(times):
             for step, counts in work.steps:
                 if counts:
                     sys.settrace(trace)
