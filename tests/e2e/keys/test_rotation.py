@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from tests.e2e.keys.scene import Done, Load, Scene, wait_for_key
 
 
@@ -87,9 +89,13 @@ def test_a_receiver_changes_its_key_and_no_call_fails(scene: Scene) -> None:
     assert scene.inner.metrics().total("fastproxy_key_uses_total", kind="own", key_id=second) >= 4
 
 
-def test_a_receivers_old_key_goes_when_the_last_link_by_it_has_gone(scene: Scene) -> None:
+@pytest.mark.parametrize(
+    "path", ["/linked/", pytest.param("/sealed/", marks=[pytest.mark.long, pytest.mark.timeout(400)])]
+)
+def test_a_receivers_old_key_goes_when_nobody_uses_it_any_more(scene: Scene, path: str) -> None:
+    """A link when it has gone; a session of envelopes when all that it sealed has expired, 80 s later."""
     proxies = [scene.out]
-    load = Load(lambda: proxies[-1], paths=("/linked/",))
+    load = Load(lambda: proxies[-1], paths=(path,))
     first = scene.key_id("in.key")
     with load.running():
         load.go_on()
