@@ -41,16 +41,21 @@ def wall_ticks() -> Ticks:
 
 @pytest.fixture(autouse=True)
 def _nothing_is_left_running() -> Iterator[None]:
-    threads = threading.active_count()
+    threads = set(threading.enumerate())
     yield
     assert signal.getitimer(signal.ITIMER_REAL) == signal.getitimer(signal.ITIMER_PROF) == (0, 0)
-    assert threading.active_count() == threads
+    assert set(threading.enumerate()) <= threads
 
 
-def burn(cpu_s: float) -> None:
-    end_s = time.thread_time() + cpu_s
-    while time.thread_time() < end_s:
+def burn(cpu_s: float) -> float:
+    """Spend CPU time; return the longest part of it in which nothing happened, for a machine stood still."""
+    now_s = time.thread_time()
+    end_s, longest_s = now_s + cpu_s, 0.0
+    while now_s < end_s:
         sum(range(500))
+        before_s, now_s = now_s, time.thread_time()
+        longest_s = max(longest_s, now_s - before_s)
+    return longest_s
 
 
 def burn_in_c() -> None:
@@ -64,11 +69,14 @@ def burn_in_c() -> None:
 def test_cpu_time_is_that_of_the_process_and_stands_at_the_busy_function() -> None:
     async def main() -> None:
         profiler = CpuProfiler()
-        before_ns = time.process_time_ns()
-        profiler.start()
-        burn(0.6)
-        profile = profiler.stop()
-        spent_ns = time.process_time_ns() - before_ns
+        for _ in range(5):
+            before_ns = time.process_time_ns()
+            profiler.start()
+            longest_s = burn(0.6)
+            profile = profiler.stop()
+            spent_ns = time.process_time_ns() - before_ns
+            if longest_s < 0.05:
+                break  # what a virtual machine stands still may count as CPU time, and no tick falls into it
         seen_ns = total(profile)[1]
         assert 0.7 * spent_ns < seen_ns <= spent_ns
         assert values_of(profile, "test_samplers.burn")[1] > 0.8 * seen_ns
