@@ -20,7 +20,7 @@ demo: $(READY)  ## show the main job on loopback, in seconds
 	@$(BIN)/fastproxy demo
 
 test: $(READY) packages lint  ## lint, types, import rules and all tests but the long ones
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/pytest -n 3 --dist loadfile
 
 test-long: $(READY) packages  ## the tests that take minutes, and properties by examples of their own
 	@scripts/setup-debian.sh long
