@@ -10,7 +10,7 @@ from tests.e2e.client import Client
 from tests.e2e.collector import SERVER, Collector, Span
 from tests.e2e.conftest import Maker
 from tests.e2e.proxies import Config, Pair
-from tests.e2e.services import ScriptedService, answering, sized
+from tests.e2e.services import ScriptedService, answering, resetting, sized
 
 TRACE, PARENT = "0af7651916cd43dd8448eb211c80319c", "b7ad6b7169203331"
 SAMPLED, UNSAMPLED = f"traceparent: 00-{TRACE}-{PARENT}-01", f"traceparent: 00-{TRACE}-{PARENT}-00"
@@ -196,7 +196,7 @@ def test_a_refusal_names_its_trace_in_answer_log_and_span(
 
 
 def test_a_failure_is_an_error_of_its_span(make: Maker, collector: Collector) -> None:
-    service = make.service(lambda conversation: conversation.reset())
+    service = make.service(resetting)
     pair = traced_pair(make, service, collector)
     answer = pair.fetch("POST", "/web/a", b"x", headers=[SAMPLED])
     assert answer.status == 502
