@@ -30,6 +30,9 @@ LOG_WRITES = {"pwritev2"}
 """How the access log is written; nothing else is written like that."""
 SIDE_CALLS = 200
 """What else a proxy does in that time: timers, the look at certificates, memory."""
+HANDOVERS = {"futex"}
+"""How threads give way to each other. The look at certificates has one of its own, and how often it takes
+turns with the loop depends on the machine; a request that went through a thread would need some each time."""
 
 
 class Counted(dict[str, int]):
@@ -80,8 +83,7 @@ def test_a_request_asks_the_kernel_for_no_more_than_it_must(transport: str, tmp_
         for moves in (counted.of(READS), counted.of(WRITES)):
             assert moves >= REQUESTS, "nothing was counted"
             assert moves <= REQUESTS + sealed_edge + SIDE_CALLS, counted
-        rest = sum(counted.values()) - counted.of(READS | WRITES | WAITS)
-        assert rest <= SIDE_CALLS, counted
+        check_rest(counted, READS | WRITES | WAITS)
 
 
 @pytest.mark.parametrize("transport", ["link", "http"])
@@ -100,10 +102,15 @@ def test_an_access_log_adds_one_write_for_a_turn_of_the_loop(transport: str, tmp
         assert 0 < counted.of(LOG_WRITES) <= waits, counted
         sealed_edge = waits if transport == "link" else REQUESTS
         assert counted.of(WRITES) <= REQUESTS + sealed_edge + SIDE_CALLS, counted
-        rest = sum(counted.values()) - counted.of(READS | WRITES | WAITS | LOG_WRITES)
-        assert rest <= SIDE_CALLS, counted
+        check_rest(counted, READS | WRITES | WAITS | LOG_WRITES)
     for proxy in pair:  # which are through by now
         assert len(proxy.access.lines) == REQUESTS + 3 * CALLERS
+
+
+def check_rest(counted: Counted, expected: set[str]) -> None:
+    """Check that next to nothing but what is expected was called, however many requests there were."""
+    assert counted.of(HANDOVERS) <= REQUESTS / 2, counted
+    assert sum(counted.values()) - counted.of(expected | HANDOVERS) <= SIDE_CALLS, counted
 
 
 def takes_writes_that_do_not_wait() -> bool:
