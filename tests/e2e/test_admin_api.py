@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from fastproxy.admin.api.operations import OPERATIONS
-from tests.e2e.client import Answer, Client
+from tests.e2e.client import Answer, Client, request_bytes
 from tests.e2e.conftest import Maker
 from tests.e2e.proxies import Pair, ProxyProcess, endpoint_of, key_of
 from tests.e2e.services import answering, sized
@@ -168,6 +168,34 @@ def test_the_log_level_is_that_of_all_workers_until_it_is_changed_again(pair: Pa
     pair.inner.log.wait_for(exchange=seen, message="refused")
     assert not [line for exchange in unseen for line in pair.inner.log.find(exchange=exchange)]
     assert ask(pair.inner, "PUT", "/api/v1/log-level", owner, body={"level": "loud"}).status == 400
+
+
+def test_what_comes_with_a_request_may_come_later_than_its_head(pair: Pair) -> None:
+    def begin(client: Client, *lines: str) -> None:
+        fields = [bearer(TOKEN), "Expect: 100-continue", *lines]
+        head = request_bytes("PUT", "/api/v1/log-level", None, fields, endpoint_of(pair.inner.admin))
+        client.send(head)
+        assert client.interim().startswith("HTTP/1.1 100 ")  # it waits for what follows
+
+    said = b'{"level":"info"}'
+    with Client(pair.inner.admin) as client:
+        begin(client, f"Content-Length: {len(said)}")
+        client.send(said)
+        assert client.answer().status == 200
+        begin(client, "Transfer-Encoding: chunked")
+        client.send(b"".join(b"1\r\n%c\r\n" % byte for byte in said) + b"0\r\n\r\n")
+        assert client.answer().status == 200
+    with Client(pair.inner.admin) as client:
+        begin(client, "Transfer-Encoding: chunked")
+        client.send(b"20000\r\n" + bytes(0x20000))
+        assert client.answer().status == 413
+    with Client(pair.inner.admin) as client:
+        begin(client, "Transfer-Encoding: chunked")
+        client.send(b"no chunk\r\n")
+        assert client.answer().status == 400
+    with Client(pair.inner.admin) as client:
+        begin(client, f"Content-Length: {len(said)}")  # and hang up
+    assert told(pair.inner, "log-level") == {"level": "info"}
 
 
 def test_a_proxy_can_be_told_to_drain_and_says_when_it_was_told_before(make: Maker, tmp_path: Path) -> None:

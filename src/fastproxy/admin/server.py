@@ -14,6 +14,7 @@ from fastproxy.admin.answers import TEXT, AdminError, answer, problem, refusal
 from fastproxy.errors import ProxyError
 from fastproxy.model import Request, RequestHead, Response
 from fastproxy.net.connection import Connection, complete
+from fastproxy.net.content import read_beginning
 from fastproxy.net.drive import until
 from fastproxy.proxy.answer import answer_to
 from fastproxy.telemetry.exposition import format_for
@@ -71,13 +72,7 @@ class AdminHandler:
                     self._profiles = self._make_profiles()
                 response = await self._profiles.answer(head.method, path, query)
             elif path.startswith(b"/api/"):
-                if self._api is None:
-                    self._api = self._make_api()
-                api = self._api
-                role = self._access.check(head, api.need(head.method, path, query))
-                asker = Asker(request.peer, role)
-                answering = api.answer(head.method, path, query, request.content, asker)
-                response = await until(self._loop.create_task(answering))
+                response = await self._answer_api(request, path, query)
             elif path == b"/metrics":
                 await self._answer_scrape(head, connection)
                 return
@@ -86,6 +81,19 @@ class AdminHandler:
         except AdminError as error:
             response = problem(error) if path.startswith(b"/api/") else refusal(error)
         await complete(connection.respond(response, connection.date_line))
+
+    async def _answer_api(self, request: Request, path: bytes, query: bytes) -> Response:
+        head = request.head
+        if self._api is None:
+            self._api = self._make_api()
+        api = self._api
+        role = self._access.check(head, api.need(head.method, path, query))
+        try:  # before there is a task, which can't wait for content
+            said = await read_beginning(request.content, api.said_limit_bytes)
+        except ProxyError as error:  # it broke off, or came too slowly
+            return self.refuse(error, request.peer)
+        answering = api.answer(head.method, path, query, said, Asker(request.peer, role))
+        return await until(self._loop.create_task(answering))
 
     async def _answer_scrape(self, head: RequestHead, connection: Connection) -> None:
         _check_reads(head)

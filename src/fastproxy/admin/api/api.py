@@ -15,11 +15,9 @@ from msgspec import Struct
 from fastproxy.admin.access import CHANGING, READING, Asker
 from fastproxy.admin.answers import AdminError, answer
 from fastproxy.admin.api.operations import PREFIX, Asked, Operation, Source
-from fastproxy.model import Body, Content, Response
+from fastproxy.model import Body, Response
 
 JSON, LINES = b"application/json", b"application/x-ndjson"
-BODY_BYTES = 65_536
-"""What a request may say at most."""
 _NOBODY = Asker("", READING)
 _NO = ("", "0", "false")
 """Values of a parameter that ask for nothing more."""
@@ -30,11 +28,15 @@ _encode = msgspec.json.Encoder().encode
 class Api:
     """Answers requests for what begins with `PREFIX`.
 
+    said_limit_bytes: so much may come with a request.
+
     Args:
         operations: what can be asked for. source: knows the answers.
     """
 
     __slots__ = ("_operations", "_source")
+
+    said_limit_bytes = 65_536
 
     def __init__(self, operations: Sequence[Operation], source: Source) -> None:
         self._operations = operations
@@ -51,9 +53,13 @@ class Api:
         return READING
 
     async def answer(
-        self, method: bytes, path: bytes, query: bytes, content: Content, asker: Asker = _NOBODY
+        self, method: bytes, path: bytes, query: bytes, said: bytes, asker: Asker = _NOBODY
     ) -> Response:
         """Answer a request; what it asks for is done once this is called.
+
+        Args:
+            method, path, query: of the request. said: its content; no more of it is needed than shows that
+                it is too long. asker: whose it is.
 
         Raises:
             AdminError: it asks for nothing that there is, or not as it should; or it can't be done.
@@ -67,7 +73,9 @@ class Api:
         if operation is None:
             methods = ", ".join(one.method for one, _ in found)
             raise AdminError(405, f"only {methods}", f"allow: {methods}\r\n".encode())
-        asked = Asked(name, _query(operation, query), await _said(operation, content), asker)
+        if len(said) > self.said_limit_bytes:
+            raise AdminError(413, f"more than {self.said_limit_bytes} bytes come with the request")
+        asked = Asked(name, _query(operation, query), _said(operation, said), asker)
         told = await operation.tell(self._source, asked)
         if isinstance(told, Struct | dict):
             return answer(operation.status, JSON, _encode(told) + b"\n", _FIELDS)
@@ -127,14 +135,13 @@ def _parameters(query: bytes) -> list[tuple[str, str]]:
     return parse_qsl(query.decode("latin-1"), keep_blank_values=True, encoding="utf-8", errors="replace")
 
 
-async def _said(operation: Operation, content: Content) -> Struct | None:
+def _said(operation: Operation, said: bytes) -> Struct | None:
     """Judge what comes with a request.
 
     Raises:
         AdminError: there is none where it has to be, or another one.
     """
     kind = operation.said
-    said = content if isinstance(content, bytes) else await _whole(content)
     if kind is None:
         return None
     try:
@@ -142,16 +149,6 @@ async def _said(operation: Operation, content: Content) -> Struct | None:
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise AdminError(400, f"what came with the request is no JSON that is known here: {error}") from error
     return found
-
-
-async def _whole(body: Body) -> bytes:
-    said = b""
-    while piece := await body.read():
-        said += piece
-        if len(said) > BODY_BYTES:
-            body.close()
-            raise AdminError(413, f"more than {BODY_BYTES} bytes come with the request")
-    return said
 
 
 def _stream(lines: Body) -> Response:
