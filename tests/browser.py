@@ -68,9 +68,9 @@ class Looking:
         """How often it has asked for a URL with this end."""
         return sum(url.endswith(end) for url in self.asked)
 
-    def width(self) -> int:
-        """How wide the page is, whatever the window shows of it."""
-        return int(self.page.evaluate("document.documentElement.scrollWidth"))
+    def fits(self, width: int) -> None:
+        """Wait until the page is as wide as its window: charts are drawn anew after that has changed."""
+        self.page.wait_for_function("width => document.documentElement.scrollWidth === width", arg=width)
 
 
 @contextmanager
