@@ -26,9 +26,8 @@ AT_A_TIME = 64
 BACK_S = 30
 """The time that memory has to come back within a tenth of where it was."""
 BROKEN_OFF = 60
-LEFT_BYTES = 12 * MIB
-"""What that many uploads may leave of 30 MiB: 24 MiB, while it was left to the garbage collector, and up to 9
-of what the allocator keeps for a while, where the machine is so busy that many are there at once."""
+LEFT_BYTES = 8 * MIB
+"""What that many uploads may leave of 30 MiB (24 MiB, while it was left to the garbage collector)."""
 
 
 def counting(conversation: Conversation, begin: threading.Event | None = None) -> None:
@@ -125,8 +124,8 @@ def test_uploads_that_are_broken_off_leave_nothing(pair: Pair) -> None:
             with Client(pair.address) as client:
                 client.send(request_bytes("POST", "/deaf/", headers=[f"Content-Length: {MIB}"]))
                 client.send(bytes(MIB // 2))
-        for proxy in (pair.out, pair.inner):
-            proxy.wait_for_gauge("fastproxy_in_flight", 0)
+            for proxy in (pair.out, pair.inner):  # of several at once the allocator keeps more for a while
+                proxy.wait_for_gauge("fastproxy_in_flight", 0)
 
     break_off(5)
     before = [proxy.memory_bytes("VmRSS") for proxy in (pair.out, pair.inner)]
