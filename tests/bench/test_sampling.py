@@ -79,13 +79,25 @@ def test_in_the_kernel_the_call_counts_that_led_there(symbols: list[str], cost: 
     assert cost_of([(symbol, KERNEL) for symbol in symbols]) == cost
 
 
-def test_a_program_that_only_computes_is_seen_to(tmp_path: Path) -> None:
+COMPUTING = "while True: pass"
+SENDING = """\
+import socket
+
+own = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+own.bind(("127.0.0.1", 0))
+content = bytes(60_000)
+while True:
+    own.sendto(content, own.getsockname())
+"""
+
+
+@pytest.mark.parametrize(("program", "cost"), [(COMPUTING, PROGRAM), (SENDING, SEND)])
+def test_a_program_is_seen_to_do_what_it_does(program: str, cost: str, tmp_path: Path) -> None:
     file = tmp_path / "samples"
-    computing = "while True: pass"
-    with subprocess.Popen([sys.executable, "-c", computing]) as program:
+    with subprocess.Popen([sys.executable, "-c", program]) as running:
         try:
-            with sampled([program.pid], file):
-                while cpu_ticks(program.pid) < 50:
+            with sampled([running.pid], file):
+                while cpu_ticks(running.pid) < 50:
                     os.sched_yield()
             found = shares(file)
         except LoadError as error:  # in most containers
@@ -93,10 +105,10 @@ def test_a_program_that_only_computes_is_seen_to(tmp_path: Path) -> None:
                 return
             raise
         finally:
-            program.kill()
+            running.kill()
     assert sum(found.values()) == pytest.approx(1)
     assert found.keys() == COSTS.keys()
-    assert found[PROGRAM] > 0.5
+    assert found[cost] > 0.5
 
 
 def cpu_ticks(pid: int) -> int:

@@ -101,7 +101,7 @@ def test_costs(run: Run) -> None:
         parts_us = sum(figures[f"spent_{cost}_us"] for cost in COSTS)
         assert parts_us == pytest.approx(figures["cpu_us"])
         assert figures["spent_program_us"] > 0
-        assert figures["spent_send_us"] > figures["spent_cipher_us"]
+        assert figures["spent_send_us"] > 0
 
 
 def test_the_largest_costs_are_told_in_words() -> None:
