@@ -14,7 +14,7 @@ import sys
 import tracemalloc
 from collections.abc import Callable
 from dataclasses import dataclass
-from time import perf_counter
+from time import thread_time
 from types import FrameType
 from typing import Any
 
@@ -58,9 +58,9 @@ def count(work: Work) -> Count:
 
 def _times(work: Work) -> int:
     """How often to do it for its counts."""
-    began_s = perf_counter()
+    began_s = thread_time()
     work.do()
-    is_long = perf_counter() - began_s > _LONG_S
+    is_long = thread_time() - began_s > _LONG_S
     return 2 if is_long else max(2, _OPERATIONS // work.operations)
 
 
