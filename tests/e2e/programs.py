@@ -28,7 +28,9 @@ def version(folder: Path, number: str, changes: Mapping[str, tuple[str, str]] = 
     """
     package = folder / "fastproxy"
     # With modification times, so that what is compiled already need not be compiled again.
-    shutil.copytree(Path(fastproxy.__file__).parent, package, ignore=shutil.ignore_patterns("bench", "demo"))
+    shutil.copytree(
+        Path(fastproxy.__file__).parent, package, ignore=shutil.ignore_patterns("bench", "demo", "*.pyc.*")
+    )
     own = ("__init__.py", (f'"{fastproxy.__version__}"', f'"{number}"'))
     for name, (old, new) in (own, *changes.items()):
         file = package / name

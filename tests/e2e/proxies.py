@@ -211,9 +211,11 @@ class ProxyProcess:
         return self.memory_bytes("VmRSS")
 
     def write(self, changes: Config) -> None:
-        """Change its config file."""
+        """Change its config file, which has all of the old or all of the new content at any time."""
         self.config = merged(self.config, changes)
-        self.file.write_text(json.dumps(self.config, indent=1))
+        new = self.file.with_suffix(".new")
+        new.write_text(json.dumps(self.config, indent=1))
+        new.replace(self.file)
 
     def reload(self, changes: Config, *, message: str = "reloaded") -> Line:
         """Change its config file, have it read again, and return what the log says of that.

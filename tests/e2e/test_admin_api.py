@@ -199,8 +199,10 @@ def test_what_comes_with_a_request_may_come_later_than_its_head(pair: Pair) -> N
 
 
 def test_a_proxy_can_be_told_to_drain_and_says_when_it_was_told_before(make: Maker, tmp_path: Path) -> None:
-    pair = make.pair({"api": ["127.0.0.1:1"]}, out={"admin": {"address": f"unix:{tmp_path}/out.sock"}})
-    with Client(pair.out.admin) as first, Client(pair.out.admin) as second:
+    admin = {"admin": {"address": f"unix:{tmp_path}/out.sock"}}
+    pair = make.pair({"api": ["127.0.0.1:1"]}, out=admin | {"drain": {"grace_s": 60, "idle_s": 30}})
+    with Client(pair.address) as caller, Client(pair.out.admin) as first, Client(pair.out.admin) as second:
+        assert caller.request("GET", "/nobody/").status == 404  # it may call again, so the drain isn't over
         answer = first.request("POST", "/api/v1/drain", b"", host="localhost")
         assert (answer.status, json.loads(answer.body)) == (202, {"is_draining": True, "was_draining": False})
         again = second.request("POST", "/api/v1/drain", b"", host="localhost")

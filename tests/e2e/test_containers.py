@@ -60,7 +60,7 @@ os._exit(11)
     command = ("--with", "--", sys.executable, "-c", job)
     with launched(config_file(tmp_path), *command, prefix=IN_ITS_OWN) as proxy:
         assert proxy.wait() == 11
-    assert proxy.log.find(message="the command has started")
+    assert proxy.log.wait_for(message="the command has started")
 
 
 @first_process
@@ -71,7 +71,7 @@ def test_as_the_first_process_it_ends_when_it_is_told_to(tmp_path: Path, signum:
         proxy.ready()
         os.kill(first_process_of(proxy.process.pid), signum)
         assert proxy.wait() == 0
-        assert proxy.log.find(message="stopped")
+        assert proxy.log.wait_for(message="stopped")
 
 
 @first_process

@@ -260,9 +260,12 @@ def test_reloads_in_the_middle_of_each_other_end_with_the_last_config(
     pair = make.pair({"api": [service.endpoint]}, inner=TWO)
     with Load(pair.address):
         pair.inner.reload(granted("/x"))
+        in_place = len(pair.inner.log.find(message="reloaded", how=IN_PLACE))
         for _ in range(10):
             pair.inner.reload_unseen()
-        pair.inner.reload(granted("/x", "/y"))
+        pair.inner.write(granted("/x", "/y"))
+        pair.inner.reload_unseen()
+        pair.inner.log.wait_for_more(in_place, message="reloaded", how=IN_PLACE)  # not one that saw the old
         assert pair.fetch("GET", "/api/y").status == 200
         assert pair.fetch("GET", "/api/z").status == 403
 

@@ -6,6 +6,7 @@ import json
 import socket
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ def hang(conversation: Conversation) -> None:
 
 
 @pytest.fixture(scope="module")
-def pair(make_shared: Maker) -> Pair:
+def pair(make_shared: Maker) -> Iterator[Pair]:
     """A pair over a link, whose admin addresses read for every program of the machine."""
     service = make_shared.service(answering(sized(b"fine")))
     with reserved_port() as closed:
@@ -40,7 +41,7 @@ def pair(make_shared: Maker) -> Pair:
              "rate": {"per_s": 0.001, "burst": 1}},
             {"callers": ["*"], "services": ["gone"]},
         ]  # fmt: skip
-        return make_shared.pair(
+        yield make_shared.pair(
             services,
             out=admin | {"defaults": {"transport": "link"}, "failures": {"kept_per_cause": 3}},
             inner=admin | {"privileges": privileges},

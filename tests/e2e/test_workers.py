@@ -160,7 +160,7 @@ def test_what_comes_while_a_worker_is_gone_waits_for_the_next_one(start: Start, 
 
 
 def test_a_worker_that_hangs_is_found_and_replaced(start: Start, nginx: Nginx) -> None:
-    out, _ = pair(start, nginx.endpoint, {"workers": 2, "worker_hang_s": 2}, {"workers": 1})
+    out, _ = pair(start, nginx.endpoint, {"workers": 2, "worker_hang_s": 5}, {"workers": 1})
     hanging = workers_of(out.pid)[0]
     os.kill(hanging, signal.SIGSTOP)
     line = out.log.wait_for(message="a worker hangs; it is replaced")

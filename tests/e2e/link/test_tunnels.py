@@ -299,13 +299,13 @@ def test_tunnels_count_as_exchanges_in_flight(make: Maker, services: Services) -
 def test_the_callers_end_reaches_the_service_and_its_own_end_comes_back(
     pair: Pair, services: Services
 ) -> None:
-    with tunnel(pair) as client:
+    with tunnel(pair, "/talk/open/last") as client:
         client.send(b"last words")
         client.socket.shutdown(socket.SHUT_WR)
         assert client.stream.read() == b"last words", "what was under way, then the end"
     services["talk"].wait_for_connections(0)
     wait_for_nothing_under_way(pair)
-    line = pair.out.access.find(path="/talk/open/")[-1]
+    line = pair.out.access.wait_for(path="/talk/open/last")
     assert (line["status"], line["bytes_in"], line["bytes_out"]) == (101, 10, 10)
     assert "cause" not in line
 
@@ -360,7 +360,7 @@ def test_a_tunnel_in_which_nobody_speaks_is_closed(make: Maker, services: Servic
         assert client.is_closed()
     services["talk"].wait_for_connections(0)
     wait_for_nothing_under_way(pair)
-    (line,) = pair.out.access.find(path="/talk/open/")
+    (line,) = pair.out.access.wait_for_lines(1, path="/talk/open/")
     assert line["cause"] == "tunnel_idle"
 
 
@@ -374,7 +374,7 @@ def test_the_in_proxy_closes_a_tunnel_in_which_nobody_speaks_by_its_own_limit(
         assert client.is_closed()
     services["talk"].wait_for_connections(0)
     wait_for_nothing_under_way(pair)
-    (line,) = pair.inner.access.find(path="/open/")
+    (line,) = pair.inner.access.wait_for_lines(1, path="/open/")
     assert line["cause"] == "tunnel_idle"
 
 
